@@ -1,0 +1,287 @@
+//! A server to point any client at, configured by the environment: `cargo run --example auth_server`.
+//!
+//! | variable | default | meaning |
+//! |---|---|---|
+//! | `LISTEN` | `127.0.0.1:8080` | address and port; port 0 takes a free one |
+//! | `ISSUER` | `http://` and the address | `iss` of the tokens |
+//! | `AUDIENCE` | `api` | `aud` of the tokens |
+//! | `STORE` | `memory:` | `memory:` or `sqlite:PATH` |
+//! | `USERS` | none | JSON array of `{"username", "password", "scopes": […]}`, added where missing |
+//! | `ALGORITHM` | `EdDSA` | `EdDSA`, `RS256`, `ES256`, `HS256`, or another that the crate supports |
+//! | `SIGNING_KEY` | made at start | PEM; for `HS256` what `openssl rand -hex 32` prints |
+//! | `ACCESS_TTL` | `600` | lifetime of an access token in seconds, 1 to 3600 |
+//!
+//! A bad value ends the program with a message that names the variable.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to its user")]
+
+use std::{collections::HashSet, env, process::ExitCode, sync::Arc, time::Duration};
+
+use axum::{Json, Router, extract::State, routing::get};
+use portcullis::{
+    AuthorizationServer, ResourceServer,
+    ident::{LoginName, UserId},
+    jwt::{Algorithm, SigningKey},
+    password::PasswordHasher,
+    principal::Principal,
+    rejection::Rejection,
+    scope::{Scope, ScopeError, ScopeSet},
+    secret::Secret,
+    store::{MemoryStore, SqliteStore, StoreError, UserPublic, UserRecord, UserStore, active_user},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(mistakes) => {
+            eprintln!("auth_server: {}", mistakes.join("\nauth_server: "));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What is wrong, each with the name of its variable in front.
+type Mistakes = Vec<String>;
+
+async fn run() -> Result<(), Mistakes> {
+    let settings = Settings::read()?;
+    let listener = TcpListener::bind(&settings.listen)
+        .await
+        .map_err(|e| named("LISTEN", e))?;
+    let address = listener.local_addr().map_err(|e| named("LISTEN", e))?;
+    let issuer = settings.issuer.unwrap_or_else(|| format!("http://{address}"));
+
+    let hasher = PasswordHasher::builder()
+        .build()
+        .map_err(|e| named("password hasher", e))?;
+    add_users(&*settings.store, &hasher, settings.users).await?;
+    let server = AuthorizationServer::builder(issuer, settings.audience, settings.key)
+        .first_party_login(Arc::clone(&settings.store), hasher)
+        .access_token_lifetime(settings.lifetime)
+        .build()
+        .map_err(|e| named("ISSUER, AUDIENCE or ACCESS_TTL", e))?;
+
+    let app = routes(&server, settings.store).map_err(|e| named("routes", e))?;
+    println!("listening on http://{address}");
+    let stop = async { drop(tokio::signal::ctrl_c().await) };
+    axum::serve(listener, app)
+        .with_graceful_shutdown(stop)
+        .await
+        .map_err(|e| named("LISTEN", e))
+}
+
+fn routes(server: &AuthorizationServer, users: Arc<dyn UserStore>) -> Result<Router, portcullis::config::ConfigErrors> {
+    let api: ResourceServer = server.resource_server()?;
+    let items = Router::new()
+        .route("/users/me/items", get(my_items))
+        .layer(api.require(["items"])?);
+    let me = Router::new()
+        .route("/users/me", get(me))
+        .merge(items)
+        .layer(api.require(["me"])?);
+    let admin = Router::new()
+        .route("/admin/reports", get(reports))
+        .layer(api.require(["admin"])?);
+    Ok(me
+        .merge(admin)
+        .layer(api.authenticate())
+        .merge(server.routes())
+        .with_state(users))
+}
+
+async fn me(State(users): State<Arc<dyn UserStore>>, caller: Principal) -> Result<Json<UserPublic>, Rejection> {
+    Ok(Json(active_user(&*users, &caller).await?.public()))
+}
+
+async fn my_items(caller: Principal) -> Json<Value> {
+    Json(json!([{ "item": "lantern", "owner": caller.subject() }]))
+}
+
+async fn reports() -> Json<Value> {
+    Json(json!({ "visitors": 42 }))
+}
+
+struct Settings {
+    listen: String,
+    issuer: Option<String>,
+    audience: String,
+    store: Arc<dyn UserStore>,
+    users: Vec<NewUser>,
+    key: SigningKey,
+    lifetime: Duration,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewUser {
+    username: String,
+    password: String,
+    scopes: Vec<String>,
+    #[serde(default)]
+    disabled: bool,
+}
+
+impl Settings {
+    /// Reads every variable before it gives up, so that all mistakes show at once.
+    fn read() -> Result<Self, Mistakes> {
+        let mut mistakes = Mistakes::new();
+        let listen = get_or(&mut mistakes, "LISTEN", "127.0.0.1:8080", |text| Ok(text.to_owned()));
+        let issuer = get_or(&mut mistakes, "ISSUER", "", |text| Ok(text.to_owned()));
+        let audience = get_or(&mut mistakes, "AUDIENCE", "api", |text| Ok(text.to_owned()));
+        let users = get_or(&mut mistakes, "USERS", "[]", parse_users);
+        let lifetime = get_or(&mut mistakes, "ACCESS_TTL", "600", parse_lifetime);
+        let algorithm = get_or(&mut mistakes, "ALGORITHM", "EdDSA", |text| {
+            text.parse::<Algorithm>()
+                .map_err(|e| format!("{e}: try EdDSA, RS256, ES256 or HS256"))
+        });
+        let key =
+            algorithm.and_then(|algorithm| get_or(&mut mistakes, "SIGNING_KEY", "", |text| load_key(algorithm, text)));
+        // Last, because it may create a file.
+        let open = if mistakes.is_empty() { open_store } else { check_store };
+        let store = get_or(&mut mistakes, "STORE", "memory:", open).flatten();
+        match (listen, audience, store, users, key, lifetime) {
+            (Some(listen), Some(audience), Some(store), Some(users), Some(key), Some(lifetime))
+                if mistakes.is_empty() =>
+            {
+                let issuer = issuer.filter(|issuer| !issuer.is_empty());
+                Ok(Self {
+                    listen,
+                    issuer,
+                    audience,
+                    store,
+                    users,
+                    key,
+                    lifetime,
+                })
+            }
+            _ => Err(mistakes),
+        }
+    }
+}
+
+/// Reads a variable. One that is set but empty is a mistake: a secret that failed to arrive must not pass for none.
+fn get_or<T>(
+    mistakes: &mut Mistakes,
+    name: &str,
+    default: &str,
+    parse: impl FnOnce(&str) -> Result<T, String>,
+) -> Option<T> {
+    let value = match env::var(name) {
+        Ok(value) if value.is_empty() => Err("is set but empty".to_owned()),
+        Ok(value) => parse(&value),
+        Err(env::VarError::NotPresent) => parse(default),
+        Err(env::VarError::NotUnicode(_)) => Err("is not UTF-8".to_owned()),
+    };
+    value.map_err(|why| mistakes.push(format!("{name}: {why}"))).ok()
+}
+
+fn named(name: &str, why: impl std::fmt::Display) -> Mistakes {
+    vec![format!("{name}: {why}")]
+}
+
+fn parse_users(text: &str) -> Result<Vec<NewUser>, String> {
+    // serde_json's own message could quote a password.
+    let users: Vec<NewUser> = serde_json::from_str(text).map_err(|e| {
+        format!(
+            "line {}, column {}: not an array of {{\"username\", \"password\", \"scopes\"}}",
+            e.line(),
+            e.column()
+        )
+    })?;
+    let mut names = HashSet::new();
+    for (at, user) in users.iter().enumerate() {
+        let name = LoginName::parse(&user.username).map_err(|e| format!("entry {at}: {e}"))?;
+        if user.password.is_empty() || user.password.len() > 1024 {
+            return Err(format!("entry {at}: the password must have 1 to 1,024 bytes"));
+        }
+        user.scopes
+            .join(" ")
+            .parse::<portcullis::scope::ScopeSet>()
+            .map_err(|e| format!("entry {at}: {e}"))?;
+        if !names.insert(name) {
+            return Err(format!("entry {at}: the user name is taken by an entry before it"));
+        }
+    }
+    Ok(users)
+}
+
+fn parse_scopes(names: &[String]) -> Result<ScopeSet, ScopeError> {
+    names.iter().map(|name| Scope::parse(name)).collect()
+}
+
+fn parse_lifetime(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(seconds @ 1..=3600) => Ok(Duration::from_secs(seconds)),
+        _ => Err("must be a whole number of seconds from 1 to 3600".to_owned()),
+    }
+}
+
+fn load_key(algorithm: Algorithm, text: &str) -> Result<SigningKey, String> {
+    if text.is_empty() {
+        tracing::warn!("SIGNING_KEY is not set: a key is made now, and its tokens die with the process");
+        return SigningKey::generate(algorithm).map_err(|e| e.to_string());
+    }
+    if matches!(algorithm, Algorithm::Hs256 | Algorithm::Hs384 | Algorithm::Hs512) {
+        return SigningKey::hmac(algorithm, text.trim().as_bytes()).map_err(|e| e.to_string());
+    }
+    // Files of environment variables often carry a PEM on one line.
+    SigningKey::from_pem(algorithm, text.replace("\\n", "\n").as_bytes()).map_err(|e| e.to_string())
+}
+
+fn open_store(text: &str) -> Result<Option<Arc<dyn UserStore>>, String> {
+    match text.split_once(':') {
+        Some(("memory", "")) => Ok(Some(Arc::new(MemoryStore::new()))),
+        Some(("sqlite", path)) if !path.is_empty() => SqliteStore::open(path)
+            .map(|store| Some(Arc::new(store) as _))
+            .map_err(|e| e.to_string()),
+        _ => Err("must be `memory:` or `sqlite:PATH`".to_owned()),
+    }
+}
+
+/// As [`open_store`], without opening anything.
+fn check_store(text: &str) -> Result<Option<Arc<dyn UserStore>>, String> {
+    if text.strip_prefix("sqlite:").is_some_and(|path| !path.is_empty()) {
+        Ok(None)
+    } else {
+        open_store(text)
+    }
+}
+
+async fn add_users(store: &dyn UserStore, hasher: &PasswordHasher, users: Vec<NewUser>) -> Result<(), Mistakes> {
+    for user in users {
+        let login = LoginName::parse(&user.username).map_err(|e| named("USERS", e))?;
+        if store
+            .find_by_login(&login)
+            .await
+            .map_err(|e| named("STORE", e))?
+            .is_some()
+        {
+            continue;
+        }
+        let password = hasher
+            .hash(Secret::new(user.password))
+            .await
+            .map_err(|e| named("USERS", e))?;
+        let id = UserId::random().map_err(|e| named("USERS", e))?;
+        let scopes = parse_scopes(&user.scopes).map_err(|e| named("USERS", e))?;
+        match store
+            .insert(UserRecord {
+                id,
+                login,
+                password,
+                scopes,
+                disabled: user.disabled,
+            })
+            .await
+        {
+            // Somebody else, such as a second server on the same file, was faster.
+            Ok(()) | Err(StoreError::Conflict) => {}
+            Err(error) => return Err(named("STORE", error)),
+        }
+    }
+    Ok(())
+}

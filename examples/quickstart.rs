@@ -1,0 +1,109 @@
+//! Sign in with a password, call protected routes, be refused: `cargo run --example quickstart`.
+#![expect(clippy::print_stdout, reason = "a program talks to its user")]
+
+use std::{env, error::Error, sync::Arc};
+
+use axum::{Json, Router, extract::State, routing::get};
+use portcullis::{
+    AuthorizationServer, ResourceServer,
+    ident::{LoginName, UserId},
+    jwt::{Algorithm, SigningKey},
+    password::PasswordHasher,
+    principal::Principal,
+    random,
+    rejection::Rejection,
+    store::{SqliteStore, UserPublic, UserRecord, UserStore, active_user},
+};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+const DATABASE: &str = "quickstart.db";
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    // Refusals and logins are told on stderr, with their reason.
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    let address = env::var("LISTEN").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
+    let listener = TcpListener::bind(address).await?;
+    let url = format!("http://{}", listener.local_addr()?);
+
+    let users: Arc<dyn UserStore> = Arc::new(SqliteStore::open(DATABASE)?);
+    let hasher = PasswordHasher::builder().build()?;
+    add_demo_user(&*users, &hasher).await?;
+
+    // A key that lives as long as the program. Load one with `SigningKey::from_pem` to keep tokens valid.
+    let key = SigningKey::generate(Algorithm::EdDsa)?;
+    let server = AuthorizationServer::builder(&url, "quickstart", key)
+        .first_party_login(Arc::clone(&users), hasher)
+        .build()?;
+    let api: ResourceServer = server.resource_server()?;
+
+    // A scope is demanded where the route stands; what is further in needs what is further out as well.
+    let items = Router::new()
+        .route("/users/me/items", get(my_items))
+        .layer(api.require(["items"])?);
+    let me = Router::new()
+        .route("/users/me", get(me))
+        .merge(items)
+        .layer(api.require(["me"])?);
+    let admin = Router::new()
+        .route("/admin/reports", get(reports))
+        .layer(api.require(["admin"])?);
+    let app = me
+        .merge(admin)
+        .layer(api.authenticate())
+        .merge(server.routes())
+        .with_state(users);
+
+    print_commands(&url);
+    axum::serve(listener, app).await?;
+    Ok(())
+}
+
+async fn me(State(users): State<Arc<dyn UserStore>>, caller: Principal) -> Result<Json<UserPublic>, Rejection> {
+    Ok(Json(active_user(&*users, &caller).await?.public()))
+}
+
+async fn my_items(caller: Principal) -> Json<Value> {
+    Json(json!([{ "item": "lantern", "owner": caller.subject() }]))
+}
+
+async fn reports() -> Json<Value> {
+    Json(json!({ "visitors": 42 }))
+}
+
+async fn add_demo_user(users: &dyn UserStore, hasher: &PasswordHasher) -> Result<(), Box<dyn Error>> {
+    let login = LoginName::parse("demo")?;
+    if users.find_by_login(&login).await?.is_some() {
+        println!("The user `demo` is there already. Delete {DATABASE} for a new password.\n");
+        return Ok(());
+    }
+    let secret = random::password()?;
+    println!("Password of the user `demo`, shown this once: {}\n", secret.expose());
+    let password = hasher.hash(secret).await?;
+    let scopes = "me items".parse()?;
+    users
+        .insert(UserRecord {
+            id: UserId::random()?,
+            login,
+            password,
+            scopes,
+            disabled: false,
+        })
+        .await?;
+    Ok(())
+}
+
+fn print_commands(url: &str) {
+    println!(
+        "Try, with the password in place of PASSWORD:
+
+    curl -s {url}/token -d grant_type=password -d username=demo --data-urlencode password=PASSWORD
+    export TOKEN=...                      # the access_token of the answer
+    curl -i {url}/users/me -H \"Authorization: Bearer $TOKEN\"
+    curl -i {url}/users/me/items -H \"Authorization: Bearer $TOKEN\"
+    curl -i {url}/admin/reports -H \"Authorization: Bearer $TOKEN\"   # 403: a scope is missing
+    curl -i {url}/users/me                # 401: no token
+    curl -s {url}/.well-known/jwks.json"
+    );
+}

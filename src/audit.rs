@@ -1,0 +1,70 @@
+//! What was decided and why, as `tracing` events with the target `portcullis::audit`.
+//!
+//! One event per decision, of bounded size, without a credential and without a text that a client chose.
+
+use tracing::{Level, event};
+
+use crate::rejection::Rejection;
+
+const TARGET: &str = "portcullis::audit";
+
+/// Kinds of event. A missing credential, a bad one, a failed login, a denied authorization and a failure of our own
+/// are told apart, because each asks for another reaction.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Kind {
+    /// A request without credential was refused.
+    CredentialMissing,
+    /// A request with a bad credential was refused.
+    CredentialInvalid,
+    /// A caller lacks a permission.
+    AuthorizationDenied,
+    /// Somebody signed in.
+    LoginSucceeded,
+    /// Somebody did not sign in.
+    LoginFailed,
+    /// Something that a decision needs did not answer, or is not there.
+    InfrastructureFailed,
+}
+
+impl Kind {
+    /// Stable name, as in the event's field `kind`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::CredentialMissing => "credential_missing",
+            Self::CredentialInvalid => "credential_invalid",
+            Self::AuthorizationDenied => "authorization_denied",
+            Self::LoginSucceeded => "login_succeeded",
+            Self::LoginFailed => "login_failed",
+            Self::InfrastructureFailed => "infrastructure_failed",
+        }
+    }
+}
+
+/// A gate refused a request.
+pub(crate) fn refused(rejection: Rejection) {
+    let verdict = rejection.verdict();
+    let (kind, status) = (verdict.kind.name(), verdict.status.as_u16());
+    match verdict.kind {
+        Kind::InfrastructureFailed => {
+            event!(target: TARGET, Level::ERROR, kind, status, reason = %rejection, "request refused");
+        }
+        _ => event!(target: TARGET, Level::INFO, kind, status, reason = %rejection, "request refused"),
+    }
+}
+
+/// A user signed in.
+pub(crate) fn login_succeeded(subject: &str, token_id: &str) {
+    event!(target: TARGET, Level::INFO, kind = Kind::LoginSucceeded.name(), subject, token_id, "login succeeded");
+}
+
+/// A login failed. `subject` is known only if the login name is.
+#[cfg(feature = "password")]
+pub(crate) fn login_failed(subject: Option<&str>, reason: &'static str) {
+    event!(target: TARGET, Level::INFO, kind = Kind::LoginFailed.name(), subject, reason, "login failed");
+}
+
+/// Something that a decision needs failed. `what` names it, `reason` is its own words.
+pub(crate) fn infrastructure_failed(what: &'static str, reason: &dyn std::fmt::Display) {
+    event!(target: TARGET, Level::ERROR, kind = Kind::InfrastructureFailed.name(), what, %reason, "request refused");
+}

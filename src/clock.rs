@@ -1,0 +1,91 @@
+//! Time as a value: decisions take `now` as an argument, and only gates and engines read a clock.
+
+use std::{
+    fmt,
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, SystemTime},
+};
+
+use serde::Serialize;
+
+/// A moment, in whole seconds since 1970-01-01T00:00:00Z (`NumericDate` of RFC 7519 §2).
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(transparent)]
+pub struct UnixSeconds(u64);
+
+impl UnixSeconds {
+    /// The moment `seconds` after 1970-01-01T00:00:00Z.
+    pub const fn new(seconds: u64) -> Self {
+        Self(seconds)
+    }
+
+    /// Seconds since 1970-01-01T00:00:00Z.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The moment `duration` later, in whole seconds; the last representable one if that overflows.
+    #[must_use]
+    pub const fn saturating_add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(duration.as_secs()))
+    }
+}
+
+impl fmt::Display for UnixSeconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Where gates and engines read the time.
+pub trait Clock: Send + Sync + 'static {
+    /// The current moment.
+    fn now(&self) -> UnixSeconds;
+}
+
+/// The operating system's clock. A clock set before 1970 reads as 1970, at which no token is valid yet.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> UnixSeconds {
+        UnixSeconds(SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs()))
+    }
+}
+
+/// A clock that moves only when told, for tests.
+///
+/// ```
+/// use std::time::Duration;
+/// use portcullis::clock::{Clock, ManualClock, UnixSeconds};
+///
+/// let clock = ManualClock::at(UnixSeconds::new(1_000));
+/// clock.advance(Duration::from_secs(60));
+/// assert_eq!(clock.now(), UnixSeconds::new(1_060));
+/// ```
+#[derive(Debug)]
+pub struct ManualClock(AtomicU64);
+
+impl ManualClock {
+    /// A clock that stands at `now`.
+    pub const fn at(now: UnixSeconds) -> Self {
+        Self(AtomicU64::new(now.0))
+    }
+
+    /// Moves the clock forward by whole seconds.
+    pub fn advance(&self, by: Duration) {
+        self.0.fetch_add(by.as_secs(), Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> UnixSeconds {
+        UnixSeconds(self.0.load(Ordering::SeqCst))
+    }
+}
+
+impl<T: Clock + ?Sized> Clock for std::sync::Arc<T> {
+    fn now(&self) -> UnixSeconds {
+        (**self).now()
+    }
+}

@@ -1,0 +1,163 @@
+//! What is wrong with a configuration: all of it at once, from `build()`, never at request time.
+
+use std::{fmt, time::Duration};
+
+/// One mistake in a configuration.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The issuer is empty, longer than 1,024 bytes, or contains a control character.
+    #[error("issuer {0:?} is empty, too long, or contains a control character")]
+    Issuer(String),
+    /// An audience is empty, longer than 1,024 bytes, or contains a control character.
+    #[error("audience {0:?} is empty, too long, or contains a control character")]
+    Audience(String),
+    /// The realm is empty or contains a character that a quoted string cannot carry here (RFC 6750 §3).
+    #[error("realm {0:?} is empty or contains a character outside %x20-21 / %x23-5B / %x5D-7E")]
+    Realm(String),
+    /// A duration is outside its bounds.
+    #[error("{setting} is {given:?}; it must be between {least:?} and {most:?}")]
+    Duration {
+        /// Name of the setting.
+        setting: &'static str,
+        /// What was given.
+        given: Duration,
+        /// Lower bound, included.
+        least: Duration,
+        /// Upper bound, included.
+        most: Duration,
+    },
+    /// A number is outside its bounds.
+    #[error("{setting} is {given}; it must be between {least} and {most}")]
+    Number {
+        /// Name of the setting.
+        setting: &'static str,
+        /// What was given.
+        given: usize,
+        /// Lower bound, included.
+        least: usize,
+        /// Upper bound, included.
+        most: usize,
+    },
+    /// A text is not a scope (RFC 6749 §3.3).
+    #[error("{0:?} is not a scope")]
+    Scope(String),
+    /// A list of scopes is empty, so it would demand nothing.
+    #[error("no scope given: a requirement must name at least one")]
+    NoScope,
+    /// A claim may have no value at all.
+    #[error("claim {0:?} has an empty list of allowed values")]
+    NoAllowedValue(String),
+    /// No key at all was given.
+    #[error("no verification key given")]
+    NoKey,
+    /// Two keys would fit the same token.
+    #[error("two keys with the same algorithm and the same key id {0:?}: a token could not tell them apart")]
+    DuplicateKey(Option<String>),
+    /// A key document cannot be read.
+    #[error("key cannot be read: {0}")]
+    Key(&'static str),
+    /// The key is of another kind than its algorithm needs.
+    #[error("key does not fit the algorithm {0}")]
+    KeyMismatch(crate::jwt::Algorithm),
+    /// The key is too small for its algorithm (RFC 7518 §3.2, §3.3).
+    #[error("key of {bits} bits is too weak for {algorithm}, which needs {least}")]
+    WeakKey {
+        /// The algorithm that it was loaded for.
+        algorithm: crate::jwt::Algorithm,
+        /// Size of the key.
+        bits: usize,
+        /// Smallest size allowed.
+        least: usize,
+    },
+    /// An HMAC key repeats so few characters that it was not drawn at random (RFC 8725 §3.5).
+    #[error("HMAC key does not look random: use 32 random bytes or more, such as `openssl rand -hex 32` prints")]
+    GuessableKey,
+    /// The Argon2id parameters are below every set that OWASP recommends.
+    #[error(
+        "Argon2id parameters m={memory_kib} KiB, t={passes}, p={lanes} are below OWASP's least or above the bounds"
+    )]
+    Argon2 {
+        /// Memory in KiB.
+        memory_kib: u32,
+        /// Passes over it.
+        passes: u32,
+        /// Lanes.
+        lanes: u32,
+    },
+    /// The system gave no random bytes.
+    #[error("no random bytes to be had")]
+    NoRandom,
+}
+
+/// Every mistake of a configuration.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ConfigErrors(Vec<ConfigError>);
+
+impl ConfigErrors {
+    /// The mistakes, in the order of the settings. There is at least one.
+    pub fn iter(&self) -> impl Iterator<Item = &ConfigError> {
+        self.0.iter()
+    }
+
+    pub(crate) fn push(&mut self, error: ConfigError) {
+        self.0.push(error);
+    }
+
+    /// Keeps the value, or the reason why there is none.
+    pub(crate) fn keep<T, E: Into<ConfigErrors>>(&mut self, result: Result<T, E>) -> Option<T> {
+        result.map_err(|errors| self.0.extend(errors.into().0)).ok()
+    }
+
+    /// Notes a duration that is outside its bounds.
+    pub(crate) fn bound(&mut self, setting: &'static str, given: Duration, least: Duration, most: Duration) {
+        if !(least..=most).contains(&given) {
+            self.push(ConfigError::Duration {
+                setting,
+                given,
+                least,
+                most,
+            });
+        }
+    }
+
+    /// Notes a number that is outside its bounds.
+    pub(crate) fn bound_number(&mut self, setting: &'static str, given: usize, least: usize, most: usize) {
+        if !(least..=most).contains(&given) {
+            self.push(ConfigError::Number {
+                setting,
+                given,
+                least,
+                most,
+            });
+        }
+    }
+
+    /// The value, if it is there and nothing went wrong.
+    pub(crate) fn finish<T>(self, value: Option<T>) -> Result<T, Self> {
+        match value {
+            Some(value) if self.0.is_empty() => Ok(value),
+            _ => Err(self),
+        }
+    }
+}
+
+impl From<ConfigError> for ConfigErrors {
+    fn from(error: ConfigError) -> Self {
+        Self(vec![error])
+    }
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, error) in self.0.iter().enumerate() {
+            if at > 0 {
+                f.write_str("; ")?;
+            }
+            error.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigErrors {}

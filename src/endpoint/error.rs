@@ -1,0 +1,72 @@
+//! Refusals of an OAuth endpoint (RFC 6749 §5.2): one mapping from reason to bytes.
+
+use bytes::Bytes;
+use http::{
+    HeaderValue, Response, StatusCode,
+    header::{ALLOW, RETRY_AFTER},
+};
+use http_body_util::Full;
+
+use super::private_json;
+
+/// Why an endpoint refuses. The texts are ours; nothing that a client sent comes back.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum EndpointError {
+    /// Parameter missing, repeated or malformed; body of another type or too long.
+    InvalidRequest(&'static str),
+    /// The credentials do not open anything, for whatever reason.
+    InvalidGrant,
+    /// `grant_type` is not one that this server supports.
+    UnsupportedGrantType,
+    /// `scope` is malformed, or nothing of it may be granted.
+    InvalidScope,
+    /// Another method than `allow`.
+    MethodNotAllowed { allow: &'static str },
+    /// Something that is needed does not answer.
+    Unavailable { retry_after: u64 },
+}
+
+impl EndpointError {
+    pub(super) fn response(self) -> Response<Full<Bytes>> {
+        let (status, code, description) = match self {
+            Self::InvalidRequest(description) => (StatusCode::BAD_REQUEST, "invalid_request", description),
+            Self::InvalidGrant => (
+                StatusCode::BAD_REQUEST,
+                "invalid_grant",
+                "the credentials are not valid",
+            ),
+            Self::UnsupportedGrantType => (
+                StatusCode::BAD_REQUEST,
+                "unsupported_grant_type",
+                "this grant type is not supported",
+            ),
+            Self::InvalidScope => (
+                StatusCode::BAD_REQUEST,
+                "invalid_scope",
+                "the scope is malformed or may not be granted",
+            ),
+            Self::MethodNotAllowed { .. } => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "invalid_request",
+                "this method is not supported",
+            ),
+            Self::Unavailable { .. } => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "temporarily_unavailable",
+                "try again later",
+            ),
+        };
+        let body = format!(r#"{{"error":"{code}","error_description":"{description}"}}"#);
+        let mut response = private_json(status, body);
+        match self {
+            Self::MethodNotAllowed { allow } => {
+                response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+            }
+            Self::Unavailable { retry_after } => {
+                response.headers_mut().insert(RETRY_AFTER, retry_after.into());
+            }
+            _ => {}
+        }
+        response
+    }
+}

@@ -1,0 +1,132 @@
+//! What all gates share: a response body that is the inner service's or a refusal's, and the future that yields it.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::Response;
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+
+pin_project! {
+    /// Body of a response that passed a gate: the inner service's own, or the refusal's.
+    #[derive(Debug)]
+    pub struct GateBody<B> {
+        #[pin]
+        kind: BodyKind<B>,
+    }
+}
+
+pin_project! {
+    #[project = BodyKindProj]
+    #[derive(Debug)]
+    enum BodyKind<B> {
+        Inner { #[pin] body: B },
+        Refusal { text: Option<Bytes> },
+    }
+}
+
+impl<B> GateBody<B> {
+    const fn inner(body: B) -> Self {
+        Self {
+            kind: BodyKind::Inner { body },
+        }
+    }
+
+    fn refusal(text: Bytes) -> Self {
+        Self {
+            kind: BodyKind::Refusal {
+                text: Some(text).filter(|text| !text.is_empty()),
+            },
+        }
+    }
+}
+
+impl<B: Default> Default for GateBody<B> {
+    fn default() -> Self {
+        Self::inner(B::default())
+    }
+}
+
+impl<B: Body<Data = Bytes>> Body for GateBody<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        match self.project().kind.project() {
+            BodyKindProj::Inner { body } => body.poll_frame(cx),
+            BodyKindProj::Refusal { text } => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            BodyKind::Inner { body } => body.is_end_stream(),
+            BodyKind::Refusal { text } => text.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            BodyKind::Inner { body } => body.size_hint(),
+            BodyKind::Refusal { text } => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
+        }
+    }
+}
+
+pin_project! {
+    /// Response future of a gate: the inner service's answer, or a refusal that is ready at once.
+    #[derive(Debug)]
+    pub struct GateFuture<F> {
+        #[pin]
+        kind: FutureKind<F>,
+    }
+}
+
+pin_project! {
+    #[project = FutureKindProj]
+    #[derive(Debug)]
+    enum FutureKind<F> {
+        Forwarded { #[pin] future: F },
+        // Boxed, so that the common case does not carry room for a whole response.
+        Refused { response: Option<Box<Response<Bytes>>> },
+    }
+}
+
+impl<F> GateFuture<F> {
+    pub(crate) const fn forwarded(future: F) -> Self {
+        Self {
+            kind: FutureKind::Forwarded { future },
+        }
+    }
+
+    pub(crate) fn refused(response: Response<Bytes>) -> Self {
+        Self {
+            kind: FutureKind::Refused {
+                response: Some(Box::new(response)),
+            },
+        }
+    }
+}
+
+impl<F, B, E> Future for GateFuture<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+{
+    type Output = Result<Response<GateBody<B>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().kind.project() {
+            FutureKindProj::Forwarded { future } => future
+                .poll(cx)
+                .map(|result| result.map(|response| response.map(GateBody::inner))),
+            FutureKindProj::Refused { response } => match response.take() {
+                Some(response) => Poll::Ready(Ok(response.map(GateBody::refusal))),
+                // Polled again after it was ready, which the contract of `Future` forbids.
+                None => Poll::Pending,
+            },
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! Verification keys: read once, checked once, prepared once.
+
+use std::fmt;
+
+use aws_lc_rs::{
+    hmac,
+    rsa::PublicKey as RsaPublicKey,
+    signature::{
+        self, EcdsaVerificationAlgorithm, ParsedPublicKey, RsaParameters, RsaPublicKeyComponents, VerificationAlgorithm,
+    },
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use zeroize::Zeroizing;
+
+use super::{
+    algorithm::{Algorithm, Family},
+    jwk::Jwk,
+};
+use crate::{config::ConfigError, rejection::Rejection};
+
+const RSA_BITS: usize = 2048;
+const RSA_MOST_BITS: usize = 8192;
+
+/// A key that verifies signatures of one algorithm, fixed when it is loaded (RFC 8725 §3.1).
+///
+/// ```
+/// use portcullis::jwt::{Algorithm, VerifyingKey};
+///
+/// let jwk = r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+/// let key = VerifyingKey::from_jwk(Algorithm::EdDsa, jwk)?;
+/// assert!(VerifyingKey::from_jwk(Algorithm::Rs256, jwk).is_err());
+/// # Ok::<(), portcullis::config::ConfigError>(())
+/// ```
+#[derive(Clone)]
+pub struct VerifyingKey {
+    algorithm: Algorithm,
+    kid: Option<String>,
+    prepared: Prepared,
+}
+
+#[derive(Clone)]
+enum Prepared {
+    Hmac(hmac::Key),
+    Public(ParsedPublicKey),
+}
+
+impl VerifyingKey {
+    /// Reads a public key from PEM: `PUBLIC KEY` (RFC 5280) or `RSA PUBLIC KEY` (RFC 8017).
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Key`] if there is not exactly one public key, [`ConfigError::KeyMismatch`] if it does not fit
+    /// `algorithm`, [`ConfigError::WeakKey`] for RSA below 2,048 bits.
+    pub fn from_pem(algorithm: Algorithm, pem: &[u8]) -> Result<Self, ConfigError> {
+        let documents = pem::parse_many(pem).map_err(|_| ConfigError::Key("not PEM"))?;
+        match documents.as_slice() {
+            [document] if matches!(document.tag(), "PUBLIC KEY" | "RSA PUBLIC KEY") => {
+                Self::from_der(algorithm, document.contents())
+            }
+            [_] => Err(ConfigError::Key(
+                "PEM block is neither `PUBLIC KEY` nor `RSA PUBLIC KEY`",
+            )),
+            _ => Err(ConfigError::Key("not exactly one PEM block")),
+        }
+    }
+
+    /// Reads a public key from DER: `SubjectPublicKeyInfo` (RFC 5280), or `RSAPublicKey` (RFC 8017) for RSA.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_pem`](Self::from_pem).
+    pub fn from_der(algorithm: Algorithm, der: &[u8]) -> Result<Self, ConfigError> {
+        let mismatch = |_| ConfigError::KeyMismatch(algorithm);
+        let key = match algorithm.family() {
+            Family::Hmac => return Err(ConfigError::KeyMismatch(algorithm)),
+            Family::Rsa => {
+                let key = RsaPublicKey::from_der(der).map_err(mismatch)?;
+                check_rsa_size(algorithm, key.modulus().big_endian_without_leading_zero())?;
+                ParsedPublicKey::new(rsa(algorithm), der)
+            }
+            Family::Ec => ParsedPublicKey::new(ec(algorithm), der),
+            Family::Ed25519 => ParsedPublicKey::new(&signature::ED25519, der),
+        };
+        Ok(Self::prepared(algorithm, Prepared::Public(key.map_err(mismatch)?)))
+    }
+
+    /// Reads a key from a JWK (RFC 7517, RFC 7518 §6, RFC 8037). Its `kid` becomes the key's.
+    ///
+    /// `oct` keys are read for HMAC algorithms alone; private members of other keys are ignored.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_pem`](Self::from_pem). Also if the JWK's own `alg`, `use` or `key_ops` speaks against verifying
+    /// signatures with `algorithm`.
+    pub fn from_jwk(algorithm: Algorithm, json: &str) -> Result<Self, ConfigError> {
+        let jwk: Jwk = serde_json::from_str(json).map_err(|_| ConfigError::Key("not a JWK"))?;
+        if !jwk.may_verify() {
+            return Err(ConfigError::Key("`use` or `key_ops` speaks against verifying"));
+        }
+        if jwk.alg.as_deref().is_some_and(|alg| !algorithm.accepts(alg)) {
+            return Err(ConfigError::KeyMismatch(algorithm));
+        }
+        let mut key = match (algorithm.family(), jwk.kty.as_str(), jwk.crv.as_deref()) {
+            (Family::Hmac, "oct", _) => {
+                let secret = Zeroizing::new(member(jwk.k.as_ref().map(|k| k.as_str()))?);
+                Self::hmac(algorithm, &secret)?
+            }
+            (Family::Rsa, "RSA", _) => {
+                let (n, e) = (member(jwk.n.as_deref())?, member(jwk.e.as_deref())?);
+                let components = RsaPublicKeyComponents {
+                    n: without_zeros(&n),
+                    e: without_zeros(&e),
+                };
+                check_rsa_size(algorithm, components.n)?;
+                let key = components.to_parsed_public_key(rsa(algorithm));
+                Self::public(algorithm, key.ok())?
+            }
+            (Family::Ec, "EC", Some(curve)) if curve == curve_name(algorithm) => {
+                let (x, y) = (member(jwk.x.as_deref())?, member(jwk.y.as_deref())?);
+                let length = if algorithm == Algorithm::Es256 { 32 } else { 48 };
+                if (x.len(), y.len()) != (length, length) {
+                    return Err(ConfigError::KeyMismatch(algorithm));
+                }
+                let point = [&[4], x.as_slice(), y.as_slice()].concat();
+                Self::public(algorithm, ParsedPublicKey::new(ec(algorithm), point).ok())?
+            }
+            (Family::Ed25519, "OKP", Some("Ed25519")) => {
+                let x = member(jwk.x.as_deref())?;
+                let key = (x.len() == 32).then(|| ParsedPublicKey::new(&signature::ED25519, x).ok());
+                Self::public(algorithm, key.flatten())?
+            }
+            _ => return Err(ConfigError::KeyMismatch(algorithm)),
+        };
+        key.kid = jwk.kid;
+        Ok(key)
+    }
+
+    /// A shared secret for `HS256`, `HS384` or `HS512`.
+    ///
+    /// Whoever can verify with it can also sign: prefer a key pair unless one program does both.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::WeakKey`] if it is shorter than the hash (RFC 7518 §3.2), or is hexadecimal text that spells
+    /// fewer than 32 bytes. [`ConfigError::GuessableKey`] if fewer than 8 different bytes occur in it.
+    pub fn hmac(algorithm: Algorithm, secret: &[u8]) -> Result<Self, ConfigError> {
+        Ok(Self::prepared(algorithm, Prepared::Hmac(hmac_key(algorithm, secret)?)))
+    }
+
+    /// Sets the key id that tokens name it by. A key without one fits tokens with any key id, or none.
+    #[must_use]
+    pub fn with_kid(self, kid: impl Into<String>) -> Self {
+        Self {
+            kid: Some(kid.into()),
+            ..self
+        }
+    }
+
+    /// The algorithm that it verifies.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// Its key id, if it has one.
+    pub fn kid(&self) -> Option<&str> {
+        self.kid.as_deref()
+    }
+
+    /// Checks that `signature` is this key's over `message`.
+    pub(crate) fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), Rejection> {
+        match &self.prepared {
+            Prepared::Hmac(key) => hmac::verify(key, message, signature),
+            Prepared::Public(key) => key.verify_sig(message, signature),
+        }
+        .map_err(|_| Rejection::BadSignature)
+    }
+
+    fn public(algorithm: Algorithm, key: Option<ParsedPublicKey>) -> Result<Self, ConfigError> {
+        let key = key.ok_or(ConfigError::KeyMismatch(algorithm))?;
+        Ok(Self::prepared(algorithm, Prepared::Public(key)))
+    }
+
+    const fn prepared(algorithm: Algorithm, prepared: Prepared) -> Self {
+        Self {
+            algorithm,
+            kid: None,
+            prepared,
+        }
+    }
+}
+
+impl fmt::Debug for VerifyingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VerifyingKey")
+            .field("algorithm", &self.algorithm)
+            .field("kid", &self.kid)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Prepares an HMAC key, if it is long enough and looks random.
+pub(crate) fn hmac_key(algorithm: Algorithm, secret: &[u8]) -> Result<hmac::Key, ConfigError> {
+    let (hash, bytes) = match algorithm {
+        Algorithm::Hs256 => (hmac::HMAC_SHA256, 32),
+        Algorithm::Hs384 => (hmac::HMAC_SHA384, 48),
+        Algorithm::Hs512 => (hmac::HMAC_SHA512, 64),
+        _ => return Err(ConfigError::KeyMismatch(algorithm)),
+    };
+    // Hexadecimal text carries four bits a character: 64 of them, as `openssl rand -hex 32` prints, make 32 bytes.
+    let hexadecimal = secret.iter().all(u8::is_ascii_hexdigit);
+    let least = if hexadecimal { bytes.max(64) } else { bytes };
+    if secret.len() < least {
+        return Err(ConfigError::WeakKey {
+            algorithm,
+            bits: secret.len() * 8,
+            least: least * 8,
+        });
+    }
+    let mut seen = [false; 256];
+    let different = secret
+        .iter()
+        .filter(|&&byte| !std::mem::replace(&mut seen[usize::from(byte)], true))
+        .count();
+    // Of 32 random bytes, fewer than 8 different ones never occur; of 64 random hexadecimal digits, one time in 10^11.
+    if different < 8 {
+        return Err(ConfigError::GuessableKey);
+    }
+    Ok(hmac::Key::new(hash, secret))
+}
+
+/// Refuses a modulus, without leading zeros, of under 2,048 or over 8,192 bits.
+pub(crate) fn check_rsa_size(algorithm: Algorithm, modulus: &[u8]) -> Result<(), ConfigError> {
+    let zeros = modulus.first().map_or(0, |byte| byte.leading_zeros() as usize);
+    let bits = (modulus.len() * 8).saturating_sub(zeros);
+    if bits < RSA_BITS {
+        return Err(ConfigError::WeakKey {
+            algorithm,
+            bits,
+            least: RSA_BITS,
+        });
+    }
+    if bits > RSA_MOST_BITS {
+        return Err(ConfigError::Key("RSA modulus over 8,192 bits"));
+    }
+    Ok(())
+}
+
+/// Name of the curve in a JWK (RFC 7518 §6.2.1.1).
+pub(crate) const fn curve_name(algorithm: Algorithm) -> &'static str {
+    match algorithm {
+        Algorithm::Es384 => "P-384",
+        _ => "P-256",
+    }
+}
+
+fn rsa(algorithm: Algorithm) -> &'static RsaParameters {
+    match algorithm {
+        Algorithm::Rs384 => &signature::RSA_PKCS1_2048_8192_SHA384,
+        Algorithm::Rs512 => &signature::RSA_PKCS1_2048_8192_SHA512,
+        Algorithm::Ps256 => &signature::RSA_PSS_2048_8192_SHA256,
+        Algorithm::Ps384 => &signature::RSA_PSS_2048_8192_SHA384,
+        Algorithm::Ps512 => &signature::RSA_PSS_2048_8192_SHA512,
+        _ => &signature::RSA_PKCS1_2048_8192_SHA256,
+    }
+}
+
+fn ec(algorithm: Algorithm) -> &'static dyn VerificationAlgorithm {
+    const ES256: &EcdsaVerificationAlgorithm = &signature::ECDSA_P256_SHA256_FIXED;
+    const ES384: &EcdsaVerificationAlgorithm = &signature::ECDSA_P384_SHA384_FIXED;
+    if algorithm == Algorithm::Es384 { ES384 } else { ES256 }
+}
+
+fn member(text: Option<&str>) -> Result<Vec<u8>, ConfigError> {
+    let text = text.ok_or(ConfigError::Key("JWK lacks a member that its type needs"))?;
+    URL_SAFE_NO_PAD
+        .decode(text)
+        .map_err(|_| ConfigError::Key("JWK member is not base64url without padding"))
+}
+
+/// RFC 7518 §2 wants the shortest form; a few issuers put a zero in front.
+fn without_zeros(number: &[u8]) -> &[u8] {
+    let zeros = number.iter().take_while(|&&byte| byte == 0).count();
+    number.get(zeros..).unwrap_or_default()
+}

@@ -1,0 +1,67 @@
+//! JSON Web Tokens: verified with keys that are prepared once, by a parser and a policy that leave nothing to chance.
+//!
+//! [`JwtVerifyLayer`] sits inside [`BearerExtractLayer`](crate::bearer::BearerExtractLayer). It lets a request pass if
+//! its token is good, with a [`Verified<C>`] and a [`Principal`](crate::principal::Principal) in the extensions, and
+//! answers `401` with `error="invalid_token"` otherwise.
+//!
+//! What is checked, and in this order: length, three segments, strict base64url, strict JSON header without `crit`,
+//! one key that fits `kid` and `alg`, type, signature, strict JSON claims, issuer, audience, times, presence, scope
+//! grammar, required claims, and last the program's own type `C`.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), tower::BoxError> {
+//! use http::{Request, Response};
+//! use portcullis::{bearer::BearerExtractLayer, jwt::*};
+//! use tower::{BoxError, ServiceBuilder, ServiceExt};
+//!
+//! #[derive(serde::Deserialize)]
+//! struct Tenant {
+//!     tenant: String,
+//! }
+//!
+//! async fn handler(request: Request<String>) -> Result<Response<String>, BoxError> {
+//!     let caller: &Verified<Tenant> = request.extensions().get().ok_or("never without")?;
+//!     Ok(Response::new(format!("{} of {}", caller.subject(), caller.claims().tenant)))
+//! }
+//!
+//! # let key = SigningKey::generate(Algorithm::EdDsa)?;
+//! # let now = std::time::SystemTime::UNIX_EPOCH.elapsed()?.as_secs();
+//! # let token = key.sign(&serde_json::json!({
+//! #     "iss": "https://id.example", "aud": "orders", "sub": "user:7", "client_id": "app", "tenant": "acme",
+//! #     "jti": "1", "iat": now, "exp": now + 600,
+//! # }))?;
+//! # let public_key = key.verifying_key();
+//! let policy = ClaimsPolicy::builder("https://id.example", "orders").build()?;
+//! let verifier = Verifier::<Tenant>::new(policy, KeySet::new([public_key])?);
+//! let service = ServiceBuilder::new()
+//!     .layer(BearerExtractLayer::required())
+//!     .layer(JwtVerifyLayer::new(verifier))
+//!     .service_fn(handler);
+//! let request = Request::builder().header("authorization", format!("Bearer {token}")).body(String::new())?;
+//! assert_eq!(service.oneshot(request).await?.status(), 200);
+//! # Ok(())
+//! # }
+//! ```
+
+mod algorithm;
+mod claims;
+mod json;
+mod jwk;
+mod key;
+mod keyset;
+mod layer;
+mod policy;
+mod signer;
+mod token;
+mod verifier;
+
+pub use self::{
+    algorithm::{Algorithm, UnknownAlgorithm},
+    key::VerifyingKey,
+    keyset::KeySet,
+    layer::{JwtVerify, JwtVerifyLayer},
+    policy::{ClaimsPolicy, ClaimsPolicyBuilder},
+    signer::{SigningFailed, SigningKey},
+    verifier::{CustomClaims, NoClaims, Verified, Verifier},
+};

@@ -1,0 +1,230 @@
+//! A token's text, taken apart: three base64url segments (RFC 7515 §7.1) and the protected header.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::de::MapAccess;
+use std::borrow::Cow;
+
+use super::json::{self, Members, Text};
+use crate::rejection::Rejection;
+
+/// Levels that a header may nest.
+const HEADER_DEPTH: u8 = 16;
+/// Longest signature: that of RSA with 8,192 bits.
+pub(crate) const MAX_SIGNATURE: usize = 1024;
+/// Its length in base64url.
+const MAX_SIGNATURE_TEXT: usize = (MAX_SIGNATURE * 4).div_ceil(3);
+
+/// A token in compact serialisation, cut at its two dots.
+#[derive(Clone, Copy)]
+pub(crate) struct Segments<'a> {
+    pub(crate) header: &'a [u8],
+    pub(crate) payload: &'a [u8],
+    pub(crate) signature: &'a [u8],
+    /// What the signature covers: header, dot, payload.
+    pub(crate) signed: &'a [u8],
+}
+
+impl<'a> Segments<'a> {
+    /// Cuts `token`. Two, four and five parts, and an empty one, are refused.
+    pub(crate) fn split(token: &'a [u8]) -> Result<Self, Rejection> {
+        const PARTS: Rejection = Rejection::MalformedToken("not three segments");
+        let mut dots = token
+            .iter()
+            .enumerate()
+            .filter(|(_, byte)| **byte == b'.')
+            .map(|(at, _)| at);
+        let (Some(first), Some(second), None) = (dots.next(), dots.next(), dots.next()) else {
+            return Err(PARTS);
+        };
+        let (signed, signature) = token.split_at_checked(second).ok_or(PARTS)?;
+        let (header, payload) = signed.split_at_checked(first).ok_or(PARTS)?;
+        let (Some((_, payload)), Some((_, signature))) = (payload.split_first(), signature.split_first()) else {
+            return Err(PARTS);
+        };
+        if header.is_empty() || payload.is_empty() || signature.is_empty() {
+            return Err(Rejection::MalformedToken("a segment is empty"));
+        }
+        Ok(Self {
+            header,
+            payload,
+            signature,
+            signed,
+        })
+    }
+
+    /// Decodes the signature into `buffer`.
+    pub(crate) fn decode_signature<'b>(&self, buffer: &'b mut SignatureBuffer) -> Result<&'b [u8], Rejection> {
+        if self.signature.len() > MAX_SIGNATURE_TEXT {
+            return Err(Rejection::BadSignature);
+        }
+        let length = URL_SAFE_NO_PAD
+            .decode_slice(self.signature, buffer)
+            .map_err(|_| NOT_BASE64)?;
+        buffer.get(..length).ok_or(Rejection::BadSignature)
+    }
+}
+
+/// Room for any signature, and for the decoder's estimate, which is a few bytes larger.
+pub(crate) type SignatureBuffer = [u8; MAX_SIGNATURE + 8];
+
+const NOT_BASE64: Rejection = Rejection::MalformedToken("not base64url without padding");
+
+/// Decodes a segment that must be UTF-8 (RFC 8725 §3.7). Padding, other alphabets, white space and trailing non-zero
+/// bits are refused (RFC 7515 §2): one text, one meaning.
+pub(crate) fn decode_text(segment: &[u8]) -> Result<String, Rejection> {
+    let bytes = URL_SAFE_NO_PAD.decode(segment).map_err(|_| NOT_BASE64)?;
+    String::from_utf8(bytes).map_err(|_| Rejection::MalformedToken("not UTF-8"))
+}
+
+/// The protected header's members that matter. `jku`, `x5u`, `x5c` and `jwk` are never looked at: keys come from
+/// configuration alone.
+#[derive(Debug, Default)]
+pub(crate) struct Header<'a> {
+    pub(crate) alg: Cow<'a, str>,
+    pub(crate) kid: Option<Cow<'a, str>>,
+    pub(crate) typ: Option<Cow<'a, str>>,
+    refused: Option<&'static str>,
+}
+
+impl<'a> Header<'a> {
+    /// Parses a decoded header.
+    pub(crate) fn parse(text: &'a str) -> Result<Self, Rejection> {
+        let mut header = Self::default();
+        json::read_object(text, HEADER_DEPTH, &mut header).map_err(Rejection::MalformedToken)?;
+        match header.refused {
+            Some(name) => Err(Rejection::HeaderRefused(name)),
+            None if header.alg.is_empty() => Err(Rejection::MalformedToken("no algorithm")),
+            None => Ok(header),
+        }
+    }
+
+    /// Whether `typ` is `expected`, case and a leading `application/` aside (RFC 7515 §4.1.9).
+    pub(crate) fn is_type(&self, expected: &str) -> bool {
+        const PREFIX: &str = "application/";
+        self.typ.as_deref().is_some_and(|typ| {
+            let prefixed = typ
+                .get(..PREFIX.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(PREFIX));
+            let short = if prefixed {
+                typ.get(PREFIX.len()..).unwrap_or_default()
+            } else {
+                typ
+            };
+            short.eq_ignore_ascii_case(expected)
+        })
+    }
+}
+
+impl<'de> Members<'de> for Header<'de> {
+    fn member<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A, depth: u8) -> Result<(), A::Error> {
+        match name {
+            "alg" => self.alg = map.next_value_seed(Text)?,
+            "kid" => self.kid = Some(map.next_value_seed(Text)?),
+            "typ" => self.typ = Some(map.next_value_seed(Text)?),
+            // RFC 7515 §4.1.11: an extension that must be understood is not; RFC 7797: payload as it stands;
+            // RFC 7516 §4.1.3: compressed.
+            "crit" => return self.refuse("crit", map, depth),
+            "b64" => return self.refuse("b64", map, depth),
+            "zip" => return self.refuse("zip", map, depth),
+            _ => json::skip(map, depth)?,
+        }
+        Ok(())
+    }
+}
+
+impl Header<'_> {
+    fn refuse<'de, A: MapAccess<'de>>(&mut self, name: &'static str, map: &mut A, depth: u8) -> Result<(), A::Error> {
+        self.refused = Some(name);
+        json::skip(map, depth)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn req_080_exactly_three_segments() {
+        for (token, good) in [
+            ("a.b.c", true),
+            ("a.b", false),
+            ("a.b.c.d", false),
+            ("a.b.c.d.e", false),
+            ("a", false),
+            ("", false),
+            ("..", false),
+            ("a.b.", false),
+            ("a..c", false),
+            (".b.c", false),
+        ] {
+            assert_eq!(Segments::split(token.as_bytes()).is_ok(), good, "{token:?}");
+        }
+        let segments = Segments::split(b"aa.bbb.c").unwrap();
+        assert_eq!(
+            (segments.header, segments.payload, segments.signature),
+            (&b"aa"[..], &b"bbb"[..], &b"c"[..])
+        );
+        assert_eq!(segments.signed, b"aa.bbb");
+    }
+
+    #[test]
+    fn req_079_base64url_is_strict() {
+        assert_eq!(decode_text(b"e30").unwrap(), "{}");
+        assert_eq!(decode_text(b"Pz8_").unwrap(), "???");
+        for bad in ["e30=", "e3 0", "e30\n", "e31", "Pz8/", "e30+", "e", "é"] {
+            assert!(decode_text(bad.as_bytes()).is_err(), "{bad:?}");
+        }
+        assert_eq!(
+            decode_text(b"_w"),
+            Err(Rejection::MalformedToken("not UTF-8")),
+            "req 65"
+        );
+    }
+
+    #[test]
+    fn header_parameters() {
+        let bad = [
+            (60, r#"{}"#),
+            (60, r#"{"alg":null}"#),
+            (60, r#"{"alg":1}"#),
+            (60, r#"{"alg":["HS256"]}"#),
+            (60, r#"{"alg":""}"#),
+            (73, r#"{"alg":"HS256","alg":"HS256"}"#),
+            (73, r#"{"alg":"HS256","al\u0067":"none"}"#),
+            (76, r#"{"alg":"HS256","kid":1}"#),
+            (76, r#"{"alg":"HS256","typ":null}"#),
+            (78, r#"{"alg":"HS256","crit":["exp"]}"#),
+            (78, r#"{"alg":"HS256","crit":[]}"#),
+            (78, r#"{"alg":"HS256","crit":null}"#),
+            (78, r#"{"alg":"HS256","crit":["alg"]}"#),
+            (78, r#"{"alg":"HS256","b64":true}"#),
+            (78, r#"{"alg":"HS256","b64":false,"crit":["b64"]}"#),
+            (64, r#"{"alg":"HS256","zip":"DEF"}"#),
+        ];
+        for (req, text) in bad {
+            assert!(Header::parse(text).is_err(), "req {req}: {text}");
+        }
+        let good = r#"{"jwk":{"k":"AA"},"jku":"https://evil.example","x5c":["AA"],"x5u":"x","alg":"HS256","kid":"k"}"#;
+        assert_eq!(Header::parse(good).unwrap().kid.as_deref(), Some("k"), "req 69");
+    }
+
+    #[test]
+    fn req_070_req_094_type() {
+        for (typ, good) in [
+            ("at+jwt", true),
+            ("AT+JWT", true),
+            ("application/at+jwt", true),
+            ("Application/At+Jwt", true),
+            ("JWT", false),
+            ("at+jwt ", false),
+            ("application/", false),
+            ("text/at+jwt", false),
+            ("application/application/at+jwt", false),
+            ("", false),
+        ] {
+            let text = format!(r#"{{"alg":"x","typ":"{typ}"}}"#);
+            assert_eq!(Header::parse(&text).unwrap().is_type("at+jwt"), good, "{typ:?}");
+        }
+        assert!(!Header::parse(r#"{"alg":"x"}"#).unwrap().is_type("at+jwt"));
+    }
+}

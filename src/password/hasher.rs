@@ -1,0 +1,274 @@
+//! A bounded pool of hashing work, off the threads that serve requests.
+
+use std::{fmt, num::NonZero, sync::Arc, thread, time::Duration};
+
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task, time,
+};
+
+use super::argon2id::{self, Argon2Params, Failure};
+use crate::{
+    config::{ConfigError, ConfigErrors},
+    secret::Secret,
+    store::PasswordHash,
+};
+
+/// Hashes and checks passwords, so many at once and no more. Cheap to clone; clones share the pool.
+///
+/// | setting | default | bound |
+/// |---|---|---|
+/// | parameters | Argon2id m=19 MiB, t=2, p=1 | OWASP's least to m=256 MiB, t=10, p=8 |
+/// | at once | as many as cores | 1 to 1,024 |
+/// | waiting | 64 | 0 to 65,536 |
+/// | longest wait | 2 s | 30 s |
+///
+/// Memory in use is at most what that many hashes take. A call beyond the queue fails at once, one that waits too long
+/// fails then; neither has cost a hash. The permit stays with the work: a caller who goes away while their password is
+/// being hashed frees nothing early. Needs a Tokio runtime with its timer enabled.
+#[derive(Clone)]
+pub struct PasswordHasher {
+    params: Argon2Params,
+    /// Stands in for the hash of a user who is not there.
+    unmatchable: PasswordHash,
+    running: Arc<Semaphore>,
+    admitted: Arc<Semaphore>,
+    wait: Duration,
+}
+
+/// Why a password was neither hashed nor checked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HashError {
+    /// Too many calls are waiting, or this one has waited too long. Try again later.
+    #[error("too many passwords are being hashed")]
+    Overloaded,
+    /// The password takes more than 1,024 bytes.
+    #[error("password is longer than 1,024 bytes")]
+    TooLong,
+    /// The stored hash is not Argon2id in PHC format, or asks for more than m=256 MiB, t=10, p=8.
+    #[error("stored password hash cannot be read")]
+    Unreadable,
+    /// The system has no random bytes or no memory to give, or is shutting down.
+    #[error("password could not be hashed")]
+    System,
+}
+
+impl From<Failure> for HashError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::TooLong => Self::TooLong,
+            Failure::Unreadable => Self::Unreadable,
+            Failure::System => Self::System,
+        }
+    }
+}
+
+/// Builder of a [`PasswordHasher`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct PasswordHasherBuilder {
+    params: Argon2Params,
+    concurrency: usize,
+    queue: usize,
+    wait: Duration,
+}
+
+impl PasswordHasherBuilder {
+    /// Sets the work that a hash takes.
+    pub fn params(self, params: Argon2Params) -> Self {
+        Self { params, ..self }
+    }
+
+    /// Sets how many passwords are hashed at once: as many as there are cores unless set, 1 to 1,024.
+    pub fn concurrency(self, concurrency: usize) -> Self {
+        Self { concurrency, ..self }
+    }
+
+    /// Sets how many calls may wait: 64 unless set, 65,536 at most.
+    pub fn queue(self, queue: usize) -> Self {
+        Self { queue, ..self }
+    }
+
+    /// Sets how long a call may wait for its turn: 2 seconds unless set, 30 at most.
+    pub fn wait(self, wait: Duration) -> Self {
+        Self { wait, ..self }
+    }
+
+    /// Builds the pool. Nothing is hashed yet, and no thread is started.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigErrors`], with one [`ConfigError`] for each setting out of bounds.
+    pub fn build(self) -> Result<PasswordHasher, ConfigErrors> {
+        let Self {
+            params,
+            concurrency,
+            queue,
+            wait,
+        } = self;
+        let mut errors = ConfigErrors::default();
+        errors.bound_number("hash concurrency", concurrency, 1, 1024);
+        errors.bound_number("hash queue", queue, 0, 65_536);
+        errors.bound("hash wait", wait, Duration::ZERO, Duration::from_secs(30));
+        let unmatchable = errors.keep(params.unmatchable().map_err(|_| ConfigError::NoRandom));
+        let hasher = unmatchable.map(|unmatchable| PasswordHasher {
+            params,
+            unmatchable,
+            running: Arc::new(Semaphore::new(concurrency.min(1024))),
+            admitted: Arc::new(Semaphore::new(concurrency.min(1024) + queue.min(65_536))),
+            wait,
+        });
+        errors.finish(hasher)
+    }
+}
+
+impl PasswordHasher {
+    /// Begins a pool with the defaults of the table above.
+    pub fn builder() -> PasswordHasherBuilder {
+        PasswordHasherBuilder {
+            params: Argon2Params::default(),
+            concurrency: thread::available_parallelism().map_or(1, NonZero::get),
+            queue: 64,
+            wait: Duration::from_secs(2),
+        }
+    }
+
+    /// Hashes `password` with a fresh salt. Dropping the future leaves work that has begun to its end.
+    ///
+    /// # Errors
+    ///
+    /// [`HashError::Overloaded`], [`HashError::TooLong`] or [`HashError::System`].
+    pub async fn hash(&self, password: Secret<String>) -> Result<PasswordHash, HashError> {
+        let params = self.params;
+        self.run(move || argon2id::hash(password.expose(), params)).await
+    }
+
+    /// Whether `password` is the one that `hash` was made of. Dropping the future leaves work that has begun to its end.
+    ///
+    /// # Errors
+    ///
+    /// [`HashError::Overloaded`], [`HashError::Unreadable`] or [`HashError::System`].
+    pub async fn verify(&self, password: Secret<String>, hash: PasswordHash) -> Result<bool, HashError> {
+        self.run(move || argon2id::verify(password.expose(), &hash)).await
+    }
+
+    /// Does the work of [`verify`](Self::verify) for a user who is not there.
+    pub(super) async fn verify_nobody(&self, password: Secret<String>) -> Result<(), HashError> {
+        self.verify(password, self.unmatchable.clone()).await.map(drop)
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, HashError> {
+        let permits = self.permits().await?;
+        let work = move || {
+            // They go with the work, not with the caller: blocking work cannot be called off, so what it takes is not
+            // free before it has ended, whether or not somebody still waits for it.
+            let _permits = permits;
+            work()
+        };
+        task::spawn_blocking(work)
+            .await
+            .map_err(|_| HashError::System)?
+            .map_err(HashError::from)
+    }
+
+    /// A place in the house, and then a turn.
+    async fn permits(&self) -> Result<[OwnedSemaphorePermit; 2], HashError> {
+        let place = Arc::clone(&self.admitted)
+            .try_acquire_owned()
+            .map_err(|_| HashError::Overloaded)?;
+        let turn = time::timeout(self.wait, Arc::clone(&self.running).acquire_owned());
+        match turn.await {
+            Ok(Ok(turn)) => Ok([place, turn]),
+            Ok(Err(_)) | Err(_) => Err(HashError::Overloaded),
+        }
+    }
+}
+
+impl fmt::Debug for PasswordHasher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PasswordHasher")
+            .field("params", &self.params)
+            .field("free", &self.running.available_permits())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    fn hasher(concurrency: usize, queue: usize, wait: Duration) -> PasswordHasher {
+        PasswordHasher::builder()
+            .concurrency(concurrency)
+            .queue(queue)
+            .wait(wait)
+            .build()
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_caller_who_goes_away_frees_no_capacity_early() {
+        let hasher = hasher(1, 0, Duration::ZERO);
+        let (finish, finished) = mpsc::channel::<()>();
+        let (begin, begun) = mpsc::channel();
+        let slow = {
+            let hasher = hasher.clone();
+            tokio::spawn(async move {
+                let work = move || {
+                    begin.send(()).unwrap();
+                    let _ = finished.recv();
+                    Ok(())
+                };
+                hasher.run(work).await
+            })
+        };
+        task::spawn_blocking(move || begun.recv().unwrap()).await.unwrap();
+        slow.abort();
+        assert!(slow.await.unwrap_err().is_cancelled());
+        assert_eq!(
+            hasher.run(|| Ok(())).await,
+            Err(HashError::Overloaded),
+            "the work goes on"
+        );
+        finish.send(()).unwrap();
+        while hasher.run(|| Ok(())).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn the_queue_and_the_wait_are_bounded() {
+        let hasher = hasher(1, 1, Duration::from_millis(50));
+        let turn = Arc::clone(&hasher.running).acquire_owned().await.unwrap();
+        let place = Arc::clone(&hasher.admitted).try_acquire_owned().unwrap();
+        let waiting = {
+            let hasher = hasher.clone();
+            tokio::spawn(async move { hasher.run(|| Ok(())).await })
+        };
+        tokio::task::yield_now().await;
+        assert_eq!(
+            hasher.run(|| Ok(())).await,
+            Err(HashError::Overloaded),
+            "no place to wait"
+        );
+        assert_eq!(waiting.await.unwrap(), Err(HashError::Overloaded), "waited too long");
+        drop((turn, place));
+        assert_eq!(hasher.run(|| Ok(7)).await, Ok(7), "and all is well again");
+    }
+
+    #[test]
+    fn bounds() {
+        let errors = PasswordHasher::builder()
+            .concurrency(0)
+            .queue(70_000)
+            .wait(Duration::from_secs(31))
+            .build();
+        assert_eq!(errors.unwrap_err().iter().count(), 3);
+    }
+}

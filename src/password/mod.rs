@@ -1,0 +1,24 @@
+//! Passwords: Argon2id in a pool that cannot be made to take more than its share, and a login that tells nothing.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use portcullis::{password::PasswordHasher, secret::Secret};
+//!
+//! let hasher = PasswordHasher::builder().build()?;
+//! let hash = hasher.hash(Secret::from("correct horse battery staple")).await?;
+//! assert!(hasher.verify(Secret::from("correct horse battery staple"), hash.clone()).await?);
+//! assert!(!hasher.verify(Secret::from("Tr0ub4dor&3"), hash).await?);
+//! # Ok(())
+//! # }
+//! ```
+
+mod argon2id;
+mod hasher;
+mod login;
+
+pub(crate) use self::login::{Outcome, PasswordLogin};
+pub use self::{
+    argon2id::Argon2Params,
+    hasher::{HashError, PasswordHasher, PasswordHasherBuilder},
+};

@@ -1,0 +1,133 @@
+//! Who is calling, whatever kind of credential said so. Gates put it into the request's extensions.
+
+use std::{fmt, sync::Arc};
+
+use crate::{clock::UnixSeconds, ident::UserId, rejection::Answers, scope::ScopeSet};
+
+/// What a checked credential tells about its bearer.
+///
+/// `Verified<C>` implements it; so can whatever else proves an identity.
+pub trait Identity: Send + Sync {
+    /// Who is acting, in the issuer's namespace: `user:<id>` where this crate issued the token.
+    fn subject(&self) -> &str;
+    /// The client that acts for the subject, if known.
+    fn client_id(&self) -> Option<&str>;
+    /// The granted scopes, single spaces between them; empty if there are none.
+    fn scope(&self) -> &str;
+    /// The session that the credential belongs to, if any.
+    fn session_id(&self) -> Option<&str>;
+    /// The credential's own identifier, if any.
+    fn token_id(&self) -> Option<&str>;
+    /// When the person last proved who they are, if known.
+    fn auth_time(&self) -> Option<UnixSeconds>;
+}
+
+/// The caller of a request, after its credential was checked. Cheap to clone.
+///
+/// ```
+/// use portcullis::principal::Principal;
+///
+/// fn may_export(caller: &Principal) -> bool {
+///     caller.has_scope("reports:export")
+/// }
+/// ```
+#[derive(Clone)]
+pub struct Principal {
+    identity: Arc<dyn Identity>,
+    demanded: Option<Arc<Demand>>,
+}
+
+/// Scopes that the layers passed so far demanded, innermost first.
+struct Demand {
+    scopes: Arc<ScopeSet>,
+    outer: Option<Arc<Demand>>,
+}
+
+impl Principal {
+    /// The caller whom `identity` describes. Only what has checked a credential may make one.
+    pub fn new(identity: Arc<dyn Identity>) -> Self {
+        Self {
+            identity,
+            demanded: None,
+        }
+    }
+
+    /// Who is acting, in the issuer's namespace.
+    pub fn subject(&self) -> &str {
+        self.identity.subject()
+    }
+
+    /// The user who is acting, if the subject is a user of ours (`user:<id>`).
+    pub fn user_id(&self) -> Option<UserId> {
+        UserId::from_subject(self.subject())
+    }
+
+    /// The client that acts for the subject.
+    pub fn client_id(&self) -> Option<&str> {
+        self.identity.client_id()
+    }
+
+    /// The granted scopes.
+    pub fn scopes(&self) -> impl Iterator<Item = &str> {
+        self.identity.scope().split(' ').filter(|scope| !scope.is_empty())
+    }
+
+    /// Whether `scope` was granted. Names are compared byte for byte.
+    pub fn has_scope(&self, scope: &str) -> bool {
+        self.scopes().any(|granted| granted == scope)
+    }
+
+    /// The session that the credential belongs to.
+    pub fn session_id(&self) -> Option<&str> {
+        self.identity.session_id()
+    }
+
+    /// The credential's own identifier (`jti` of a token).
+    pub fn token_id(&self) -> Option<&str> {
+        self.identity.token_id()
+    }
+
+    /// When the person last proved who they are.
+    pub fn auth_time(&self) -> Option<UnixSeconds> {
+        self.identity.auth_time()
+    }
+
+    /// Notes that a layer demanded `scopes`, so that a layer further in can name them too.
+    pub(crate) fn demand(&mut self, scopes: &Arc<ScopeSet>) {
+        let outer = self.demanded.take();
+        self.demanded = Some(Arc::new(Demand {
+            scopes: Arc::clone(scopes),
+            outer,
+        }));
+    }
+
+    /// Everything that was demanded so far, and `scopes`.
+    pub(crate) fn demanded_with(&self, scopes: &ScopeSet) -> ScopeSet {
+        let mut all = scopes.clone();
+        let mut next = self.demanded.as_deref();
+        while let Some(demand) = next {
+            all = all.union(&demand.scopes);
+            next = demand.outer.as_deref();
+        }
+        all
+    }
+}
+
+impl fmt::Debug for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Principal")
+            .field("subject", &self.subject())
+            .field("client_id", &self.client_id())
+            .field("scope", &self.identity.scope())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Left in the extensions by a verifying layer that let a request without credential pass (optional mode).
+///
+/// It tells a gate further in that nobody is signed in, as opposed to nobody having looked.
+#[derive(Clone, Debug)]
+pub(crate) struct Anonymous {
+    /// How the verifying layer answers, for refusals further in that have no layer of their own.
+    pub(crate) answers: Answers,
+}

@@ -1,0 +1,231 @@
+//! A refusal as a response: problem details for HTTP, a trailers-only answer for gRPC.
+
+use std::sync::Arc;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
+    header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
+use super::{BearerError, Challenge, Rejection, Verdict};
+use crate::{
+    audit,
+    config::{ConfigError, ConfigErrors},
+    scope::ScopeSet,
+};
+
+/// Seconds after which to try again when something that is needed does not answer.
+pub(crate) const RETRY_SECONDS: u64 = 5;
+
+/// How gates answer when they refuse: the realm that their challenges name. Cheap to clone.
+///
+/// Statuses and challenges follow from the [`Rejection`] and cannot be changed.
+///
+/// ```
+/// use portcullis::rejection::{Answers, Rejection, Wire};
+///
+/// let answer = Answers::for_realm("orders")?.refuse(Rejection::NoCredential, None, Wire::Http);
+/// assert_eq!(answer.status(), 401);
+/// assert_eq!(answer.headers()["www-authenticate"], "Bearer realm=\"orders\"");
+/// # Ok::<(), portcullis::config::ConfigErrors>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Answers(Arc<Challenges>);
+
+/// Challenges that do not depend on the request, made once.
+#[derive(Debug)]
+struct Challenges {
+    plain: HeaderValue,
+    invalid_request: HeaderValue,
+    invalid_token: HeaderValue,
+    insufficient_scope: HeaderValue,
+}
+
+/// How the request came, and so how the refusal must be framed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Wire {
+    /// Plain HTTP: a status and problem details (RFC 9457).
+    Http,
+    /// gRPC: status 200 and a trailers-only answer.
+    Grpc,
+    /// gRPC-Web: status 200 and a trailer frame in the body.
+    GrpcWeb,
+    /// gRPC-Web in base64.
+    GrpcWebText,
+}
+
+impl Wire {
+    /// Told by the prefix of the request's content type.
+    pub fn of(headers: &HeaderMap) -> Self {
+        let Some(content_type) = headers.get(CONTENT_TYPE) else {
+            return Self::Http;
+        };
+        let starts_with = |prefix: &str| {
+            content_type
+                .as_bytes()
+                .get(..prefix.len())
+                .is_some_and(|p| p.eq_ignore_ascii_case(prefix.as_bytes()))
+        };
+        if !starts_with("application/grpc") {
+            Self::Http
+        } else if starts_with("application/grpc-web-text") {
+            Self::GrpcWebText
+        } else if starts_with("application/grpc-web") {
+            Self::GrpcWeb
+        } else {
+            Self::Grpc
+        }
+    }
+}
+
+impl Default for Answers {
+    /// Answers for the realm `api`.
+    fn default() -> Self {
+        Self::with_checked_realm("api")
+    }
+}
+
+impl Answers {
+    /// Answers whose challenges name `realm` (RFC 9110 §11.5).
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Realm`] if it is empty or contains a quote, a backslash, or anything but printable ASCII.
+    pub fn for_realm(realm: &str) -> Result<Self, ConfigErrors> {
+        let plain = |byte: u8| matches!(byte, 0x20..=0x21 | 0x23..=0x5b | 0x5d..=0x7e);
+        if realm.is_empty() || realm.len() > 256 || !realm.bytes().all(plain) {
+            return Err(ConfigError::Realm(realm.to_owned()).into());
+        }
+        Ok(Self::with_checked_realm(realm))
+    }
+
+    fn with_checked_realm(realm: &str) -> Self {
+        let plain = format!("Bearer realm=\"{realm}\"");
+        let with = |error: BearerError| {
+            let (code, description) = (error.code(), error.description());
+            field(&format!(
+                "{plain}, error=\"{code}\", error_description=\"{description}\""
+            ))
+        };
+        Self(Arc::new(Challenges {
+            invalid_request: with(BearerError::InvalidRequest),
+            invalid_token: with(BearerError::InvalidToken),
+            insufficient_scope: with(BearerError::InsufficientScope),
+            plain: field(&plain),
+        }))
+    }
+
+    /// The answer to a request that came over `wire`, and one audit event that says why.
+    ///
+    /// `scopes` is all that would have been needed; it goes into the challenge of
+    /// [`InsufficientScope`](Rejection::InsufficientScope).
+    pub fn refuse(&self, rejection: Rejection, scopes: Option<&ScopeSet>, wire: Wire) -> Response<Bytes> {
+        let verdict = rejection.verdict();
+        audit::refused(rejection);
+        let mut response = match wire {
+            Wire::Http => http_answer(verdict),
+            Wire::Grpc => grpc_answer(verdict),
+            Wire::GrpcWeb | Wire::GrpcWebText => grpc_web_answer(verdict, wire),
+        };
+        if let Some(challenge) = self.challenge(verdict.challenge, scopes) {
+            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        }
+        response
+    }
+
+    fn challenge(&self, challenge: Challenge, scopes: Option<&ScopeSet>) -> Option<HeaderValue> {
+        Some(match challenge {
+            Challenge::Silent => return None,
+            Challenge::Plain => self.0.plain.clone(),
+            Challenge::Error(BearerError::InvalidRequest) => self.0.invalid_request.clone(),
+            Challenge::Error(BearerError::InvalidToken) => self.0.invalid_token.clone(),
+            Challenge::Error(BearerError::InsufficientScope) => {
+                let mut text = self.0.insufficient_scope.as_bytes().to_vec();
+                if let Some(scopes) = scopes {
+                    text.extend_from_slice(format!(", scope=\"{scopes}\"").as_bytes());
+                }
+                HeaderValue::from_bytes(&text).unwrap_or_else(|_| self.0.insufficient_scope.clone())
+            }
+        })
+    }
+}
+
+/// Both realm and scopes are checked to be printable ASCII, so this keeps every text that reaches it.
+fn field(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("Bearer realm=\"api\""))
+}
+
+fn http_answer(verdict: Verdict) -> Response<Bytes> {
+    let title = verdict.status.canonical_reason().unwrap_or_default();
+    let status = verdict.status.as_u16();
+    let body = match verdict.challenge {
+        Challenge::Error(error) => format!(
+            r#"{{"type":"about:blank","title":"{title}","status":{status},"detail":"{}","error":"{}"}}"#,
+            error.description(),
+            error.code(),
+        ),
+        Challenge::Plain | Challenge::Silent => {
+            format!(r#"{{"type":"about:blank","title":"{title}","status":{status}}}"#)
+        }
+    };
+    let mut response = Response::new(Bytes::from(body));
+    *response.status_mut() = verdict.status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if verdict.status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(RETRY_AFTER, RETRY_SECONDS.into());
+    }
+    response
+}
+
+/// Trailers-only: the headers are the trailers, and there is no body (gRPC over HTTP/2, "Responses").
+fn grpc_answer(verdict: Verdict) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(
+        HeaderName::from_static("grpc-status"),
+        HeaderValue::from(verdict.grpc as u16),
+    );
+    if let Ok(message) = HeaderValue::from_str(&grpc_message(verdict)) {
+        headers.insert(HeaderName::from_static("grpc-message"), message);
+    }
+    response
+}
+
+/// gRPC-Web carries trailers as a last frame of the body: flag 0x80, length, header lines (PROTOCOL-WEB.md).
+fn grpc_web_answer(verdict: Verdict, wire: Wire) -> Response<Bytes> {
+    let trailers = format!(
+        "grpc-status:{}\r\ngrpc-message:{}\r\n",
+        verdict.grpc as u16,
+        grpc_message(verdict)
+    );
+    let mut frame = vec![0x80];
+    frame.extend_from_slice(&u32::try_from(trailers.len()).unwrap_or_default().to_be_bytes());
+    frame.extend_from_slice(trailers.as_bytes());
+    let (content_type, body) = if wire == Wire::GrpcWebText {
+        ("application/grpc-web-text+proto", STANDARD.encode(frame).into())
+    } else {
+        ("application/grpc-web+proto", frame.into())
+    };
+    let mut response = Response::new(body);
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+fn grpc_message(verdict: Verdict) -> String {
+    // Space to tilde but for percent stay as they are (gRPC over HTTP/2, "Status-Message").
+    const MESSAGE: &AsciiSet = &CONTROLS.add(b'%');
+    let text = match verdict.challenge {
+        Challenge::Error(error) => error.description(),
+        Challenge::Plain | Challenge::Silent => verdict.status.canonical_reason().unwrap_or_default(),
+    };
+    utf8_percent_encode(text, MESSAGE).to_string()
+}

@@ -1,0 +1,246 @@
+//! Why a request is refused, and the one place that says what the answer is.
+
+mod answers;
+
+use http::StatusCode;
+
+pub(crate) use self::answers::RETRY_SECONDS;
+pub use self::answers::{Answers, Wire};
+use crate::{audit, clock::UnixSeconds};
+
+/// Why a request was refused. `Display` is for operators; clients see a status and a challenge.
+///
+/// Nothing in it was chosen by the client but numbers, so it can be logged as it is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Rejection {
+    /// The request carries no `Authorization` field.
+    #[error("no credential")]
+    NoCredential,
+    /// The request carries a credential of another scheme.
+    #[error("credential of another scheme")]
+    OtherScheme,
+    /// The `Authorization` field is not in the grammar of RFC 6750 §2.1.
+    #[error("malformed credential")]
+    MalformedCredential,
+    /// There is more than one credential (RFC 6750 §2).
+    #[error("more than one credential")]
+    RepeatedCredential,
+    /// The token's text is longer than the policy allows.
+    #[error("token of {bytes} bytes, {most} allowed")]
+    TokenTooLong {
+        /// Length of the token.
+        bytes: usize,
+        /// The policy's limit.
+        most: usize,
+    },
+    /// The token is not three non-empty base64url segments, or a part of it is not strict JSON.
+    #[error("malformed token: {0}")]
+    MalformedToken(&'static str),
+    /// The header names an extension that must be understood and is not (`crit`, `b64`, `zip`).
+    #[error("header parameter {0:?} refused")]
+    HeaderRefused(&'static str),
+    /// The header's `typ` is not that of the tokens accepted here (RFC 8725 §3.11).
+    #[error("token of another type")]
+    WrongType,
+    /// No key fits the header's `kid` and `alg`.
+    #[error("no key for this token")]
+    UnknownKey,
+    /// The token does not say which of several keys it was signed with.
+    #[error("several keys fit this token")]
+    AmbiguousKey,
+    /// The signature is not one of the key over this text.
+    #[error("bad signature")]
+    BadSignature,
+    /// A mandatory claim is missing.
+    #[error("claim {0:?} missing")]
+    ClaimMissing(&'static str),
+    /// A claim has another type or form than its definition says.
+    #[error("claim {0:?} malformed")]
+    ClaimMalformed(&'static str),
+    /// The token comes from another issuer.
+    #[error("another issuer")]
+    WrongIssuer,
+    /// The token is meant for another audience.
+    #[error("another audience")]
+    WrongAudience,
+    /// The token's `exp` lies in the past, leeway included.
+    #[error("token expired at {exp}, now {now}")]
+    Expired {
+        /// When it expired.
+        exp: UnixSeconds,
+        /// When it was checked.
+        now: UnixSeconds,
+    },
+    /// The token's `nbf` lies in the future, leeway included.
+    #[error("token not valid before {nbf}, now {now}")]
+    NotYetValid {
+        /// When it becomes valid.
+        nbf: UnixSeconds,
+        /// When it was checked.
+        now: UnixSeconds,
+    },
+    /// The token's `iat` lies in the future, leeway included.
+    #[error("token issued at {iat}, now {now}")]
+    IssuedInFuture {
+        /// When it claims to have been issued.
+        iat: UnixSeconds,
+        /// When it was checked.
+        now: UnixSeconds,
+    },
+    /// A claim that the policy requires is missing.
+    #[error("a required claim is missing")]
+    RequiredClaimMissing,
+    /// A claim's value is not among those that the policy allows.
+    #[error("a claim's value is not allowed")]
+    ClaimNotAllowed,
+    /// The claims do not have the shape of the program's own type.
+    #[error("claims do not fit the program's type")]
+    CustomClaims,
+    /// The user whom the credential names is disabled or no longer there.
+    #[error("user disabled or gone")]
+    UserInactive,
+    /// A scope is missing.
+    #[error("scope missing")]
+    InsufficientScope,
+    /// A store cannot answer.
+    #[error("store unavailable")]
+    StoreUnavailable,
+    /// A layer that this one depends on is missing, or is further in.
+    #[error("{0} is missing, or sits inside the layer that needs it")]
+    LayerMissing(&'static str),
+}
+
+/// The `error` attribute of a challenge (RFC 6750 §3.1).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum BearerError {
+    InvalidRequest,
+    InvalidToken,
+    InsufficientScope,
+}
+
+impl BearerError {
+    pub(crate) const fn code(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "invalid_request",
+            Self::InvalidToken => "invalid_token",
+            Self::InsufficientScope => "insufficient_scope",
+        }
+    }
+
+    /// One text per code: it must not tell which check failed.
+    pub(crate) const fn description(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "the request must carry exactly one well-formed bearer credential",
+            Self::InvalidToken => "the access token is expired, revoked, malformed or not valid here",
+            Self::InsufficientScope => "the access token does not carry the scope that is needed",
+        }
+    }
+}
+
+/// Answer to a refusal, but for its words.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Verdict {
+    pub(crate) status: StatusCode,
+    pub(crate) challenge: Challenge,
+    pub(crate) grpc: Grpc,
+    pub(crate) kind: audit::Kind,
+}
+
+/// Which `WWW-Authenticate` field goes with an answer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Challenge {
+    /// None: nothing is wrong with the credential.
+    Silent,
+    /// The realm alone.
+    Plain,
+    /// The realm and what is wrong.
+    Error(BearerError),
+}
+
+/// gRPC status codes in use.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Grpc {
+    PermissionDenied = 7,
+    Internal = 13,
+    Unavailable = 14,
+    Unauthenticated = 16,
+}
+
+impl Rejection {
+    /// The one mapping from reason to answer. Every variant is named: a new one compiles only once its answer is chosen.
+    pub(crate) const fn verdict(self) -> Verdict {
+        use BearerError::{InsufficientScope, InvalidRequest, InvalidToken};
+        let (status, challenge, grpc, kind) = match self {
+            Self::NoCredential | Self::OtherScheme => (
+                StatusCode::UNAUTHORIZED,
+                Challenge::Plain,
+                Grpc::Unauthenticated,
+                audit::Kind::CredentialMissing,
+            ),
+            Self::MalformedCredential | Self::RepeatedCredential => (
+                StatusCode::BAD_REQUEST,
+                Challenge::Error(InvalidRequest),
+                Grpc::Unauthenticated,
+                audit::Kind::CredentialInvalid,
+            ),
+            Self::TokenTooLong { .. }
+            | Self::MalformedToken(_)
+            | Self::HeaderRefused(_)
+            | Self::WrongType
+            | Self::UnknownKey
+            | Self::AmbiguousKey
+            | Self::BadSignature
+            | Self::ClaimMissing(_)
+            | Self::ClaimMalformed(_)
+            | Self::WrongIssuer
+            | Self::WrongAudience
+            | Self::Expired { .. }
+            | Self::NotYetValid { .. }
+            | Self::IssuedInFuture { .. }
+            | Self::RequiredClaimMissing
+            | Self::CustomClaims
+            | Self::UserInactive => (
+                StatusCode::UNAUTHORIZED,
+                Challenge::Error(InvalidToken),
+                Grpc::Unauthenticated,
+                audit::Kind::CredentialInvalid,
+            ),
+            Self::ClaimNotAllowed => (
+                StatusCode::FORBIDDEN,
+                Challenge::Plain,
+                Grpc::PermissionDenied,
+                audit::Kind::AuthorizationDenied,
+            ),
+            Self::InsufficientScope => (
+                StatusCode::FORBIDDEN,
+                Challenge::Error(InsufficientScope),
+                Grpc::PermissionDenied,
+                audit::Kind::AuthorizationDenied,
+            ),
+            Self::StoreUnavailable => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                Challenge::Silent,
+                Grpc::Unavailable,
+                audit::Kind::InfrastructureFailed,
+            ),
+            Self::LayerMissing(_) => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                Challenge::Silent,
+                Grpc::Internal,
+                audit::Kind::InfrastructureFailed,
+            ),
+        };
+        Verdict {
+            status,
+            challenge,
+            grpc,
+            kind,
+        }
+    }
+
+    /// Status of the answer over HTTP (RFC 6750 §3.1, RFC 9110 §15.5).
+    pub const fn status(self) -> StatusCode {
+        self.verdict().status
+    }
+}

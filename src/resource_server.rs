@@ -1,0 +1,140 @@
+//! The handle that protects routes: one set of keys, one policy, one realm, layers that fit each other.
+
+use std::{fmt, sync::Arc};
+
+use tower_layer::Layer;
+
+use crate::{
+    authz::RequireScopesLayer,
+    bearer::{BearerExtract, BearerExtractLayer},
+    clock::{Clock, SystemClock},
+    config::ConfigErrors,
+    jwt::{ClaimsPolicy, CustomClaims, JwtVerify, JwtVerifyLayer, KeySet, NoClaims, Verifier},
+    rejection::Answers,
+};
+
+/// Protects routes with bearer tokens. Cheap to clone.
+///
+/// ```
+/// use portcullis::{ResourceServer, jwt::*};
+///
+/// # let key = SigningKey::generate(Algorithm::EdDsa)?.verifying_key();
+/// let policy = ClaimsPolicy::builder("https://id.example", "orders").build()?;
+/// let api: ResourceServer = ResourceServer::new(policy, KeySet::new([key])?);
+///
+/// let whole_router = api.authenticate();
+/// let one_route = api.require(["orders:read"])?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct ResourceServer<C = NoClaims> {
+    verifier: Verifier<C>,
+    clock: Arc<dyn Clock>,
+    answers: Answers,
+}
+
+impl<C: CustomClaims> ResourceServer<C> {
+    /// Accepts what `keys` signed and `policy` allows.
+    #[must_use]
+    pub fn new(policy: ClaimsPolicy, keys: KeySet) -> Self {
+        Self {
+            verifier: Verifier::new(policy, keys),
+            clock: Arc::new(SystemClock),
+            answers: Answers::default(),
+        }
+    }
+
+    /// Sets where the time is read: the system's clock unless set.
+    #[must_use]
+    pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// Sets the realm that the challenges name: `api` unless set.
+    ///
+    /// # Errors
+    ///
+    /// As [`Answers::for_realm`].
+    pub fn realm(self, realm: &str) -> Result<Self, ConfigErrors> {
+        Ok(Self {
+            answers: Answers::for_realm(realm)?,
+            ..self
+        })
+    }
+
+    /// A layer that refuses requests without a good token.
+    pub fn authenticate(&self) -> AuthenticateLayer<C> {
+        self.behind(BearerExtractLayer::required())
+    }
+
+    /// A layer that lets requests without a credential pass, with no caller. One with a bad token is refused all the
+    /// same.
+    pub fn authenticate_optional(&self) -> AuthenticateLayer<C> {
+        self.behind(BearerExtractLayer::optional())
+    }
+
+    /// A layer, to sit inside [`authenticate`](Self::authenticate), that demands every one of `scopes`.
+    ///
+    /// # Errors
+    ///
+    /// As [`RequireScopesLayer::all_of`].
+    pub fn require<S: AsRef<str>>(
+        &self,
+        scopes: impl IntoIterator<Item = S>,
+    ) -> Result<RequireScopesLayer, ConfigErrors> {
+        Ok(RequireScopesLayer::all_of(scopes)?.answers(self.answers.clone()))
+    }
+
+    /// A layer, to sit inside [`authenticate`](Self::authenticate), that demands one of `scopes`.
+    ///
+    /// # Errors
+    ///
+    /// As [`RequireScopesLayer::any_of`].
+    pub fn require_any<S: AsRef<str>>(
+        &self,
+        scopes: impl IntoIterator<Item = S>,
+    ) -> Result<RequireScopesLayer, ConfigErrors> {
+        Ok(RequireScopesLayer::any_of(scopes)?.answers(self.answers.clone()))
+    }
+
+    fn behind(&self, extract: BearerExtractLayer) -> AuthenticateLayer<C> {
+        let verify = JwtVerifyLayer::new(self.verifier.clone()).clock(Arc::clone(&self.clock));
+        AuthenticateLayer {
+            extract: extract.answers(self.answers.clone()),
+            verify: verify.answers(self.answers.clone()),
+        }
+    }
+}
+
+impl<C> Clone for ResourceServer<C> {
+    fn clone(&self) -> Self {
+        Self {
+            verifier: self.verifier.clone(),
+            clock: Arc::clone(&self.clock),
+            answers: self.answers.clone(),
+        }
+    }
+}
+
+impl<C> fmt::Debug for ResourceServer<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResourceServer")
+            .field("verifier", &self.verifier)
+            .finish_non_exhaustive()
+    }
+}
+
+/// [`BearerExtractLayer`] around [`JwtVerifyLayer`], from [`ResourceServer::authenticate`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct AuthenticateLayer<C = NoClaims> {
+    extract: BearerExtractLayer,
+    verify: JwtVerifyLayer<C>,
+}
+
+impl<S, C: CustomClaims> Layer<S> for AuthenticateLayer<C> {
+    type Service = BearerExtract<JwtVerify<S, C>>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        self.extract.layer(self.verify.layer(inner))
+    }
+}

@@ -1,0 +1,100 @@
+//! Where users live: a small object-safe trait, and the backends that keep it.
+//!
+//! | backend | for | durable |
+//! |---|---|---|
+//! | [`MemoryStore`] | tests, trying out | no |
+#![cfg_attr(
+    feature = "sqlite",
+    doc = "| [`SqliteStore`] | one machine, nothing to install | yes, before a call resolves |"
+)]
+
+mod error;
+mod memory;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+mod user;
+
+use futures::future::BoxFuture;
+
+#[cfg(feature = "sqlite")]
+pub use self::sqlite::SqliteStore;
+pub use self::{
+    error::StoreError,
+    memory::MemoryStore,
+    user::{PasswordHash, UserPublic, UserRecord},
+};
+use crate::{
+    audit,
+    ident::{LoginName, UserId},
+    principal::Principal,
+    rejection::Rejection,
+};
+
+/// Result of a store's call.
+pub type StoreFuture<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
+
+/// The users who can sign in.
+///
+/// Object-safe, so that a program picks its backend when it starts. Each call is atomic: it happens whole, or not at
+/// all. A call that resolved with `Ok` is as durable as the backend says. A future that is dropped leaves open whether
+/// its write happens.
+///
+/// # Errors
+///
+/// Every call may fail with [`StoreError::Unavailable`]; callers then refuse the request. A store must never answer
+/// "no such user" when it cannot tell: an outage would look like a wrong password.
+pub trait UserStore: Send + Sync + 'static {
+    /// The user who signs in as `login`, disabled ones included.
+    fn find_by_login<'a>(&'a self, login: &'a LoginName) -> StoreFuture<'a, Option<UserRecord>>;
+
+    /// The user with this id, disabled ones included.
+    fn find_by_id<'a>(&'a self, id: &'a UserId) -> StoreFuture<'a, Option<UserRecord>>;
+
+    /// Adds a user.
+    ///
+    /// [`StoreError::Conflict`] if the id or the login name is taken; of concurrent calls with one name, one succeeds.
+    fn insert(&self, user: UserRecord) -> StoreFuture<'_, ()>;
+
+    /// Replaces the password hash of a user; `false` if there is no such user.
+    fn replace_hash<'a>(&'a self, id: &'a UserId, hash: PasswordHash) -> StoreFuture<'a, bool>;
+
+    /// Disables a user, or enables them again; `false` if there is no such user.
+    fn set_disabled<'a>(&'a self, id: &'a UserId, disabled: bool) -> StoreFuture<'a, bool>;
+}
+
+/// The user who is calling, if they may still act. A token outlives a user who was disabled after it was issued.
+///
+/// # Errors
+///
+/// [`Rejection::UserInactive`] if the caller is no user of the store, or is disabled; [`Rejection::StoreUnavailable`]
+/// if the store cannot tell.
+pub async fn active_user(users: &dyn UserStore, caller: &Principal) -> Result<UserRecord, Rejection> {
+    let id = caller.user_id().ok_or(Rejection::UserInactive)?;
+    let user = users.find_by_id(&id).await.map_err(|error| {
+        audit::infrastructure_failed("user store", &error);
+        Rejection::StoreUnavailable
+    })?;
+    user.filter(|user| !user.disabled).ok_or(Rejection::UserInactive)
+}
+
+impl<T: UserStore + ?Sized> UserStore for std::sync::Arc<T> {
+    fn find_by_login<'a>(&'a self, login: &'a LoginName) -> StoreFuture<'a, Option<UserRecord>> {
+        (**self).find_by_login(login)
+    }
+
+    fn find_by_id<'a>(&'a self, id: &'a UserId) -> StoreFuture<'a, Option<UserRecord>> {
+        (**self).find_by_id(id)
+    }
+
+    fn insert(&self, user: UserRecord) -> StoreFuture<'_, ()> {
+        (**self).insert(user)
+    }
+
+    fn replace_hash<'a>(&'a self, id: &'a UserId, hash: PasswordHash) -> StoreFuture<'a, bool> {
+        (**self).replace_hash(id, hash)
+    }
+
+    fn set_disabled<'a>(&'a self, id: &'a UserId, disabled: bool) -> StoreFuture<'a, bool> {
+        (**self).set_disabled(id, disabled)
+    }
+}
