@@ -49,15 +49,11 @@ type Mistakes = Vec<String>;
 
 async fn run() -> Result<(), Mistakes> {
     let settings = Settings::read()?;
-    let listener = TcpListener::bind(&settings.listen)
-        .await
-        .map_err(|e| named("LISTEN", e))?;
+    let listener = TcpListener::bind(&settings.listen).await.map_err(|e| named("LISTEN", e))?;
     let address = listener.local_addr().map_err(|e| named("LISTEN", e))?;
     let issuer = settings.issuer.unwrap_or_else(|| format!("http://{address}"));
 
-    let hasher = PasswordHasher::builder()
-        .build()
-        .map_err(|e| named("password hasher", e))?;
+    let hasher = PasswordHasher::builder().build().map_err(|e| named("password hasher", e))?;
     add_users(&*settings.store, &hasher, settings.users).await?;
     let server = AuthorizationServer::builder(issuer, settings.audience, settings.key)
         .first_party_login(Arc::clone(&settings.store), hasher)
@@ -68,29 +64,15 @@ async fn run() -> Result<(), Mistakes> {
     let app = routes(&server, settings.store).map_err(|e| named("routes", e))?;
     println!("listening on http://{address}");
     let stop = async { drop(tokio::signal::ctrl_c().await) };
-    axum::serve(listener, app)
-        .with_graceful_shutdown(stop)
-        .await
-        .map_err(|e| named("LISTEN", e))
+    axum::serve(listener, app).with_graceful_shutdown(stop).await.map_err(|e| named("LISTEN", e))
 }
 
 fn routes(server: &AuthorizationServer, users: Arc<dyn UserStore>) -> Result<Router, portcullis::config::ConfigErrors> {
     let api: ResourceServer = server.resource_server()?;
-    let items = Router::new()
-        .route("/users/me/items", get(my_items))
-        .layer(api.require(["items"])?);
-    let me = Router::new()
-        .route("/users/me", get(me))
-        .merge(items)
-        .layer(api.require(["me"])?);
-    let admin = Router::new()
-        .route("/admin/reports", get(reports))
-        .layer(api.require(["admin"])?);
-    Ok(me
-        .merge(admin)
-        .layer(api.authenticate())
-        .merge(server.routes())
-        .with_state(users))
+    let items = Router::new().route("/users/me/items", get(my_items)).layer(api.require(["items"])?);
+    let me = Router::new().route("/users/me", get(me)).merge(items).layer(api.require(["me"])?);
+    let admin = Router::new().route("/admin/reports", get(reports)).layer(api.require(["admin"])?);
+    Ok(me.merge(admin).layer(api.authenticate()).merge(server.routes()).with_state(users))
 }
 
 async fn me(State(users): State<Arc<dyn UserStore>>, caller: Principal) -> Result<Json<UserPublic>, Rejection> {
@@ -135,8 +117,7 @@ impl Settings {
         let users = get_or(&mut mistakes, "USERS", "[]", parse_users);
         let lifetime = get_or(&mut mistakes, "ACCESS_TTL", "600", parse_lifetime);
         let algorithm = get_or(&mut mistakes, "ALGORITHM", "EdDSA", |text| {
-            text.parse::<Algorithm>()
-                .map_err(|e| format!("{e}: try EdDSA, RS256, ES256 or HS256"))
+            text.parse::<Algorithm>().map_err(|e| format!("{e}: try EdDSA, RS256, ES256 or HS256"))
         });
         let key =
             algorithm.and_then(|algorithm| get_or(&mut mistakes, "SIGNING_KEY", "", |text| load_key(algorithm, text)));
@@ -148,15 +129,7 @@ impl Settings {
                 if mistakes.is_empty() =>
             {
                 let issuer = issuer.filter(|issuer| !issuer.is_empty());
-                Ok(Self {
-                    listen,
-                    issuer,
-                    audience,
-                    store,
-                    users,
-                    key,
-                    lifetime,
-                })
+                Ok(Self { listen, issuer, audience, store, users, key, lifetime })
             }
             _ => Err(mistakes),
         }
@@ -186,11 +159,7 @@ fn named(name: &str, why: impl std::fmt::Display) -> Mistakes {
 fn parse_users(text: &str) -> Result<Vec<NewUser>, String> {
     // serde_json's own message could quote a password.
     let users: Vec<NewUser> = serde_json::from_str(text).map_err(|e| {
-        format!(
-            "line {}, column {}: not an array of {{\"username\", \"password\", \"scopes\"}}",
-            e.line(),
-            e.column()
-        )
+        format!("line {}, column {}: not an array of {{\"username\", \"password\", \"scopes\"}}", e.line(), e.column())
     })?;
     let mut names = HashSet::new();
     for (at, user) in users.iter().enumerate() {
@@ -198,10 +167,7 @@ fn parse_users(text: &str) -> Result<Vec<NewUser>, String> {
         if user.password.is_empty() || user.password.len() > 1024 {
             return Err(format!("entry {at}: the password must have 1 to 1,024 bytes"));
         }
-        user.scopes
-            .join(" ")
-            .parse::<portcullis::scope::ScopeSet>()
-            .map_err(|e| format!("entry {at}: {e}"))?;
+        user.scopes.join(" ").parse::<portcullis::scope::ScopeSet>().map_err(|e| format!("entry {at}: {e}"))?;
         if !names.insert(name) {
             return Err(format!("entry {at}: the user name is taken by an entry before it"));
         }
@@ -235,49 +201,28 @@ fn load_key(algorithm: Algorithm, text: &str) -> Result<SigningKey, String> {
 fn open_store(text: &str) -> Result<Option<Arc<dyn UserStore>>, String> {
     match text.split_once(':') {
         Some(("memory", "")) => Ok(Some(Arc::new(MemoryStore::new()))),
-        Some(("sqlite", path)) if !path.is_empty() => SqliteStore::open(path)
-            .map(|store| Some(Arc::new(store) as _))
-            .map_err(|e| e.to_string()),
+        Some(("sqlite", path)) if !path.is_empty() => {
+            SqliteStore::open(path).map(|store| Some(Arc::new(store) as _)).map_err(|e| e.to_string())
+        }
         _ => Err("must be `memory:` or `sqlite:PATH`".to_owned()),
     }
 }
 
 /// As [`open_store`], without opening anything.
 fn check_store(text: &str) -> Result<Option<Arc<dyn UserStore>>, String> {
-    if text.strip_prefix("sqlite:").is_some_and(|path| !path.is_empty()) {
-        Ok(None)
-    } else {
-        open_store(text)
-    }
+    if text.strip_prefix("sqlite:").is_some_and(|path| !path.is_empty()) { Ok(None) } else { open_store(text) }
 }
 
 async fn add_users(store: &dyn UserStore, hasher: &PasswordHasher, users: Vec<NewUser>) -> Result<(), Mistakes> {
     for user in users {
         let login = LoginName::parse(&user.username).map_err(|e| named("USERS", e))?;
-        if store
-            .find_by_login(&login)
-            .await
-            .map_err(|e| named("STORE", e))?
-            .is_some()
-        {
+        if store.find_by_login(&login).await.map_err(|e| named("STORE", e))?.is_some() {
             continue;
         }
-        let password = hasher
-            .hash(Secret::new(user.password))
-            .await
-            .map_err(|e| named("USERS", e))?;
+        let password = hasher.hash(Secret::new(user.password)).await.map_err(|e| named("USERS", e))?;
         let id = UserId::random().map_err(|e| named("USERS", e))?;
         let scopes = parse_scopes(&user.scopes).map_err(|e| named("USERS", e))?;
-        match store
-            .insert(UserRecord {
-                id,
-                login,
-                password,
-                scopes,
-                disabled: user.disabled,
-            })
-            .await
-        {
+        match store.insert(UserRecord { id, login, password, scopes, disabled: user.disabled }).await {
             // Somebody else, such as a second server on the same file, was faster.
             Ok(()) | Err(StoreError::Conflict) => {}
             Err(error) => return Err(named("STORE", error)),

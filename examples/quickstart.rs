@@ -33,27 +33,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // A key that lives as long as the program. Load one with `SigningKey::from_pem` to keep tokens valid.
     let key = SigningKey::generate(Algorithm::EdDsa)?;
-    let server = AuthorizationServer::builder(&url, "quickstart", key)
-        .first_party_login(Arc::clone(&users), hasher)
-        .build()?;
+    let server =
+        AuthorizationServer::builder(&url, "quickstart", key).first_party_login(Arc::clone(&users), hasher).build()?;
     let api: ResourceServer = server.resource_server()?;
 
     // A scope is demanded where the route stands; what is further in needs what is further out as well.
-    let items = Router::new()
-        .route("/users/me/items", get(my_items))
-        .layer(api.require(["items"])?);
-    let me = Router::new()
-        .route("/users/me", get(me))
-        .merge(items)
-        .layer(api.require(["me"])?);
-    let admin = Router::new()
-        .route("/admin/reports", get(reports))
-        .layer(api.require(["admin"])?);
-    let app = me
-        .merge(admin)
-        .layer(api.authenticate())
-        .merge(server.routes())
-        .with_state(users);
+    let items = Router::new().route("/users/me/items", get(my_items)).layer(api.require(["items"])?);
+    let me = Router::new().route("/users/me", get(me)).merge(items).layer(api.require(["me"])?);
+    let admin = Router::new().route("/admin/reports", get(reports)).layer(api.require(["admin"])?);
+    let app = me.merge(admin).layer(api.authenticate()).merge(server.routes()).with_state(users);
 
     print_commands(&url);
     axum::serve(listener, app).await?;
@@ -82,15 +70,7 @@ async fn add_demo_user(users: &dyn UserStore, hasher: &PasswordHasher) -> Result
     println!("Password of the user `demo`, shown this once: {}\n", secret.expose());
     let password = hasher.hash(secret).await?;
     let scopes = "me items".parse()?;
-    users
-        .insert(UserRecord {
-            id: UserId::random()?,
-            login,
-            password,
-            scopes,
-            disabled: false,
-        })
-        .await?;
+    users.insert(UserRecord { id: UserId::random()?, login, password, scopes, disabled: false }).await?;
     Ok(())
 }
 

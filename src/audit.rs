@@ -45,11 +45,10 @@ impl Kind {
 pub(crate) fn refused(rejection: Rejection) {
     let verdict = rejection.verdict();
     let (kind, status) = (verdict.kind.name(), verdict.status.as_u16());
-    match verdict.kind {
-        Kind::InfrastructureFailed => {
-            event!(target: TARGET, Level::ERROR, kind, status, reason = %rejection, "request refused");
-        }
-        _ => event!(target: TARGET, Level::INFO, kind, status, reason = %rejection, "request refused"),
+    if verdict.kind == Kind::InfrastructureFailed {
+        event!(target: TARGET, Level::ERROR, kind, status, reason = %rejection, "request refused");
+    } else {
+        event!(target: TARGET, Level::INFO, kind, status, reason = %rejection, "request refused");
     }
 }
 

@@ -62,7 +62,7 @@ impl AuthorizationServer {
     ) -> AuthorizationServerBuilder {
         AuthorizationServerBuilder {
             issuer: Issuer {
-                issuer: issuer.into(),
+                name: issuer.into(),
                 audience: audience.into(),
                 key,
                 lifetime: Duration::from_secs(600),
@@ -93,7 +93,7 @@ impl AuthorizationServer {
     ///
     /// None that a built server can cause; the signature is that of its parts.
     pub fn resource_server<C: CustomClaims>(&self) -> Result<ResourceServer<C>, ConfigErrors> {
-        let policy = ClaimsPolicy::builder(&self.issuer.issuer, &self.issuer.audience).build()?;
+        let policy = ClaimsPolicy::builder(&self.issuer.name, &self.issuer.audience).build()?;
         let keys = KeySet::new([self.issuer.key.verifying_key()])?;
         Ok(ResourceServer::new(policy, keys).clock(Arc::clone(&self.issuer.clock)))
     }
@@ -102,7 +102,7 @@ impl AuthorizationServer {
 impl fmt::Debug for AuthorizationServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AuthorizationServer")
-            .field("issuer", &self.issuer.issuer)
+            .field("issuer", &self.issuer.name)
             .field("audience", &self.issuer.audience)
             .field("key", &self.issuer.key)
             .finish_non_exhaustive()
@@ -111,9 +111,7 @@ impl fmt::Debug for AuthorizationServer {
 
 impl fmt::Debug for AuthorizationServerBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AuthorizationServerBuilder")
-            .field("issuer", &self.issuer.issuer)
-            .finish_non_exhaustive()
+        f.debug_struct("AuthorizationServerBuilder").field("issuer", &self.issuer.name).finish_non_exhaustive()
     }
 }
 
@@ -162,28 +160,16 @@ impl AuthorizationServerBuilder {
     ///
     /// [`ConfigErrors`], with one [`ConfigError`] for each bad setting.
     pub fn build(self) -> Result<AuthorizationServer, ConfigErrors> {
-        let Self {
-            mut issuer,
-            longest,
-            default_scope,
-        } = self;
+        let Self { mut issuer, longest, default_scope } = self;
         let mut errors = ConfigErrors::default();
-        errors.keep(ClaimsPolicy::builder(&issuer.issuer, &issuer.audience).build());
-        errors.bound(
-            "access token lifetime",
-            issuer.lifetime,
-            Duration::from_secs(1),
-            longest,
-        );
+        errors.keep(ClaimsPolicy::builder(&issuer.name, &issuer.audience).build());
+        errors.bound("access token lifetime", issuer.lifetime, Duration::from_secs(1), longest);
         if let Some(names) = default_scope {
             let scope = |name: String| errors.keep(Scope::parse(&name).map_err(|_| ConfigError::Scope(name)));
             issuer.default_scope = Some(names.into_iter().filter_map(scope).collect::<ScopeSet>());
         }
         let jwks = serde_json::to_vec(&issuer.key.jwks()).map_err(|_| ConfigError::Key("cannot be published"));
         let jwks = errors.keep(jwks);
-        errors.finish(jwks.map(|jwks| AuthorizationServer {
-            issuer: Arc::new(issuer),
-            jwks: jwks.into(),
-        }))
+        errors.finish(jwks.map(|jwks| AuthorizationServer { issuer: Arc::new(issuer), jwks: jwks.into() }))
     }
 }

@@ -32,7 +32,7 @@ use http::request::Parts;
 use crate::{
     authorization_server::AuthorizationServer,
     jwt::{CustomClaims, Verified},
-    principal::{Anonymous, Principal},
+    principal::{self, Anonymous, Principal},
     rejection::{Answers, Rejection, Wire},
 };
 
@@ -52,22 +52,22 @@ impl IntoResponse for Rejection {
     }
 }
 
-/// The refusal for a request that carries no proof of a caller.
-fn absent(parts: &Parts) -> Response {
-    let wire = Wire::of(&parts.headers);
-    let refused = match parts.extensions.get::<Anonymous>() {
-        Some(anonymous) => anonymous.answers.refuse(Rejection::NoCredential, None, wire),
-        None => Answers::default().refuse(Rejection::LayerMissing("JwtVerifyLayer"), None, wire),
-    };
-    refused.map(Body::from)
+/// Why an extractor had nothing to give: nobody signed in, or the layers are missing.
+#[derive(Clone, Debug)]
+pub struct Absent {
+    rejection: Rejection,
+    answers: Answers,
+    wire: Wire,
 }
 
-fn present<T: Clone + Send + Sync + 'static>(parts: &Parts) -> Result<T, Response> {
-    parts.extensions.get::<T>().cloned().ok_or_else(|| absent(parts))
+impl IntoResponse for Absent {
+    fn into_response(self) -> Response {
+        self.answers.refuse(self.rejection, None, self.wire).map(Body::from)
+    }
 }
 
-/// `None` only where a verifying layer saw that there is no credential.
-fn optional<T: Clone + Send + Sync + 'static>(parts: &Parts) -> Result<Option<T>, Response> {
+/// The proof that a gate left, or `None` where a gate saw that there is no credential.
+fn optional<T: Clone + Send + Sync + 'static>(parts: &Parts) -> Result<Option<T>, Absent> {
     match (parts.extensions.get::<T>(), parts.extensions.get::<Anonymous>()) {
         (Some(proof), _) => Ok(Some(proof.clone())),
         (None, Some(_)) => Ok(None),
@@ -75,34 +75,43 @@ fn optional<T: Clone + Send + Sync + 'static>(parts: &Parts) -> Result<Option<T>
     }
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Principal {
-    type Rejection = Response;
+fn present<T: Clone + Send + Sync + 'static>(parts: &Parts) -> Result<T, Absent> {
+    optional(parts)?.ok_or_else(|| absent(parts))
+}
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
+fn absent(parts: &Parts) -> Absent {
+    let (rejection, answers) = principal::absence(&parts.extensions);
+    Absent { rejection, answers: answers.unwrap_or_default(), wire: Wire::of(&parts.headers) }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Principal {
+    type Rejection = Absent;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Absent> {
         present(parts)
     }
 }
 
 impl<S: Send + Sync> OptionalFromRequestParts<S> for Principal {
-    type Rejection = Response;
+    type Rejection = Absent;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Response> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Absent> {
         optional(parts)
     }
 }
 
 impl<S: Send + Sync, C: CustomClaims> FromRequestParts<S> for Verified<C> {
-    type Rejection = Response;
+    type Rejection = Absent;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Absent> {
         present(parts)
     }
 }
 
 impl<S: Send + Sync, C: CustomClaims> OptionalFromRequestParts<S> for Verified<C> {
-    type Rejection = Response;
+    type Rejection = Absent;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Response> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Absent> {
         optional(parts)
     }
 }

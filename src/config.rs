@@ -112,24 +112,14 @@ impl ConfigErrors {
     /// Notes a duration that is outside its bounds.
     pub(crate) fn bound(&mut self, setting: &'static str, given: Duration, least: Duration, most: Duration) {
         if !(least..=most).contains(&given) {
-            self.push(ConfigError::Duration {
-                setting,
-                given,
-                least,
-                most,
-            });
+            self.push(ConfigError::Duration { setting, given, least, most });
         }
     }
 
     /// Notes a number that is outside its bounds.
     pub(crate) fn bound_number(&mut self, setting: &'static str, given: usize, least: usize, most: usize) {
         if !(least..=most).contains(&given) {
-            self.push(ConfigError::Number {
-                setting,
-                given,
-                least,
-                most,
-            });
+            self.push(ConfigError::Number { setting, given, least, most });
         }
     }
 

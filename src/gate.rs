@@ -30,17 +30,11 @@ pin_project! {
 
 impl<B> GateBody<B> {
     const fn inner(body: B) -> Self {
-        Self {
-            kind: BodyKind::Inner { body },
-        }
+        Self { kind: BodyKind::Inner { body } }
     }
 
     fn refusal(text: Bytes) -> Self {
-        Self {
-            kind: BodyKind::Refusal {
-                text: Some(text).filter(|text| !text.is_empty()),
-            },
-        }
+        Self { kind: BodyKind::Refusal { text: Some(text).filter(|text| !text.is_empty()) } }
     }
 }
 
@@ -97,17 +91,11 @@ pin_project! {
 
 impl<F> GateFuture<F> {
     pub(crate) const fn forwarded(future: F) -> Self {
-        Self {
-            kind: FutureKind::Forwarded { future },
-        }
+        Self { kind: FutureKind::Forwarded { future } }
     }
 
     pub(crate) fn refused(response: Response<Bytes>) -> Self {
-        Self {
-            kind: FutureKind::Refused {
-                response: Some(Box::new(response)),
-            },
-        }
+        Self { kind: FutureKind::Refused { response: Some(Box::new(response)) } }
     }
 }
 
@@ -119,9 +107,9 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().kind.project() {
-            FutureKindProj::Forwarded { future } => future
-                .poll(cx)
-                .map(|result| result.map(|response| response.map(GateBody::inner))),
+            FutureKindProj::Forwarded { future } => {
+                future.poll(cx).map(|result| result.map(|response| response.map(GateBody::inner)))
+            }
             FutureKindProj::Refused { response } => match response.take() {
                 Some(response) => Poll::Ready(Ok(response.map(GateBody::refusal))),
                 // Polled again after it was ready, which the contract of `Future` forbids.

@@ -138,11 +138,7 @@ mod tests {
             (&"\u{fdfa}".repeat(80), Err(LoginNameError::TooLong)),
         ] {
             let name = LoginName::parse(typed);
-            assert_eq!(
-                name.as_ref().map(LoginName::as_str).map_err(|e| *e),
-                expected,
-                "{typed}"
-            );
+            assert_eq!(name.as_ref().map(LoginName::as_str).map_err(|e| *e), expected, "{typed}");
         }
     }
 

@@ -2,7 +2,14 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::{clock::UnixSeconds, ident::UserId, rejection::Answers, scope::ScopeSet};
+use http::Extensions;
+
+use crate::{
+    clock::UnixSeconds,
+    ident::UserId,
+    rejection::{Answers, Rejection},
+    scope::ScopeSet,
+};
 
 /// What a checked credential tells about its bearer.
 ///
@@ -46,10 +53,7 @@ struct Demand {
 impl Principal {
     /// The caller whom `identity` describes. Only what has checked a credential may make one.
     pub fn new(identity: Arc<dyn Identity>) -> Self {
-        Self {
-            identity,
-            demanded: None,
-        }
+        Self { identity, demanded: None }
     }
 
     /// Who is acting, in the issuer's namespace.
@@ -95,10 +99,7 @@ impl Principal {
     /// Notes that a layer demanded `scopes`, so that a layer further in can name them too.
     pub(crate) fn demand(&mut self, scopes: &Arc<ScopeSet>) {
         let outer = self.demanded.take();
-        self.demanded = Some(Arc::new(Demand {
-            scopes: Arc::clone(scopes),
-            outer,
-        }));
+        self.demanded = Some(Arc::new(Demand { scopes: Arc::clone(scopes), outer }));
     }
 
     /// Everything that was demanded so far, and `scopes`.
@@ -120,6 +121,14 @@ impl fmt::Debug for Principal {
             .field("client_id", &self.client_id())
             .field("scope", &self.identity.scope())
             .finish_non_exhaustive()
+    }
+}
+
+/// Why a request has no caller, and how to answer: nobody signed in, or no layer looked.
+pub(crate) fn absence(extensions: &Extensions) -> (Rejection, Option<Answers>) {
+    match extensions.get::<Anonymous>() {
+        Some(anonymous) => (Rejection::NoCredential, Some(anonymous.answers.clone())),
+        None => (Rejection::LayerMissing("JwtVerifyLayer"), None),
     }
 }
 

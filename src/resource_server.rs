@@ -36,11 +36,7 @@ impl<C: CustomClaims> ResourceServer<C> {
     /// Accepts what `keys` signed and `policy` allows.
     #[must_use]
     pub fn new(policy: ClaimsPolicy, keys: KeySet) -> Self {
-        Self {
-            verifier: Verifier::new(policy, keys),
-            clock: Arc::new(SystemClock),
-            answers: Answers::default(),
-        }
+        Self { verifier: Verifier::new(policy, keys), clock: Arc::new(SystemClock), answers: Answers::default() }
     }
 
     /// Sets where the time is read: the system's clock unless set.
@@ -55,10 +51,7 @@ impl<C: CustomClaims> ResourceServer<C> {
     ///
     /// As [`Answers::for_realm`].
     pub fn realm(self, realm: &str) -> Result<Self, ConfigErrors> {
-        Ok(Self {
-            answers: Answers::for_realm(realm)?,
-            ..self
-        })
+        Ok(Self { answers: Answers::for_realm(realm)?, ..self })
     }
 
     /// A layer that refuses requests without a good token.
@@ -107,19 +100,13 @@ impl<C: CustomClaims> ResourceServer<C> {
 
 impl<C> Clone for ResourceServer<C> {
     fn clone(&self) -> Self {
-        Self {
-            verifier: self.verifier.clone(),
-            clock: Arc::clone(&self.clock),
-            answers: self.answers.clone(),
-        }
+        Self { verifier: self.verifier.clone(), clock: Arc::clone(&self.clock), answers: self.answers.clone() }
     }
 }
 
 impl<C> fmt::Debug for ResourceServer<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResourceServer")
-            .field("verifier", &self.verifier)
-            .finish_non_exhaustive()
+        f.debug_struct("ResourceServer").field("verifier", &self.verifier).finish_non_exhaustive()
     }
 }
 

@@ -10,7 +10,7 @@ use super::scopes::Requirement;
 use crate::{
     config::ConfigErrors,
     gate::{GateBody, GateFuture},
-    principal::{Anonymous, Principal},
+    principal::{self, Principal},
     rejection::{Answers, Rejection, Wire},
     scope::ScopeSet,
 };
@@ -30,10 +30,7 @@ impl RequireScopesLayer {
     ///
     /// [`ConfigErrors`] that name each text that is no scope, or say that there is none.
     pub fn all_of<S: AsRef<str>>(scopes: impl IntoIterator<Item = S>) -> Result<Self, ConfigErrors> {
-        Ok(Self {
-            requirement: Requirement::new(scopes, true)?,
-            answers: Answers::default(),
-        })
+        Ok(Self { requirement: Requirement::new(scopes, true)?, answers: Answers::default() })
     }
 
     /// Demands at least one of `scopes`. The challenge names them all.
@@ -42,10 +39,7 @@ impl RequireScopesLayer {
     ///
     /// As [`all_of`](Self::all_of).
     pub fn any_of<S: AsRef<str>>(scopes: impl IntoIterator<Item = S>) -> Result<Self, ConfigErrors> {
-        Ok(Self {
-            requirement: Requirement::new(scopes, false)?,
-            answers: Answers::default(),
-        })
+        Ok(Self { requirement: Requirement::new(scopes, false)?, answers: Answers::default() })
     }
 
     /// Sets the realm of the challenges: `api` unless set.
@@ -56,24 +50,13 @@ impl RequireScopesLayer {
     /// Refuses, or notes in the caller what was demanded.
     fn admit(&self, extensions: &mut Extensions) -> Result<(), (Rejection, Option<ScopeSet>)> {
         let Some(caller) = extensions.get_mut::<Principal>() else {
-            return Err((absent(extensions), None));
+            return Err((principal::absence(extensions).0, None));
         };
         if !self.requirement.is_met_by(caller) {
-            return Err((
-                Rejection::InsufficientScope,
-                Some(caller.demanded_with(&self.requirement.scopes)),
-            ));
+            return Err((Rejection::InsufficientScope, Some(caller.demanded_with(&self.requirement.scopes))));
         }
         caller.demand(&self.requirement.scopes);
         Ok(())
-    }
-}
-
-/// Why there is no caller: nobody signed in, or nobody looked.
-pub(crate) fn absent(extensions: &Extensions) -> Rejection {
-    match extensions.get::<Anonymous>() {
-        Some(_) => Rejection::NoCredential,
-        None => Rejection::LayerMissing("JwtVerifyLayer"),
     }
 }
 
@@ -81,10 +64,7 @@ impl<S> Layer<S> for RequireScopesLayer {
     type Service = RequireScopes<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        RequireScopes {
-            inner,
-            layer: self.clone(),
-        }
+        RequireScopes { inner, layer: self.clone() }
     }
 }
 

@@ -20,19 +20,16 @@ impl Requirement {
     pub(crate) fn new<S: AsRef<str>>(names: impl IntoIterator<Item = S>, every: bool) -> Result<Self, ConfigErrors> {
         let mut errors = ConfigErrors::default();
         let mut scopes = Vec::new();
-        let mut named = false;
+        let mut any = false;
         for name in names {
-            named = true;
+            any = true;
             let name = name.as_ref();
             scopes.extend(errors.keep(Scope::parse(name).map_err(|_| ConfigError::Scope(name.to_owned()))));
         }
-        if !named {
+        if !any {
             errors.push(ConfigError::NoScope);
         }
-        errors.finish(Some(Self {
-            scopes: Arc::new(scopes.into_iter().collect()),
-            every,
-        }))
+        errors.finish(Some(Self { scopes: Arc::new(scopes.into_iter().collect()), every }))
     }
 
     pub(crate) fn is_met_by(&self, caller: &Principal) -> bool {
@@ -53,7 +50,7 @@ mod tests {
     struct Granted(&'static str);
 
     impl Identity for Granted {
-        fn subject(&self) -> &str {
+        fn subject(&self) -> &'static str {
             "user:1"
         }
         fn client_id(&self) -> Option<&str> {
@@ -89,20 +86,13 @@ mod tests {
         ] {
             let requirement = Requirement::new(needed, every);
             let caller = Principal::new(Arc::new(Granted(granted)));
-            assert_eq!(
-                requirement.is_ok_and(|r| r.is_met_by(&caller)),
-                met,
-                "{every} {needed:?} {granted:?}"
-            );
+            assert_eq!(requirement.is_ok_and(|r| r.is_met_by(&caller)), met, "{every} {needed:?} {granted:?}");
         }
     }
 
     #[test]
     fn mistakes() {
-        assert_eq!(
-            Requirement::new([""; 0], true).unwrap_err(),
-            ConfigError::NoScope.into()
-        );
+        assert_eq!(Requirement::new([""; 0], true).unwrap_err(), ConfigError::NoScope.into());
         let errors = Requirement::new(["", "a b", "ok", "é"], false).unwrap_err();
         assert_eq!(errors.iter().count(), 3);
     }

@@ -51,18 +51,13 @@ pub(crate) fn read(headers: &HeaderMap, uri: &Uri) -> Result<BearerToken, Reject
     if uri.query().is_some_and(carries_token) {
         return Err(Rejection::RepeatedCredential);
     }
-    Ok(BearerToken {
-        field: field.clone(),
-        start,
-    })
+    Ok(BearerToken { field: field.clone(), start })
 }
 
 /// Offset of the token in `"Bearer" 1*SP b64token` (RFC 6750 §2.1).
 fn token_start(field: &[u8]) -> Result<usize, Rejection> {
     let scheme_end = field.iter().position(|&byte| !is_tchar(byte)).unwrap_or(field.len());
-    let (scheme, rest) = field
-        .split_at_checked(scheme_end)
-        .ok_or(Rejection::MalformedCredential)?;
+    let (scheme, rest) = field.split_at_checked(scheme_end).ok_or(Rejection::MalformedCredential)?;
     if scheme.is_empty() || rest.first().is_some_and(|&byte| byte != b' ') {
         return Err(Rejection::MalformedCredential);
     }
@@ -107,11 +102,7 @@ fn is_tchar(byte: u8) -> bool {
 fn carries_token(query: &str) -> bool {
     query.split('&').any(|pair| {
         let name = pair.split_once('=').map_or(pair, |(name, _)| name);
-        let name = if name.contains('%') {
-            Cow::from(percent_decode_str(name))
-        } else {
-            Cow::from(name.as_bytes())
-        };
+        let name = if name.contains('%') { Cow::from(percent_decode_str(name)) } else { Cow::from(name.as_bytes()) };
         *name == *b"access_token"
     })
 }
@@ -170,11 +161,7 @@ mod tests {
             (13, &[b"Negotiate"], "/", Err(OtherScheme)),
         ];
         for (req, fields, uri, expected) in rows {
-            assert_eq!(
-                read_fields(fields, uri).as_deref().map_err(|r| *r),
-                *expected,
-                "req {req}: {fields:?} {uri}"
-            );
+            assert_eq!(read_fields(fields, uri).as_deref().map_err(|r| *r), *expected, "req {req}: {fields:?} {uri}");
         }
     }
 
@@ -185,9 +172,6 @@ mod tests {
         let token = read(&headers, &Uri::from_static("/")).unwrap();
         assert_eq!(format!("{:?}", Credential::Bearer(token.clone())), "Bearer([redacted])");
         // A view: the bytes lie inside the header's own.
-        assert_eq!(
-            token.as_bytes().as_ptr_range().end,
-            headers[AUTHORIZATION].as_bytes().as_ptr_range().end
-        );
+        assert_eq!(token.as_bytes().as_ptr_range().end, headers[AUTHORIZATION].as_bytes().as_ptr_range().end);
     }
 }

@@ -23,18 +23,12 @@ pub struct BearerExtractLayer {
 impl BearerExtractLayer {
     /// Refuses requests without a credential.
     pub fn required() -> Self {
-        Self {
-            optional: false,
-            answers: Answers::default(),
-        }
+        Self { optional: false, answers: Answers::default() }
     }
 
     /// Lets requests without a credential pass, as [`Credential::Absent`]. A bad credential is refused all the same.
     pub fn optional() -> Self {
-        Self {
-            optional: true,
-            ..Self::required()
-        }
+        Self { optional: true, ..Self::required() }
     }
 
     /// Sets the realm of the challenges: `api` unless set.
@@ -47,10 +41,7 @@ impl<S> Layer<S> for BearerExtractLayer {
     type Service = BearerExtract<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        BearerExtract {
-            inner,
-            layer: self.clone(),
-        }
+        BearerExtract { inner, layer: self.clone() }
     }
 }
 

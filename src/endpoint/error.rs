@@ -30,31 +30,17 @@ impl EndpointError {
     pub(super) fn response(self) -> Response<Full<Bytes>> {
         let (status, code, description) = match self {
             Self::InvalidRequest(description) => (StatusCode::BAD_REQUEST, "invalid_request", description),
-            Self::InvalidGrant => (
-                StatusCode::BAD_REQUEST,
-                "invalid_grant",
-                "the credentials are not valid",
-            ),
-            Self::UnsupportedGrantType => (
-                StatusCode::BAD_REQUEST,
-                "unsupported_grant_type",
-                "this grant type is not supported",
-            ),
-            Self::InvalidScope => (
-                StatusCode::BAD_REQUEST,
-                "invalid_scope",
-                "the scope is malformed or may not be granted",
-            ),
-            Self::MethodNotAllowed { .. } => (
-                StatusCode::METHOD_NOT_ALLOWED,
-                "invalid_request",
-                "this method is not supported",
-            ),
-            Self::Unavailable { .. } => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "temporarily_unavailable",
-                "try again later",
-            ),
+            Self::InvalidGrant => (StatusCode::BAD_REQUEST, "invalid_grant", "the credentials are not valid"),
+            Self::UnsupportedGrantType => {
+                (StatusCode::BAD_REQUEST, "unsupported_grant_type", "this grant type is not supported")
+            }
+            Self::InvalidScope => {
+                (StatusCode::BAD_REQUEST, "invalid_scope", "the scope is malformed or may not be granted")
+            }
+            Self::MethodNotAllowed { .. } => {
+                (StatusCode::METHOD_NOT_ALLOWED, "invalid_request", "this method is not supported")
+            }
+            Self::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", "try again later"),
         };
         let body = format!(r#"{{"error":"{code}","error_description":"{description}"}}"#);
         let mut response = private_json(status, body);

@@ -30,9 +30,7 @@ impl Form {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         if !is_form(headers) {
-            return Err(EndpointError::InvalidRequest(
-                "the body must be application/x-www-form-urlencoded",
-            ));
+            return Err(EndpointError::InvalidRequest("the body must be application/x-www-form-urlencoded"));
         }
         let body = time::timeout(MAX_TIME, Limited::new(body, MAX_BODY).collect()).await;
         let body = body.map_err(|_| EndpointError::InvalidRequest("the body took too long to arrive"))?;
@@ -65,8 +63,7 @@ impl Form {
 
     /// A parameter that must be there.
     pub(super) fn require(&self, name: &str) -> Result<&str, EndpointError> {
-        self.get(name)
-            .ok_or(EndpointError::InvalidRequest("a required parameter is missing"))
+        self.get(name).ok_or(EndpointError::InvalidRequest("a required parameter is missing"))
     }
 }
 
@@ -76,18 +73,13 @@ fn is_form(headers: &HeaderMap) -> bool {
         return false;
     };
     let media_type = field.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default();
-    media_type
-        .trim_ascii()
-        .eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
+    media_type.trim_ascii().eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
 }
 
 /// `+` is a space, `%xx` a byte, and the bytes must be UTF-8: none is replaced, so no two inputs become the same.
 fn decode(text: &[u8]) -> Result<Zeroizing<String>, EndpointError> {
-    let spaced: Zeroizing<Vec<u8>> = Zeroizing::new(
-        text.iter()
-            .map(|&byte| if byte == b'+' { b' ' } else { byte })
-            .collect(),
-    );
+    let spaced: Zeroizing<Vec<u8>> =
+        Zeroizing::new(text.iter().map(|&byte| if byte == b'+' { b' ' } else { byte }).collect());
     let bytes: Vec<u8> = percent_decode(&spaced).collect();
     match String::from_utf8(bytes) {
         Ok(text) => Ok(Zeroizing::new(text)),
@@ -169,9 +161,6 @@ mod tests {
             Result<http_body::Frame<Bytes>, std::io::Error>,
         >());
         let slow = Form::read(&headers, never).await.err();
-        assert_eq!(
-            slow,
-            Some(EndpointError::InvalidRequest("the body took too long to arrive"))
-        );
+        assert_eq!(slow, Some(EndpointError::InvalidRequest("the body took too long to arrive")));
     }
 }

@@ -29,7 +29,7 @@ use crate::{
 
 /// What the endpoint issues tokens from.
 pub(crate) struct Issuer {
-    pub(crate) issuer: String,
+    pub(crate) name: String,
     pub(crate) audience: String,
     pub(crate) key: SigningKey,
     pub(crate) lifetime: Duration,
@@ -57,9 +57,7 @@ impl TokenEndpoint {
 
 impl fmt::Debug for TokenEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenEndpoint")
-            .field("issuer", &self.issuer.issuer)
-            .finish_non_exhaustive()
+        f.debug_struct("TokenEndpoint").field("issuer", &self.issuer.name).finish_non_exhaustive()
     }
 }
 
@@ -130,7 +128,7 @@ impl Issuer {
         let token_id = random::text::<16>().map_err(|error| failed("random source", &error))?;
         let scope = scope.to_string();
         let claims = AccessToken {
-            iss: &self.issuer,
+            iss: &self.name,
             aud: &self.audience,
             sub: subject,
             client_id: &self.client_id,
@@ -186,9 +184,9 @@ fn granted(
     may: &ScopeSet,
 ) -> Result<ScopeSet, EndpointError> {
     match (requested, default) {
-        (Some(requested), _) => Some(may.intersection(requested))
-            .filter(|granted| !granted.is_empty())
-            .ok_or(EndpointError::InvalidScope),
+        (Some(requested), _) => {
+            Some(requested.intersection(may)).filter(|granted| !granted.is_empty()).ok_or(EndpointError::InvalidScope)
+        }
         (None, Some(default)) => Ok(may.intersection(default)),
         (None, None) => Ok(may.clone()),
     }
@@ -197,18 +195,14 @@ fn granted(
 /// One way to authenticate a client per request (RFC 6749 §2.3).
 fn check_client_authentication(headers: &HeaderMap, form: &Form) -> Result<(), EndpointError> {
     if headers.contains_key(AUTHORIZATION) && form.get("client_secret").is_some() {
-        return Err(EndpointError::InvalidRequest(
-            "the client authenticates in more than one way",
-        ));
+        return Err(EndpointError::InvalidRequest("the client authenticates in more than one way"));
     }
     Ok(())
 }
 
 fn failed(what: &'static str, error: &dyn fmt::Display) -> EndpointError {
     audit::infrastructure_failed(what, error);
-    EndpointError::Unavailable {
-        retry_after: crate::rejection::RETRY_SECONDS,
-    }
+    EndpointError::Unavailable { retry_after: crate::rejection::RETRY_SECONDS }
 }
 
 #[cfg(test)]
@@ -225,16 +219,12 @@ mod tests {
             (Some("items me"), Some("me"), Ok("items me")),
             (Some("admin"), None, Err(EndpointError::InvalidScope)),
             (Some("ME"), None, Err(EndpointError::InvalidScope)),
-            (None, None, Ok("items me")),
+            (None, None, Ok("me items")),
             (None, Some("me admin"), Ok("me")),
             (None, Some("admin"), Ok("")),
         ] {
             let result = granted(requested.map(set).as_ref(), default.map(set).as_ref(), &may);
-            assert_eq!(
-                result.map(|scope| scope.to_string()),
-                expected.map(str::to_owned),
-                "{requested:?} {default:?}"
-            );
+            assert_eq!(result.map(|scope| scope.to_string()), expected.map(str::to_owned), "{requested:?} {default:?}");
         }
         assert_eq!(granted(None, None, &ScopeSet::default()), Ok(ScopeSet::default()));
     }

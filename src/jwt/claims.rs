@@ -38,10 +38,8 @@ impl RegisteredClaims {
     /// its type.
     pub(crate) fn parse(payload: String, depth: u8) -> Result<Self, Rejection> {
         let mut raw = Raw::default();
-        json::read_object(&payload, depth, &mut raw).map_err(|reason| {
-            raw.malformed
-                .map_or(Rejection::MalformedToken(reason), Rejection::ClaimMalformed)
-        })?;
+        json::read_object(&payload, depth, &mut raw)
+            .map_err(|reason| raw.malformed.map_or(Rejection::MalformedToken(reason), Rejection::ClaimMalformed))?;
         let keep = |text: Cow<'_, str>| match text {
             Cow::Borrowed(text) => {
                 let start = text.as_ptr().addr() - payload.as_ptr().addr();
@@ -51,12 +49,7 @@ impl RegisteredClaims {
         };
         Ok(Self {
             issuer: keep(raw.issuer.ok_or(Rejection::ClaimMissing("iss"))?),
-            audience: raw
-                .audience
-                .ok_or(Rejection::ClaimMissing("aud"))?
-                .into_iter()
-                .map(keep)
-                .collect(),
+            audience: raw.audience.ok_or(Rejection::ClaimMissing("aud"))?.into_iter().map(keep).collect(),
             expires_at: raw.expires_at.ok_or(Rejection::ClaimMissing("exp"))?,
             subject: raw.subject.map(keep),
             client_id: raw.client_id.map(keep),
@@ -213,19 +206,10 @@ impl Visitor<'_> for NumericDate {
     }
 
     fn visit_u64<E: de::Error>(self, seconds: u64) -> Result<Self::Value, E> {
-        if seconds <= MAX_SECONDS {
-            Ok(UnixSeconds::new(seconds))
-        } else {
-            Err(E::custom("out of range"))
-        }
+        if seconds <= MAX_SECONDS { Ok(UnixSeconds::new(seconds)) } else { Err(E::custom("out of range")) }
     }
 
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss,
-        reason = "checked"
-    )]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "checked")]
     fn visit_f64<E: de::Error>(self, seconds: f64) -> Result<Self::Value, E> {
         let whole = if self.round_up { seconds.ceil() } else { seconds.floor() };
         if (0.0..=MAX_SECONDS as f64).contains(&seconds) {
@@ -271,11 +255,7 @@ mod tests {
             assert_eq!(claims.ok().map(|claims| claims.expires_at.get()), expected, "{exp}");
         }
         let claims = parse(r#"{"iss":"i","aud":"a","exp":2,"nbf":1.1,"iat":1.1}"#).unwrap();
-        assert_eq!(
-            claims.not_before,
-            Some(UnixSeconds::new(2)),
-            "not valid before the second is over"
-        );
+        assert_eq!(claims.not_before, Some(UnixSeconds::new(2)), "not valid before the second is over");
         assert_eq!(claims.issued_at, Some(UnixSeconds::new(1)));
     }
 
@@ -293,11 +273,7 @@ mod tests {
             (r#"{"a":1}"#, None),
         ] {
             let claims = parse(&format!(r#"{{"iss":"i","aud":{aud},"exp":1}}"#)).ok();
-            assert_eq!(
-                claims.as_ref().map(|claims| claims.audience().collect::<Vec<_>>()),
-                expected,
-                "{aud}"
-            );
+            assert_eq!(claims.as_ref().map(|claims| claims.audience().collect::<Vec<_>>()), expected, "{aud}");
         }
     }
 
@@ -311,10 +287,7 @@ mod tests {
             (r#"{"iss":1}"#, Rejection::ClaimMalformed("iss")),
             (r#"{"sub":null}"#, Rejection::ClaimMalformed("sub")),
             (r#"{"scope":["a"]}"#, Rejection::ClaimMalformed("scope")),
-            (
-                r#"{"iss":"i","iss":"i"}"#,
-                Rejection::MalformedToken("not a JSON object"),
-            ),
+            (r#"{"iss":"i","iss":"i"}"#, Rejection::MalformedToken("not a JSON object")),
         ] {
             assert_eq!(parse(text).err(), Some(expected), "{text}");
         }
@@ -325,9 +298,6 @@ mod tests {
         let claims =
             parse(r#"{"scope":"me items","iss":"i\u002f","sub":"é","aud":["x","a"],"exp":1,"sid":""}"#).unwrap();
         assert_eq!((claims.issuer(), claims.subject()), ("i/", Some("é")));
-        assert_eq!(
-            (claims.scope(), claims.session_id(), claims.token_id()),
-            (Some("me items"), Some(""), None)
-        );
+        assert_eq!((claims.scope(), claims.session_id(), claims.token_id()), (Some("me items"), Some(""), None));
     }
 }

@@ -18,10 +18,7 @@ pub(crate) trait Members<'de> {
 pub(crate) fn read_object<'de>(text: &'de str, depth: u8, members: &mut impl Members<'de>) -> Result<(), Malformed> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     deserializer
-        .deserialize_map(Object {
-            members,
-            depth: depth.saturating_sub(1),
-        })
+        .deserialize_map(Object { members, depth: depth.saturating_sub(1) })
         .map_err(|_| "not a JSON object")?;
     deserializer.end().map_err(|_| "text behind the JSON object")
 }
@@ -46,7 +43,7 @@ impl<'de, M: Members<'de>> Visitor<'de> for Object<'_, M> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let mut names = Names::default();
         while let Some(name) = map.next_key_seed(Text)? {
-            names.add(&name).map_err(de::Error::custom)?;
+            names.add(name.clone()).map_err(de::Error::custom)?;
             self.members.member(&name, &mut map, self.depth)?;
         }
         Ok(())
@@ -64,18 +61,16 @@ struct Names<'de> {
 const FEW: usize = 24;
 
 impl<'de> Names<'de> {
-    fn add(&mut self, name: &Cow<'de, str>) -> Result<(), Malformed> {
-        let new = if self.few.len() < FEW {
-            let new = !self.few.contains(name);
-            if self.few.capacity() == 0 {
-                self.few.reserve_exact(FEW);
-            }
-            self.few.push(name.clone());
-            new
-        } else {
-            !self.few.contains(name) && self.many.insert(name.clone())
-        };
-        if new { Ok(()) } else { Err("a member is named twice") }
+    fn add(&mut self, name: Cow<'de, str>) -> Result<(), Malformed> {
+        let repeated = self.few.contains(&name)
+            || if self.few.len() < FEW {
+                self.few.reserve_exact(FEW - self.few.len());
+                self.few.push(name);
+                false
+            } else {
+                !self.many.insert(name)
+            };
+        if repeated { Err("a member is named twice") } else { Ok(()) }
     }
 }
 
@@ -112,10 +107,7 @@ struct Skip {
 
 impl Skip {
     fn inner<E: de::Error>(&self) -> Result<Self, E> {
-        self.depth
-            .checked_sub(1)
-            .map(|depth| Self { depth })
-            .ok_or_else(|| E::custom("nested too deeply"))
+        self.depth.checked_sub(1).map(|depth| Self { depth }).ok_or_else(|| E::custom("nested too deeply"))
     }
 }
 
@@ -168,7 +160,7 @@ impl<'de> Visitor<'de> for Skip {
         let Self { depth } = self.inner()?;
         let mut names = Names::default();
         while let Some(name) = map.next_key_seed(Text)? {
-            names.add(&name).map_err(de::Error::custom)?;
+            names.add(name).map_err(de::Error::custom)?;
             map.next_value_seed(Skip { depth })?;
         }
         Ok(())
@@ -202,13 +194,7 @@ mod tests {
         ] {
             assert!(!accepts(text, 16), "{text}");
         }
-        for text in [
-            r#"{"a":{"a":{"a":1}}}"#,
-            r#"{"a":[{"b":1},{"b":1}]}"#,
-            r#"{"A":1,"a":2}"#,
-            "{}",
-            " {\n} ",
-        ] {
+        for text in [r#"{"a":{"a":{"a":1}}}"#, r#"{"a":[{"b":1},{"b":1}]}"#, r#"{"A":1,"a":2}"#, "{}", " {\n} "] {
             assert!(accepts(text, 16), "{text}");
         }
         // Beyond the few that are compared one by one.

@@ -36,10 +36,7 @@ impl Jwk {
     /// Whether neither `use` nor `key_ops` speaks against verifying signatures (RFC 7517 §4.2, §4.3).
     pub(crate) fn may_verify(&self) -> bool {
         self.usage.as_deref().is_none_or(|usage| usage == "sig")
-            && self
-                .key_ops
-                .as_ref()
-                .is_none_or(|ops| ops.iter().any(|op| op == "verify"))
+            && self.key_ops.as_ref().is_none_or(|ops| ops.iter().any(|op| op == "verify"))
     }
 
     /// SHA-256 thumbprint: the members that define the key, in lexicographic order, without white space (RFC 7638 §3).

@@ -1,6 +1,6 @@
 //! Verification keys: read once, checked once, prepared once.
 
-use std::fmt;
+use std::{collections::HashSet, fmt, sync::Arc};
 
 use aws_lc_rs::{
     hmac,
@@ -40,7 +40,7 @@ pub struct VerifyingKey {
 
 #[derive(Clone)]
 enum Prepared {
-    Hmac(hmac::Key),
+    Hmac(Arc<hmac::Key>),
     Public(ParsedPublicKey),
 }
 
@@ -57,9 +57,7 @@ impl VerifyingKey {
             [document] if matches!(document.tag(), "PUBLIC KEY" | "RSA PUBLIC KEY") => {
                 Self::from_der(algorithm, document.contents())
             }
-            [_] => Err(ConfigError::Key(
-                "PEM block is neither `PUBLIC KEY` nor `RSA PUBLIC KEY`",
-            )),
+            [_] => Err(ConfigError::Key("PEM block is neither `PUBLIC KEY` nor `RSA PUBLIC KEY`")),
             _ => Err(ConfigError::Key("not exactly one PEM block")),
         }
     }
@@ -107,10 +105,7 @@ impl VerifyingKey {
             }
             (Family::Rsa, "RSA", _) => {
                 let (n, e) = (member(jwk.n.as_deref())?, member(jwk.e.as_deref())?);
-                let components = RsaPublicKeyComponents {
-                    n: without_zeros(&n),
-                    e: without_zeros(&e),
-                };
+                let components = RsaPublicKeyComponents { n: without_zeros(&n), e: without_zeros(&e) };
                 check_rsa_size(algorithm, components.n)?;
                 let key = components.to_parsed_public_key(rsa(algorithm));
                 Self::public(algorithm, key.ok())?
@@ -144,16 +139,13 @@ impl VerifyingKey {
     /// [`ConfigError::WeakKey`] if it is shorter than the hash (RFC 7518 §3.2), or is hexadecimal text that spells
     /// fewer than 32 bytes. [`ConfigError::GuessableKey`] if fewer than 8 different bytes occur in it.
     pub fn hmac(algorithm: Algorithm, secret: &[u8]) -> Result<Self, ConfigError> {
-        Ok(Self::prepared(algorithm, Prepared::Hmac(hmac_key(algorithm, secret)?)))
+        Ok(Self::prepared(algorithm, Prepared::Hmac(hmac_key(algorithm, secret)?.into())))
     }
 
     /// Sets the key id that tokens name it by. A key without one fits tokens with any key id, or none.
     #[must_use]
     pub fn with_kid(self, kid: impl Into<String>) -> Self {
-        Self {
-            kid: Some(kid.into()),
-            ..self
-        }
+        Self { kid: Some(kid.into()), ..self }
     }
 
     /// The algorithm that it verifies.
@@ -181,11 +173,7 @@ impl VerifyingKey {
     }
 
     const fn prepared(algorithm: Algorithm, prepared: Prepared) -> Self {
-        Self {
-            algorithm,
-            kid: None,
-            prepared,
-        }
+        Self { algorithm, kid: None, prepared }
     }
 }
 
@@ -210,17 +198,9 @@ pub(crate) fn hmac_key(algorithm: Algorithm, secret: &[u8]) -> Result<hmac::Key,
     let hexadecimal = secret.iter().all(u8::is_ascii_hexdigit);
     let least = if hexadecimal { bytes.max(64) } else { bytes };
     if secret.len() < least {
-        return Err(ConfigError::WeakKey {
-            algorithm,
-            bits: secret.len() * 8,
-            least: least * 8,
-        });
+        return Err(ConfigError::WeakKey { algorithm, bits: secret.len() * 8, least: least * 8 });
     }
-    let mut seen = [false; 256];
-    let different = secret
-        .iter()
-        .filter(|&&byte| !std::mem::replace(&mut seen[usize::from(byte)], true))
-        .count();
+    let different = secret.iter().collect::<HashSet<_>>().len();
     // Of 32 random bytes, fewer than 8 different ones never occur; of 64 random hexadecimal digits, one time in 10^11.
     if different < 8 {
         return Err(ConfigError::GuessableKey);
@@ -233,11 +213,7 @@ pub(crate) fn check_rsa_size(algorithm: Algorithm, modulus: &[u8]) -> Result<(),
     let zeros = modulus.first().map_or(0, |byte| byte.leading_zeros() as usize);
     let bits = (modulus.len() * 8).saturating_sub(zeros);
     if bits < RSA_BITS {
-        return Err(ConfigError::WeakKey {
-            algorithm,
-            bits,
-            least: RSA_BITS,
-        });
+        return Err(ConfigError::WeakKey { algorithm, bits, least: RSA_BITS });
     }
     if bits > RSA_MOST_BITS {
         return Err(ConfigError::Key("RSA modulus over 8,192 bits"));
@@ -272,9 +248,7 @@ fn ec(algorithm: Algorithm) -> &'static dyn VerificationAlgorithm {
 
 fn member(text: Option<&str>) -> Result<Vec<u8>, ConfigError> {
     let text = text.ok_or(ConfigError::Key("JWK lacks a member that its type needs"))?;
-    URL_SAFE_NO_PAD
-        .decode(text)
-        .map_err(|_| ConfigError::Key("JWK member is not base64url without padding"))
+    URL_SAFE_NO_PAD.decode(text).map_err(|_| ConfigError::Key("JWK member is not base64url without padding"))
 }
 
 /// RFC 7518 §2 wants the shortest form; a few issuers put a zero in front.

@@ -28,9 +28,7 @@ impl KeySet {
         let mut rest = keys.as_slice();
         while let Some((key, others)) = rest.split_first() {
             rest = others;
-            if others
-                .iter()
-                .any(|other| other.kid() == key.kid() && other.algorithm().accepts(key.algorithm().name()))
+            if others.iter().any(|other| other.kid() == key.kid() && other.algorithm().accepts(key.algorithm().name()))
             {
                 errors.push(ConfigError::DuplicateKey(key.kid().map(str::to_owned)));
             }
@@ -101,10 +99,7 @@ mod tests {
         assert_eq!(KeySet::new([]).unwrap_err(), ConfigError::NoKey.into());
         for kid in [None, Some("a")] {
             let twice = [key(Algorithm::Hs256, 0, kid), key(Algorithm::Hs256, 1, kid)];
-            assert_eq!(
-                KeySet::new(twice).unwrap_err(),
-                ConfigError::DuplicateKey(kid.map(str::to_owned)).into()
-            );
+            assert_eq!(KeySet::new(twice).unwrap_err(), ConfigError::DuplicateKey(kid.map(str::to_owned)).into());
         }
     }
 }

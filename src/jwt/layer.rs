@@ -30,11 +30,7 @@ pub struct JwtVerifyLayer<C = NoClaims> {
 impl<C: CustomClaims> JwtVerifyLayer<C> {
     /// A layer that lets pass what `verifier` accepts.
     pub fn new(verifier: Verifier<C>) -> Self {
-        Self {
-            verifier,
-            clock: Arc::new(SystemClock),
-            answers: Answers::default(),
-        }
+        Self { verifier, clock: Arc::new(SystemClock), answers: Answers::default() }
     }
 
     /// Sets where the time is read: the system's clock unless set.
@@ -50,19 +46,13 @@ impl<C: CustomClaims> JwtVerifyLayer<C> {
 
 impl<C> Clone for JwtVerifyLayer<C> {
     fn clone(&self) -> Self {
-        Self {
-            verifier: self.verifier.clone(),
-            clock: Arc::clone(&self.clock),
-            answers: self.answers.clone(),
-        }
+        Self { verifier: self.verifier.clone(), clock: Arc::clone(&self.clock), answers: self.answers.clone() }
     }
 }
 
 impl<C> fmt::Debug for JwtVerifyLayer<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JwtVerifyLayer")
-            .field("verifier", &self.verifier)
-            .finish_non_exhaustive()
+        f.debug_struct("JwtVerifyLayer").field("verifier", &self.verifier).finish_non_exhaustive()
     }
 }
 
@@ -70,10 +60,7 @@ impl<S, C: CustomClaims> Layer<S> for JwtVerifyLayer<C> {
     type Service = JwtVerify<S, C>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        JwtVerify {
-            inner,
-            layer: self.clone(),
-        }
+        JwtVerify { inner, layer: self.clone() }
     }
 }
 
@@ -86,10 +73,7 @@ pub struct JwtVerify<S, C = NoClaims> {
 
 impl<S: Clone, C> Clone for JwtVerify<S, C> {
     fn clone(&self) -> Self {
-        Self {
-            inner: self.inner.clone(),
-            layer: self.layer.clone(),
-        }
+        Self { inner: self.inner.clone(), layer: self.layer.clone() }
     }
 }
 
@@ -100,16 +84,11 @@ impl<S, C: CustomClaims> JwtVerify<S, C> {
         match extensions.get::<Credential>() {
             None => Err(Rejection::LayerMissing("BearerExtractLayer")),
             Some(Credential::Absent) => {
-                extensions.insert(Anonymous {
-                    answers: self.layer.answers.clone(),
-                });
+                extensions.insert(Anonymous { answers: self.layer.answers.clone() });
                 Ok(())
             }
             Some(Credential::Bearer(token)) => {
-                let verified = self
-                    .layer
-                    .verifier
-                    .verify_at(token.as_bytes(), self.layer.clock.now())?;
+                let verified = self.layer.verifier.verify_at(token.as_bytes(), self.layer.clock.now())?;
                 extensions.insert(verified.principal());
                 extensions.insert(verified);
                 Ok(())

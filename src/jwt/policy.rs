@@ -67,11 +67,7 @@ impl ClaimsPolicy {
 
     /// Checks the header's `typ` (RFC 9068 §4, RFC 8725 §3.11).
     pub(crate) fn check_type(&self, header: &Header<'_>) -> Result<(), Rejection> {
-        if self.any_type || header.is_type(ACCESS_TOKEN) {
-            Ok(())
-        } else {
-            Err(Rejection::WrongType)
-        }
+        if self.any_type || header.is_type(ACCESS_TOKEN) { Ok(()) } else { Err(Rejection::WrongType) }
     }
 
     /// Checks every rule as of `now`.
@@ -79,10 +75,7 @@ impl ClaimsPolicy {
         if claims.issuer() != self.issuer {
             return Err(Rejection::WrongIssuer);
         }
-        if !claims
-            .audience()
-            .any(|audience| self.audiences.iter().any(|own| own == audience))
-        {
+        if !claims.audience().any(|audience| self.audiences.iter().any(|own| own == audience)) {
             return Err(Rejection::WrongAudience);
         }
         self.check_times(claims, now)?;
@@ -129,13 +122,11 @@ impl ClaimsPolicy {
         // A second reading, for policies that need it; the first has established that the text is strict.
         let claims: Map<String, Value> =
             serde_json::from_str(payload).map_err(|_| Rejection::MalformedToken("not a JSON object"))?;
-        self.required
-            .iter()
-            .try_for_each(|(name, allowed)| match claims.get(name) {
-                None => Err(Rejection::RequiredClaimMissing),
-                Some(value) if allowed.contains(value) => Ok(()),
-                Some(_) => Err(Rejection::ClaimNotAllowed),
-            })
+        self.required.iter().try_for_each(|(name, allowed)| match claims.get(name) {
+            None => Err(Rejection::RequiredClaimMissing),
+            Some(value) if allowed.contains(value) => Ok(()),
+            Some(_) => Err(Rejection::ClaimNotAllowed),
+        })
     }
 }
 
@@ -170,9 +161,7 @@ impl ClaimsPolicyBuilder {
         name: impl Into<String>,
         allowed: impl IntoIterator<Item = V>,
     ) -> Self {
-        self.0
-            .required
-            .push((name.into(), allowed.into_iter().map(Into::into).collect()));
+        self.0.required.push((name.into(), allowed.into_iter().map(Into::into).collect()));
         self
     }
 
@@ -256,38 +245,14 @@ mod tests {
             (98, "aud", vec!["other", "api"].into(), Ok(())),
             (96, "aud", gone.clone(), Err(Missing("aud"))),
             (74, "exp", (NOW - 29).into(), Ok(())),
-            (
-                74,
-                "exp",
-                (NOW - 30).into(),
-                Err(Rejection::Expired {
-                    exp: exp(NOW - 30),
-                    now,
-                }),
-            ),
+            (74, "exp", (NOW - 30).into(), Err(Rejection::Expired { exp: exp(NOW - 30), now })),
             (74, "exp", 0.into(), Err(Rejection::Expired { exp: exp(0), now })),
             (96, "exp", gone.clone(), Err(Missing("exp"))),
             (75, "nbf", NOW.into(), Ok(())),
             (75, "nbf", (NOW + 30).into(), Ok(())),
-            (
-                75,
-                "nbf",
-                (NOW + 31).into(),
-                Err(Rejection::NotYetValid {
-                    nbf: exp(NOW + 31),
-                    now,
-                }),
-            ),
+            (75, "nbf", (NOW + 31).into(), Err(Rejection::NotYetValid { nbf: exp(NOW + 31), now })),
             (76, "nbf", "x".into(), Err(Malformed("nbf"))),
-            (
-                96,
-                "iat",
-                (NOW + 31).into(),
-                Err(Rejection::IssuedInFuture {
-                    iat: exp(NOW + 31),
-                    now,
-                }),
-            ),
+            (96, "iat", (NOW + 31).into(), Err(Rejection::IssuedInFuture { iat: exp(NOW + 31), now })),
             (96, "iat", (NOW + 30).into(), Ok(())),
             (96, "iat", gone.clone(), Err(Missing("iat"))),
             (67, "sub", "".into(), Err(Malformed("sub"))),
@@ -302,11 +267,7 @@ mod tests {
         ];
         let policy = policy().build().unwrap();
         for (req, name, value, expected) in rows {
-            assert_eq!(
-                check(&policy, &[(name, value.clone())]),
-                expected,
-                "req {req}: {name} {value}"
-            );
+            assert_eq!(check(&policy, &[(name, value.clone())]), expected, "req {req}: {name} {value}");
         }
     }
 
@@ -315,19 +276,13 @@ mod tests {
         let strict = policy().leeway(Duration::ZERO).build().unwrap();
         assert_eq!(check(&strict, &[("exp", (NOW + 1).into())]), Ok(()));
         let now = UnixSeconds::new(NOW);
-        assert_eq!(
-            check(&strict, &[("exp", NOW.into())]),
-            Err(Rejection::Expired { exp: now, now })
-        );
+        assert_eq!(check(&strict, &[("exp", NOW.into())]), Err(Rejection::Expired { exp: now, now }));
         assert_eq!(check(&strict, &[("exp", (1_u64 << 53).into())]), Ok(()), "no overflow");
     }
 
     #[test]
     fn required_claims() {
-        let policy = policy()
-            .require_claim("tenant", ["acme", "initech"])
-            .require_claim("tier", [1, 2])
-            .build();
+        let policy = policy().require_claim("tenant", ["acme", "initech"]).require_claim("tier", [1, 2]).build();
         let policy = policy.unwrap();
         let tenant = |tenant: Value, tier: Value| check(&policy, &[("tenant", tenant), ("tier", tier)]);
         assert_eq!(tenant("acme".into(), 2.into()), Ok(()));
@@ -343,11 +298,7 @@ mod tests {
     fn danger_any_token_type_asks_for_a_subject_alone() {
         let policy = policy().danger_any_token_type().build().unwrap();
         let gone = Value::from("(gone)");
-        let bare = [
-            ("client_id", gone.clone()),
-            ("jti", gone.clone()),
-            ("iat", gone.clone()),
-        ];
+        let bare = [("client_id", gone.clone()), ("jti", gone.clone()), ("iat", gone.clone())];
         assert_eq!(check(&policy, &bare), Ok(()));
         assert_eq!(check(&policy, &[("sub", gone)]), Err(Rejection::ClaimMissing("sub")));
         assert_eq!(policy.check_type(&Header::default()), Ok(()));

@@ -43,7 +43,7 @@ pub struct SigningKey {
 }
 
 enum Pair {
-    Hmac(hmac::Key),
+    Hmac(Box<hmac::Key>),
     Rsa(Box<RsaKeyPair>),
     Ec(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
@@ -111,7 +111,7 @@ impl SigningKey {
         Ok(Self {
             algorithm,
             kid: None,
-            pair: Pair::Hmac(key),
+            pair: Pair::Hmac(key.into()),
             verifying,
             public: None,
             header: header(algorithm, None),
@@ -141,14 +141,7 @@ impl SigningKey {
         let kid = jwk.thumbprint();
         let text = serde_json::to_string(&jwk).map_err(|_| ConfigError::Key("not a JWK"))?;
         let verifying = VerifyingKey::from_jwk(algorithm, &text)?;
-        let key = Self {
-            algorithm,
-            kid: None,
-            pair,
-            verifying,
-            public: Some(jwk),
-            header: String::new(),
-        };
+        let key = Self { algorithm, kid: None, pair, verifying, public: Some(jwk), header: String::new() };
         Ok(key.with_kid(kid))
     }
 
@@ -185,9 +178,7 @@ impl SigningKey {
             alg: Some(self.algorithm.name().to_owned()),
             ..jwk.clone()
         };
-        JwkSet {
-            keys: self.public.iter().map(publish).collect(),
-        }
+        JwkSet { keys: self.public.iter().map(publish).collect() }
     }
 
     /// Makes an access token that carries `claims`, in compact serialisation with `typ: at+jwt`.
@@ -233,8 +224,7 @@ impl SigningKey {
             Pair::Rsa(pair) => {
                 let length = pair.public_modulus_len();
                 let signature = buffer.get_mut(..length).ok_or(SigningFailed)?;
-                pair.sign(rsa(self.algorithm), &random, message, signature)
-                    .map_err(|_| SigningFailed)?;
+                pair.sign(rsa(self.algorithm), &random, message, signature).map_err(|_| SigningFailed)?;
                 length
             }
             Pair::Ec(pair) => copy(pair.sign(&random, message).map_err(|_| SigningFailed)?.as_ref(), buffer),
@@ -250,10 +240,7 @@ fn copy(from: &[u8], to: &mut [u8]) -> usize {
 
 impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SigningKey")
-            .field("algorithm", &self.algorithm)
-            .field("kid", &self.kid)
-            .finish_non_exhaustive()
+        f.debug_struct("SigningKey").field("algorithm", &self.algorithm).field("kid", &self.kid).finish_non_exhaustive()
     }
 }
 
@@ -276,13 +263,7 @@ fn public_jwk(algorithm: Algorithm, pair: &Pair) -> Result<Jwk, ConfigError> {
             let point = pair.public_key().as_ref().get(1..).unwrap_or_default();
             let (x, y) = point.split_at(point.len() / 2);
             let crv = Some(key::curve_name(algorithm).to_owned());
-            Jwk {
-                kty: "EC".to_owned(),
-                crv,
-                x: text(x),
-                y: text(y),
-                ..Jwk::default()
-            }
+            Jwk { kty: "EC".to_owned(), crv, x: text(x), y: text(y), ..Jwk::default() }
         }
         Pair::Ed25519(pair) => Jwk {
             kty: "OKP".to_owned(),
@@ -302,11 +283,7 @@ fn header(algorithm: Algorithm, kid: Option<&str>) -> String {
         #[serde(skip_serializing_if = "Option::is_none")]
         kid: Option<&'a str>,
     }
-    let header = Header {
-        alg: algorithm.name(),
-        typ: ACCESS_TOKEN,
-        kid,
-    };
+    let header = Header { alg: algorithm.name(), typ: ACCESS_TOKEN, kid };
     let mut text = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&header).unwrap_or_default());
     text.push('.');
     text

@@ -28,11 +28,7 @@ impl<'a> Segments<'a> {
     /// Cuts `token`. Two, four and five parts, and an empty one, are refused.
     pub(crate) fn split(token: &'a [u8]) -> Result<Self, Rejection> {
         const PARTS: Rejection = Rejection::MalformedToken("not three segments");
-        let mut dots = token
-            .iter()
-            .enumerate()
-            .filter(|(_, byte)| **byte == b'.')
-            .map(|(at, _)| at);
+        let mut dots = token.iter().enumerate().filter(|(_, byte)| **byte == b'.').map(|(at, _)| at);
         let (Some(first), Some(second), None) = (dots.next(), dots.next(), dots.next()) else {
             return Err(PARTS);
         };
@@ -44,12 +40,7 @@ impl<'a> Segments<'a> {
         if header.is_empty() || payload.is_empty() || signature.is_empty() {
             return Err(Rejection::MalformedToken("a segment is empty"));
         }
-        Ok(Self {
-            header,
-            payload,
-            signature,
-            signed,
-        })
+        Ok(Self { header, payload, signature, signed })
     }
 
     /// Decodes the signature into `buffer`.
@@ -57,9 +48,7 @@ impl<'a> Segments<'a> {
         if self.signature.len() > MAX_SIGNATURE_TEXT {
             return Err(Rejection::BadSignature);
         }
-        let length = URL_SAFE_NO_PAD
-            .decode_slice(self.signature, buffer)
-            .map_err(|_| NOT_BASE64)?;
+        let length = URL_SAFE_NO_PAD.decode_slice(self.signature, buffer).map_err(|_| NOT_BASE64)?;
         buffer.get(..length).ok_or(Rejection::BadSignature)
     }
 }
@@ -102,14 +91,8 @@ impl<'a> Header<'a> {
     pub(crate) fn is_type(&self, expected: &str) -> bool {
         const PREFIX: &str = "application/";
         self.typ.as_deref().is_some_and(|typ| {
-            let prefixed = typ
-                .get(..PREFIX.len())
-                .is_some_and(|start| start.eq_ignore_ascii_case(PREFIX));
-            let short = if prefixed {
-                typ.get(PREFIX.len()..).unwrap_or_default()
-            } else {
-                typ
-            };
+            let prefixed = typ.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX));
+            let short = if prefixed { typ.get(PREFIX.len()..).unwrap_or_default() } else { typ };
             short.eq_ignore_ascii_case(expected)
         })
     }
@@ -160,10 +143,7 @@ mod tests {
             assert_eq!(Segments::split(token.as_bytes()).is_ok(), good, "{token:?}");
         }
         let segments = Segments::split(b"aa.bbb.c").unwrap();
-        assert_eq!(
-            (segments.header, segments.payload, segments.signature),
-            (&b"aa"[..], &b"bbb"[..], &b"c"[..])
-        );
+        assert_eq!((segments.header, segments.payload, segments.signature), (&b"aa"[..], &b"bbb"[..], &b"c"[..]));
         assert_eq!(segments.signed, b"aa.bbb");
     }
 
@@ -174,17 +154,13 @@ mod tests {
         for bad in ["e30=", "e3 0", "e30\n", "e31", "Pz8/", "e30+", "e", "é"] {
             assert!(decode_text(bad.as_bytes()).is_err(), "{bad:?}");
         }
-        assert_eq!(
-            decode_text(b"_w"),
-            Err(Rejection::MalformedToken("not UTF-8")),
-            "req 65"
-        );
+        assert_eq!(decode_text(b"_w"), Err(Rejection::MalformedToken("not UTF-8")), "req 65");
     }
 
     #[test]
     fn header_parameters() {
         let bad = [
-            (60, r#"{}"#),
+            (60, "{}"),
             (60, r#"{"alg":null}"#),
             (60, r#"{"alg":1}"#),
             (60, r#"{"alg":["HS256"]}"#),

@@ -115,9 +115,7 @@ impl<C> Clone for Verified<C> {
 
 impl<C> fmt::Debug for Verified<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Verified")
-            .field("subject", &self.subject())
-            .finish_non_exhaustive()
+        f.debug_struct("Verified").field("subject", &self.subject()).finish_non_exhaustive()
     }
 }
 
@@ -136,10 +134,7 @@ struct Rules {
 impl<C: CustomClaims> Verifier<C> {
     /// A verifier that accepts what `keys` signed and `policy` allows.
     pub fn new(policy: ClaimsPolicy, keys: KeySet) -> Self {
-        Self {
-            rules: Arc::new(Rules { policy, keys }),
-            claims: PhantomData,
-        }
+        Self { rules: Arc::new(Rules { policy, keys }), claims: PhantomData }
     }
 
     /// Checks `token` as of `now`. Layers read the clock; tests and fuzzers pass any second they like.
@@ -150,10 +145,7 @@ impl<C: CustomClaims> Verifier<C> {
     pub fn verify_at(&self, token: &[u8], now: UnixSeconds) -> Result<Verified<C>, Rejection> {
         let Rules { policy, keys } = &*self.rules;
         if token.len() > policy.max_token {
-            return Err(Rejection::TokenTooLong {
-                bytes: token.len(),
-                most: policy.max_token,
-            });
+            return Err(Rejection::TokenTooLong { bytes: token.len(), most: policy.max_token });
         }
         let payload = verify_signature(token, keys, |header| policy.check_type(header))?;
         let registered = RegisteredClaims::parse(payload, policy.max_depth)?;
@@ -165,10 +157,7 @@ impl<C: CustomClaims> Verifier<C> {
 
 impl<C> Clone for Verifier<C> {
     fn clone(&self) -> Self {
-        Self {
-            rules: Arc::clone(&self.rules),
-            claims: PhantomData,
-        }
+        Self { rules: Arc::clone(&self.rules), claims: PhantomData }
     }
 }
 
@@ -200,8 +189,5 @@ fn custom<C: CustomClaims>(payload: &str) -> Result<C, Rejection> {
     if let Some(none) = (&mut none as &mut dyn Any).downcast_mut::<Option<NoClaims>>() {
         *none = Some(NoClaims {});
     }
-    none.map_or_else(
-        || serde_json::from_str(payload).map_err(|_| Rejection::CustomClaims),
-        Ok,
-    )
+    none.map_or_else(|| serde_json::from_str(payload).map_err(|_| Rejection::CustomClaims), Ok)
 }

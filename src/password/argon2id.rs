@@ -17,11 +17,7 @@ use crate::{
 /// Longest password, in bytes as it was sent.
 const MAX_PASSWORD: usize = 1024;
 /// Costliest parameters that a stored hash may ask for: a store must not be a way to exhaust the memory.
-const MAX_STORED: Argon2Params = Argon2Params {
-    memory_kib: 256 * 1024,
-    passes: 10,
-    lanes: 8,
-};
+const MAX_STORED: Argon2Params = Argon2Params { memory_kib: 256 * 1024, passes: 10, lanes: 8 };
 
 /// How much work a hash takes.
 ///
@@ -43,11 +39,7 @@ pub struct Argon2Params {
 
 impl Default for Argon2Params {
     fn default() -> Self {
-        Self {
-            memory_kib: 19 * 1024,
-            passes: 2,
-            lanes: 1,
-        }
+        Self { memory_kib: 19 * 1024, passes: 2, lanes: 1 }
     }
 }
 
@@ -59,23 +51,13 @@ impl Argon2Params {
     /// [`ConfigError::Argon2`] if they are below every set that OWASP recommends, or above m=256 MiB, t=10, p=8.
     pub const fn new(memory_kib: u32, passes: u32, lanes: u32) -> Result<Self, ConfigError> {
         // OWASP Password Storage Cheat Sheet: each of these is as strong as the next.
-        let enough = matches!(
-            (memory_kib / 1024, passes),
-            (46.., 1..) | (19.., 2..) | (12.., 3..) | (9.., 4..) | (7.., 5..)
-        );
-        let params = Self {
-            memory_kib,
-            passes,
-            lanes,
-        };
+        let enough =
+            matches!((memory_kib / 1024, passes), (46.., 1..) | (19.., 2..) | (12.., 3..) | (9.., 4..) | (7.., 5..));
+        let params = Self { memory_kib, passes, lanes };
         if enough && lanes > 0 && params.within(MAX_STORED) {
             Ok(params)
         } else {
-            Err(ConfigError::Argon2 {
-                memory_kib,
-                passes,
-                lanes,
-            })
+            Err(ConfigError::Argon2 { memory_kib, passes, lanes })
         }
     }
 
@@ -100,9 +82,7 @@ impl Argon2Params {
                 hash: Some(Output::new(&random::bytes::<32>().ok()?).ok()?),
             })
         };
-        hash()
-            .map(|hash| PasswordHash::from_phc(hash.to_string()))
-            .ok_or(RandomUnavailable)
+        hash().map(|hash| PasswordHash::from_phc(hash.to_string())).ok_or(RandomUnavailable)
     }
 }
 
@@ -124,9 +104,7 @@ pub(super) fn hash(password: &str, params: Argon2Params) -> Result<PasswordHash,
     }
     let salt = random::bytes::<16>().map_err(|_| Failure::System)?;
     let algorithm = params.algorithm().ok_or(Failure::System)?;
-    let hash = algorithm
-        .hash_password_with_salt(normal(password).as_bytes(), &salt)
-        .map_err(|_| Failure::System)?;
+    let hash = algorithm.hash_password_with_salt(normal(password).as_bytes(), &salt).map_err(|_| Failure::System)?;
     Ok(PasswordHash::from_phc(hash.to_string()))
 }
 
@@ -136,11 +114,7 @@ pub(super) fn hash(password: &str, params: Argon2Params) -> Result<PasswordHash,
 pub(super) fn verify(password: &str, hash: &PasswordHash) -> Result<bool, Failure> {
     let hash = readable(hash).ok_or(Failure::Unreadable)?;
     let too_long = password.len() > MAX_PASSWORD;
-    let password = if too_long {
-        Zeroizing::new(String::new())
-    } else {
-        normal(password)
-    };
+    let password = if too_long { Zeroizing::new(String::new()) } else { normal(password) };
     match Argon2::default().verify_password(password.as_bytes(), &hash) {
         Ok(()) => Ok(!too_long),
         Err(password_hash::Error::PasswordInvalid) => Ok(false),
@@ -152,22 +126,14 @@ pub(super) fn verify(password: &str, hash: &PasswordHash) -> Result<bool, Failur
 fn readable(hash: &PasswordHash) -> Option<phc::PasswordHash> {
     let hash = phc::PasswordHash::new(hash.expose()).ok()?;
     let params = Params::try_from(&hash).ok()?;
-    let params = Argon2Params {
-        memory_kib: params.m_cost(),
-        passes: params.t_cost(),
-        lanes: params.p_cost(),
-    };
+    let params = Argon2Params { memory_kib: params.m_cost(), passes: params.t_cost(), lanes: params.p_cost() };
     let argon2id = hash.algorithm == Algorithm::Argon2id.ident();
     (argon2id && params.within(MAX_STORED) && hash.salt.is_some() && hash.hash.is_some()).then_some(hash)
 }
 
 /// NFC: one character, one spelling, whatever keyboard it came from (NIST SP 800-63B-4 §3.1.1.2).
 fn normal(password: &str) -> Zeroizing<String> {
-    Zeroizing::new(if is_nfc(password) {
-        password.to_owned()
-    } else {
-        password.nfc().collect()
-    })
+    Zeroizing::new(if is_nfc(password) { password.to_owned() } else { password.nfc().collect() })
 }
 
 #[cfg(test)]
@@ -175,11 +141,7 @@ mod tests {
     use super::*;
 
     /// The cheapest set that OWASP allows is still far from free.
-    const CHEAP: Argon2Params = Argon2Params {
-        memory_kib: 8,
-        passes: 1,
-        lanes: 1,
-    };
+    const CHEAP: Argon2Params = Argon2Params { memory_kib: 8, passes: 1, lanes: 1 };
 
     #[test]
     fn req_167_parameters_below_owasp_are_refused() {
@@ -200,11 +162,7 @@ mod tests {
             (19, 11, 1, false),
             (19, 2, 9, false),
         ] {
-            assert_eq!(
-                Argon2Params::new(mib * 1024, passes, lanes).is_ok(),
-                good,
-                "m={mib} t={passes} p={lanes}"
-            );
+            assert_eq!(Argon2Params::new(mib * 1024, passes, lanes).is_ok(), good, "m={mib} t={passes} p={lanes}");
         }
         assert!(Argon2Params::new(19 * 1024 - 1, 2, 1).is_err());
     }
@@ -225,11 +183,7 @@ mod tests {
     fn req_170_too_long_a_password_is_refused() {
         assert_eq!(hash(&"x".repeat(1025), CHEAP), Err(Failure::TooLong));
         let empty = hash("", CHEAP).unwrap();
-        assert_eq!(
-            verify(&"x".repeat(1025), &empty),
-            Ok(false),
-            "it is not taken for the empty one"
-        );
+        assert_eq!(verify(&"x".repeat(1025), &empty), Ok(false), "it is not taken for the empty one");
     }
 
     #[test]
@@ -246,11 +200,7 @@ mod tests {
             (String::new(), false),
         ] {
             let verdict = verify("x", &PasswordHash::from_phc(&phc));
-            assert_eq!(
-                verdict,
-                if readable { Ok(false) } else { Err(Failure::Unreadable) },
-                "{phc}"
-            );
+            assert_eq!(verdict, if readable { Ok(false) } else { Err(Failure::Unreadable) }, "{phc}");
         }
     }
 

@@ -101,12 +101,7 @@ impl PasswordHasherBuilder {
     ///
     /// [`ConfigErrors`], with one [`ConfigError`] for each setting out of bounds.
     pub fn build(self) -> Result<PasswordHasher, ConfigErrors> {
-        let Self {
-            params,
-            concurrency,
-            queue,
-            wait,
-        } = self;
+        let Self { params, concurrency, queue, wait } = self;
         let mut errors = ConfigErrors::default();
         errors.bound_number("hash concurrency", concurrency, 1, 1024);
         errors.bound_number("hash queue", queue, 0, 65_536);
@@ -169,17 +164,12 @@ impl PasswordHasher {
             let _permits = permits;
             work()
         };
-        task::spawn_blocking(work)
-            .await
-            .map_err(|_| HashError::System)?
-            .map_err(HashError::from)
+        task::spawn_blocking(work).await.map_err(|_| HashError::System)?.map_err(HashError::from)
     }
 
     /// A place in the house, and then a turn.
     async fn permits(&self) -> Result<[OwnedSemaphorePermit; 2], HashError> {
-        let place = Arc::clone(&self.admitted)
-            .try_acquire_owned()
-            .map_err(|_| HashError::Overloaded)?;
+        let place = Arc::clone(&self.admitted).try_acquire_owned().map_err(|_| HashError::Overloaded)?;
         let turn = time::timeout(self.wait, Arc::clone(&self.running).acquire_owned());
         match turn.await {
             Ok(Ok(turn)) => Ok([place, turn]),
@@ -204,24 +194,19 @@ mod tests {
     use super::*;
 
     fn hasher(concurrency: usize, queue: usize, wait: Duration) -> PasswordHasher {
-        PasswordHasher::builder()
-            .concurrency(concurrency)
-            .queue(queue)
-            .wait(wait)
-            .build()
-            .unwrap()
+        PasswordHasher::builder().concurrency(concurrency).queue(queue).wait(wait).build().unwrap()
     }
 
     #[tokio::test]
     async fn a_caller_who_goes_away_frees_no_capacity_early() {
         let hasher = hasher(1, 0, Duration::ZERO);
         let (finish, finished) = mpsc::channel::<()>();
-        let (begin, begun) = mpsc::channel();
+        let (start, begun) = mpsc::channel();
         let slow = {
             let hasher = hasher.clone();
             tokio::spawn(async move {
                 let work = move || {
-                    begin.send(()).unwrap();
+                    start.send(()).unwrap();
                     let _ = finished.recv();
                     Ok(())
                 };
@@ -231,11 +216,7 @@ mod tests {
         task::spawn_blocking(move || begun.recv().unwrap()).await.unwrap();
         slow.abort();
         assert!(slow.await.unwrap_err().is_cancelled());
-        assert_eq!(
-            hasher.run(|| Ok(())).await,
-            Err(HashError::Overloaded),
-            "the work goes on"
-        );
+        assert_eq!(hasher.run(|| Ok(())).await, Err(HashError::Overloaded), "the work goes on");
         finish.send(()).unwrap();
         while hasher.run(|| Ok(())).await.is_err() {
             tokio::task::yield_now().await;
@@ -252,11 +233,7 @@ mod tests {
             tokio::spawn(async move { hasher.run(|| Ok(())).await })
         };
         tokio::task::yield_now().await;
-        assert_eq!(
-            hasher.run(|| Ok(())).await,
-            Err(HashError::Overloaded),
-            "no place to wait"
-        );
+        assert_eq!(hasher.run(|| Ok(())).await, Err(HashError::Overloaded), "no place to wait");
         assert_eq!(waiting.await.unwrap(), Err(HashError::Overloaded), "waited too long");
         drop((turn, place));
         assert_eq!(hasher.run(|| Ok(7)).await, Ok(7), "and all is well again");
@@ -264,11 +241,7 @@ mod tests {
 
     #[test]
     fn bounds() {
-        let errors = PasswordHasher::builder()
-            .concurrency(0)
-            .queue(70_000)
-            .wait(Duration::from_secs(31))
-            .build();
+        let errors = PasswordHasher::builder().concurrency(0).queue(70_000).wait(Duration::from_secs(31)).build();
         assert_eq!(errors.unwrap_err().iter().count(), 3);
     }
 }

@@ -67,9 +67,7 @@ fn refused(user: Option<&UserRecord>, reason: &'static str) -> Outcome {
 
 fn store_failed(error: &StoreError) -> Outcome {
     audit::infrastructure_failed("user store", error);
-    Outcome::Unavailable {
-        retry_after: crate::rejection::RETRY_SECONDS,
-    }
+    Outcome::Unavailable { retry_after: crate::rejection::RETRY_SECONDS }
 }
 
 fn hasher_failed(error: HashError) -> Outcome {

@@ -65,10 +65,7 @@ impl Wire {
             return Self::Http;
         };
         let starts_with = |prefix: &str| {
-            content_type
-                .as_bytes()
-                .get(..prefix.len())
-                .is_some_and(|p| p.eq_ignore_ascii_case(prefix.as_bytes()))
+            content_type.as_bytes().get(..prefix.len()).is_some_and(|p| p.eq_ignore_ascii_case(prefix.as_bytes()))
         };
         if !starts_with("application/grpc") {
             Self::Http
@@ -107,9 +104,7 @@ impl Answers {
         let plain = format!("Bearer realm=\"{realm}\"");
         let with = |error: BearerError| {
             let (code, description) = (error.code(), error.description());
-            field(&format!(
-                "{plain}, error=\"{code}\", error_description=\"{description}\""
-            ))
+            field(&format!("{plain}, error=\"{code}\", error_description=\"{description}\""))
         };
         Self(Arc::new(Challenges {
             invalid_request: with(BearerError::InvalidRequest),
@@ -188,10 +183,7 @@ fn grpc_answer(verdict: Verdict) -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers.insert(
-        HeaderName::from_static("grpc-status"),
-        HeaderValue::from(verdict.grpc as u16),
-    );
+    headers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from(verdict.grpc as u16));
     if let Ok(message) = HeaderValue::from_str(&grpc_message(verdict)) {
         headers.insert(HeaderName::from_static("grpc-message"), message);
     }
@@ -200,11 +192,7 @@ fn grpc_answer(verdict: Verdict) -> Response<Bytes> {
 
 /// gRPC-Web carries trailers as a last frame of the body: flag 0x80, length, header lines (PROTOCOL-WEB.md).
 fn grpc_web_answer(verdict: Verdict, wire: Wire) -> Response<Bytes> {
-    let trailers = format!(
-        "grpc-status:{}\r\ngrpc-message:{}\r\n",
-        verdict.grpc as u16,
-        grpc_message(verdict)
-    );
+    let trailers = format!("grpc-status:{}\r\ngrpc-message:{}\r\n", verdict.grpc as u16, grpc_message(verdict));
     let mut frame = vec![0x80];
     frame.extend_from_slice(&u32::try_from(trailers.len()).unwrap_or_default().to_be_bytes());
     frame.extend_from_slice(trailers.as_bytes());
@@ -214,9 +202,7 @@ fn grpc_web_answer(verdict: Verdict, wire: Wire) -> Response<Bytes> {
         ("application/grpc-web+proto", frame.into())
     };
     let mut response = Response::new(body);
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }
 

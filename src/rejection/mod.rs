@@ -172,12 +172,9 @@ impl Rejection {
     pub(crate) const fn verdict(self) -> Verdict {
         use BearerError::{InsufficientScope, InvalidRequest, InvalidToken};
         let (status, challenge, grpc, kind) = match self {
-            Self::NoCredential | Self::OtherScheme => (
-                StatusCode::UNAUTHORIZED,
-                Challenge::Plain,
-                Grpc::Unauthenticated,
-                audit::Kind::CredentialMissing,
-            ),
+            Self::NoCredential | Self::OtherScheme => {
+                (StatusCode::UNAUTHORIZED, Challenge::Plain, Grpc::Unauthenticated, audit::Kind::CredentialMissing)
+            }
             Self::MalformedCredential | Self::RepeatedCredential => (
                 StatusCode::BAD_REQUEST,
                 Challenge::Error(InvalidRequest),
@@ -206,12 +203,9 @@ impl Rejection {
                 Grpc::Unauthenticated,
                 audit::Kind::CredentialInvalid,
             ),
-            Self::ClaimNotAllowed => (
-                StatusCode::FORBIDDEN,
-                Challenge::Plain,
-                Grpc::PermissionDenied,
-                audit::Kind::AuthorizationDenied,
-            ),
+            Self::ClaimNotAllowed => {
+                (StatusCode::FORBIDDEN, Challenge::Plain, Grpc::PermissionDenied, audit::Kind::AuthorizationDenied)
+            }
             Self::InsufficientScope => (
                 StatusCode::FORBIDDEN,
                 Challenge::Error(InsufficientScope),
@@ -231,12 +225,7 @@ impl Rejection {
                 audit::Kind::InfrastructureFailed,
             ),
         };
-        Verdict {
-            status,
-            challenge,
-            grpc,
-            kind,
-        }
+        Verdict { status, challenge, grpc, kind }
     }
 
     /// Status of the answer over HTTP (RFC 6750 §3.1, RFC 9110 §15.5).

@@ -11,7 +11,7 @@ use std::{
 };
 
 use futures::channel::oneshot;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::schema;
 use crate::store::StoreError;
@@ -35,24 +35,24 @@ pub(super) struct Database {
 type Read = Box<dyn FnOnce(&Connection) + Send>;
 /// Runs inside the group's transaction and returns how to tell the caller once the commit's outcome is known.
 type Write = Box<dyn FnOnce(&Connection) -> Tell + Send>;
-type Tell = Box<dyn FnOnce(Result<(), String>) + Send>;
+type Tell = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
 impl Database {
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
         create_private(path)?;
         let mut db = connect(path)?;
-        db.pragma_update(None, "journal_mode", "WAL")?;
-        // Durable before the caller hears of it.
-        db.pragma_update(None, "synchronous", "FULL")?;
+        // FULL: durable before the caller hears of it.
+        let durable = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL";
+        db.execute_batch(durable).map_err(store_error)?;
         schema::migrate(&mut db)?;
-        let (writer, writes) = mpsc::sync_channel(QUEUE);
-        spawn("portcullis-sqlite-write", move || write_loop(&db, &writes))?;
-        let (readers, reads) = mpsc::sync_channel(QUEUE);
-        let reads = Arc::new(Mutex::new(reads));
+        let (writer, queue) = mpsc::sync_channel(QUEUE);
+        spawn("portcullis-sqlite-write", move || write_loop(&db, &queue))?;
+        let (readers, queue) = mpsc::sync_channel(QUEUE);
+        let queue = Arc::new(Mutex::new(queue));
         for _ in 0..READERS {
-            let (db, reads) = (connect(path)?, Arc::clone(&reads));
-            db.pragma_update(None, "query_only", true)?;
-            spawn("portcullis-sqlite-read", move || read_loop(&db, &reads))?;
+            let (db, queue) = (connect(path)?, Arc::clone(&queue));
+            db.pragma_update(None, "query_only", true).map_err(store_error)?;
+            spawn("portcullis-sqlite-read", move || read_loop(&db, &queue))?;
         }
         Ok(Self { writer, readers })
     }
@@ -60,13 +60,13 @@ impl Database {
     /// Runs `read` on a reading thread.
     pub(super) async fn read<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (tell, told) = oneshot::channel();
         let job: Read = Box::new(move |db| {
             // A caller who has gone needs no answer.
             if !tell.is_canceled() {
-                let _ = tell.send(read(db));
+                let _ = tell.send(read(db).map_err(store_error));
             }
         });
         self.readers.try_send(job).map_err(|_| busy())?;
@@ -76,13 +76,13 @@ impl Database {
     /// Runs `write` on the writing thread and resolves when it is durable, or has left no trace.
     pub(super) async fn write<T: Send + 'static>(
         &self,
-        write: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+        write: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (tell, told) = oneshot::channel();
         let job: Write = Box::new(move |db| {
             let result = in_savepoint(db, write);
             Box::new(move |commit| {
-                let _ = tell.send(commit.map_err(StoreError::unavailable).and(result));
+                let _ = tell.send(commit.and(result.map_err(store_error)));
             })
         });
         self.writer.try_send(job).map_err(|_| busy())?;
@@ -91,14 +91,10 @@ impl Database {
 }
 
 /// One failed write must not take the rest of its group with it.
-fn in_savepoint<T>(db: &Connection, write: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+fn in_savepoint<T>(db: &Connection, write: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
     db.execute_batch("SAVEPOINT one")?;
     let result = write(db);
-    let end = if result.is_ok() {
-        "RELEASE one"
-    } else {
-        "ROLLBACK TO one; RELEASE one"
-    };
+    let end = if result.is_ok() { "RELEASE one" } else { "ROLLBACK TO one; RELEASE one" };
     db.execute_batch(end)?;
     result
 }
@@ -107,20 +103,15 @@ fn write_loop(db: &Connection, writes: &Receiver<Write>) {
     while let Ok(first) = writes.recv() {
         let begun = db.execute_batch("BEGIN IMMEDIATE");
         let group = std::iter::once(first).chain(writes.try_iter().take(GROUP - 1));
-        let tells: Vec<Tell> = if begun.is_ok() {
-            group.map(|write| write(db)).collect()
-        } else {
-            drop_group(group)
-        };
-        let committed = begun
-            .and_then(|()| db.execute_batch("COMMIT"))
-            .map_err(|error| error.to_string());
+        let tells: Vec<Tell> = if begun.is_ok() { group.map(|write| write(db)).collect() } else { drop_group(group) };
+        let committed = begun.and_then(|()| db.execute_batch("COMMIT"));
         if committed.is_err() && !db.is_autocommit() {
             // Nothing to do if this fails as well: the next `BEGIN` will, and its callers are told.
             let _ = db.execute_batch("ROLLBACK");
         }
         for tell in tells {
-            tell(committed.clone());
+            // Errors cannot be cloned; each caller gets the words.
+            tell(committed.as_ref().copied().map_err(|error| StoreError::unavailable(error.to_string())));
         }
     }
 }
@@ -145,10 +136,13 @@ fn read_loop(db: &Connection, reads: &Mutex<Receiver<Read>>) {
 fn connect(path: &Path) -> Result<Connection, StoreError> {
     // No URI file names: a path is a path.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let db = Connection::open_with_flags(path, flags)?;
-    db.busy_timeout(BUSY)?;
-    db.pragma_update(None, "foreign_keys", true)?;
-    Ok(db)
+    let open = || {
+        let db = Connection::open_with_flags(path, flags)?;
+        db.busy_timeout(BUSY)?;
+        db.pragma_update(None, "foreign_keys", true)?;
+        Ok(db)
+    };
+    open().map_err(store_error)
 }
 
 /// Creates a missing file before SQLite would, because it holds password hashes and SQLite lets the umask decide.
@@ -161,12 +155,17 @@ fn create_private(path: &Path) -> Result<(), StoreError> {
     options.open(path).map(drop).map_err(StoreError::unavailable)
 }
 
+/// A function, not `From`: the driver's type stays out of the public interface.
+pub(super) fn store_error(error: rusqlite::Error) -> StoreError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::ConstraintViolation) => StoreError::Conflict,
+        Some(ErrorCode::DiskFull) => StoreError::Full,
+        _ => StoreError::unavailable(error),
+    }
+}
+
 fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), StoreError> {
-    thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(body)
-        .map(drop)
-        .map_err(StoreError::unavailable)
+    thread::Builder::new().name(name.to_owned()).spawn(body).map(drop).map_err(StoreError::unavailable)
 }
 
 fn busy() -> StoreError {

@@ -6,7 +6,7 @@ mod schema;
 use std::{fmt, path::Path};
 
 use futures::FutureExt as _;
-use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Row, params, types::Type};
+use rusqlite::{Connection, OptionalExtension as _, Row, params, types::Type};
 
 use self::database::Database;
 use super::{PasswordHash, StoreError, StoreFuture, UserRecord, UserStore};
@@ -50,7 +50,7 @@ impl SqliteStore {
         &self,
         change: impl FnOnce(&Connection) -> rusqlite::Result<usize> + Send + 'static,
     ) -> Result<bool, StoreError> {
-        self.0.write(move |db| Ok(change(db)? > 0)).await
+        Ok(self.0.write(change).await? > 0)
     }
 }
 
@@ -60,61 +60,46 @@ impl fmt::Debug for SqliteStore {
     }
 }
 
-impl From<rusqlite::Error> for StoreError {
-    fn from(error: rusqlite::Error) -> Self {
-        match error.sqlite_error_code() {
-            Some(ErrorCode::ConstraintViolation) => Self::Conflict,
-            Some(ErrorCode::DiskFull) => Self::Full,
-            _ => Self::unavailable(error),
-        }
-    }
-}
-
 impl UserStore for SqliteStore {
     fn find_by_login<'a>(&'a self, login: &'a LoginName) -> StoreFuture<'a, Option<UserRecord>> {
         let login = login.as_str().to_owned();
         let find = "SELECT id, login, password, scopes, disabled FROM users WHERE login = ?1";
-        self.0
-            .read(move |db| Ok(db.prepare_cached(find)?.query_row([login], user).optional()?))
-            .boxed()
+        self.0.read(move |db| db.prepare_cached(find)?.query_row([login], user).optional()).boxed()
     }
 
     fn find_by_id<'a>(&'a self, id: &'a UserId) -> StoreFuture<'a, Option<UserRecord>> {
         let id = id.as_str().to_owned();
         let find = "SELECT id, login, password, scopes, disabled FROM users WHERE id = ?1";
-        self.0
-            .read(move |db| Ok(db.prepare_cached(find)?.query_row([id], user).optional()?))
-            .boxed()
+        self.0.read(move |db| db.prepare_cached(find)?.query_row([id], user).optional()).boxed()
     }
 
     fn insert(&self, user: UserRecord) -> StoreFuture<'_, ()> {
         let insert = "INSERT INTO users (id, login, password, scopes, disabled) VALUES (?1, ?2, ?3, ?4, ?5)";
-        self.0
-            .write(move |db| {
+        let insert = async move {
+            let add = move |db: &Connection| {
                 db.prepare_cached(insert)?.execute(params![
                     user.id.as_str(),
                     user.login.as_str(),
                     user.password.expose(),
                     user.scopes.to_string(),
                     user.disabled,
-                ])?;
-                Ok(())
-            })
-            .boxed()
+                ])
+            };
+            self.0.write(add).await.map(drop)
+        };
+        insert.boxed()
     }
 
     fn replace_hash<'a>(&'a self, id: &'a UserId, hash: PasswordHash) -> StoreFuture<'a, bool> {
         let id = id.as_str().to_owned();
         let update = "UPDATE users SET password = ?2 WHERE id = ?1";
-        self.update(move |db| db.prepare_cached(update)?.execute(params![id, hash.expose()]))
-            .boxed()
+        self.update(move |db| db.prepare_cached(update)?.execute(params![id, hash.expose()])).boxed()
     }
 
     fn set_disabled<'a>(&'a self, id: &'a UserId, disabled: bool) -> StoreFuture<'a, bool> {
         let id = id.as_str().to_owned();
         let update = "UPDATE users SET disabled = ?2 WHERE id = ?1";
-        self.update(move |db| db.prepare_cached(update)?.execute(params![id, disabled]))
-            .boxed()
+        self.update(move |db| db.prepare_cached(update)?.execute(params![id, disabled])).boxed()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+use super::database::store_error;
 use crate::store::StoreError;
 
 /// Each entry takes the file from the version of its index to the next. Entries are never changed, only added.
@@ -12,27 +13,26 @@ const MIGRATIONS: &[&str] = &["
         password TEXT NOT NULL,
         scopes TEXT NOT NULL,
         disabled INTEGER NOT NULL
-    ) STRICT, WITHOUT ROWID;
+    ) STRICT, WITHOUT ROWID
 "];
 
 /// Brings the tables up to date, in one transaction: a crash leaves the old version or the new one.
 pub(super) fn migrate(db: &mut Connection) -> Result<(), StoreError> {
+    let (version, known) = bring_up_to_date(db).map_err(store_error)?;
+    if version <= known {
+        return Ok(());
+    }
+    Err(StoreError::unavailable(format!("the file has version {version} of the tables; this program knows {known}")))
+}
+
+/// The version that was found, and the one that this program knows. A newer file is left as it is.
+fn bring_up_to_date(db: &mut Connection) -> rusqlite::Result<(usize, usize)> {
     // Immediate: of two programs that start at once, the second sees what the first has done.
     let transaction = Transaction::new(db, TransactionBehavior::Immediate)?;
-    let version: u32 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    let Some(missing) = MIGRATIONS.get(version as usize..) else {
-        return Err(StoreError::unavailable(format!(
-            "the file has version {version} of the tables; this program knows {}",
-            MIGRATIONS.len()
-        )));
-    };
-    for migration in missing {
-        transaction.execute_batch(migration)?;
+    let version = transaction.query_row("PRAGMA user_version", [], |row| row.get::<_, u32>(0))? as usize;
+    for (at, migration) in MIGRATIONS.iter().enumerate().skip(version) {
+        transaction.execute_batch(&format!("{migration}; PRAGMA user_version = {}", at + 1))?;
     }
-    transaction.pragma_update(
-        None,
-        "user_version",
-        u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX),
-    )?;
-    Ok(transaction.commit()?)
+    transaction.commit()?;
+    Ok((version, MIGRATIONS.len()))
 }
