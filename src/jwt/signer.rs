@@ -60,8 +60,8 @@ impl SigningKey {
     ///
     /// # Errors
     ///
-    /// [`ConfigError::Key`] if there is not exactly one private key in clear, [`ConfigError::KeyMismatch`] if it does
-    /// not fit `algorithm`, [`ConfigError::WeakKey`] for RSA below 2,048 bits.
+    /// [`ConfigError::Key`] if there is not exactly one private key in clear, or if it is RSA of under 2,048 or over
+    /// 8,192 bits; [`ConfigError::KeyMismatch`] if it does not fit `algorithm`.
     pub fn from_pem(algorithm: Algorithm, pem: &[u8]) -> Result<Self, ConfigError> {
         let documents = pem::parse_many(pem).map_err(|_| ConfigError::Key("not PEM"))?;
         let mut private: Vec<(String, Zeroizing<Vec<u8>>)> = documents
@@ -84,10 +84,14 @@ impl SigningKey {
     pub fn from_der(algorithm: Algorithm, der: &[u8]) -> Result<Self, ConfigError> {
         let pair = match algorithm.family() {
             Family::Hmac => None,
-            Family::Rsa => RsaKeyPair::from_pkcs8(der)
-                .or_else(|_| RsaKeyPair::from_der(der))
-                .ok()
-                .map(|pair| Pair::Rsa(pair.into())),
+            Family::Rsa => {
+                let pair = RsaKeyPair::from_pkcs8(der).or_else(|first| RsaKeyPair::from_der(der).map_err(|_| first));
+                // The library refuses small keys by itself and does not tell their size.
+                if pair.as_ref().is_err_and(|error| error.to_string() == "TooSmall") {
+                    return Err(ConfigError::Key("RSA modulus under 2,048 bits"));
+                }
+                pair.ok().map(|pair| Pair::Rsa(pair.into()))
+            }
             Family::Ec => EcdsaKeyPair::from_pkcs8(ec(algorithm), der)
                 .or_else(|_| EcdsaKeyPair::from_private_key_der(ec(algorithm), der))
                 .ok()

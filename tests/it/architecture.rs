@@ -1,0 +1,156 @@
+//! The walls of the house: decisions stay pure, layers do not know each other, drivers stay inside.
+
+use std::{fs, path::Path};
+
+/// Every source file, with its path below `src` and its text up to its unit tests.
+fn sources() -> Vec<(String, String)> {
+    fn walk(folder: &Path, root: &Path, found: &mut Vec<(String, String)>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, root, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                let code = text.split("#[cfg(test)]\nmod tests").next().unwrap().to_owned();
+                found.push((path.strip_prefix(root).unwrap().display().to_string(), code));
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    walk(&root, &root, &mut found);
+    assert!(found.len() > 30);
+    found
+}
+
+/// Code without comments and docs.
+fn code(text: &str) -> String {
+    text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn decisions_name_neither_tower_nor_tokio_and_read_no_clock() {
+    const DECISIONS: &[&str] = &[
+        "secret.rs",
+        "ident.rs",
+        "scope.rs",
+        "principal.rs",
+        "config.rs",
+        "rejection/mod.rs",
+        "jwt/token.rs",
+        "jwt/json.rs",
+        "jwt/algorithm.rs",
+        "jwt/claims.rs",
+        "jwt/policy.rs",
+        "jwt/key.rs",
+        "jwt/keyset.rs",
+        "jwt/jwk.rs",
+        "jwt/verifier.rs",
+        "jwt/signer.rs",
+        "bearer/credentials.rs",
+        "authz/scopes.rs",
+        "password/argon2id.rs",
+        "endpoint/error.rs",
+    ];
+    let sources = sources();
+    for decision in DECISIONS {
+        let (_, text) =
+            sources.iter().find(|(path, _)| path == decision).unwrap_or_else(|| panic!("{decision} is gone"));
+        for foreign in ["tower", "tokio", "SystemTime", "SystemClock", "Instant", "async fn", ".now()"] {
+            assert!(!code(text).contains(foreign), "{decision} names {foreign}");
+        }
+    }
+}
+
+#[test]
+fn no_folder_imports_another_folders_layer() {
+    for (path, text) in sources() {
+        for line in code(&text).lines().filter(|line| line.contains("crate::")) {
+            assert!(!line.contains("::layer"), "{path}: {line}");
+        }
+        if path.ends_with("/layer.rs") {
+            for other in ["BearerExtract", "JwtVerify", "RequireScopes"] {
+                let own = code(&text).contains(&format!("pub struct {other}Layer"));
+                let used = code(&text).replace(&format!("\"{other}Layer\""), "").contains(other);
+                assert!(own || !used, "{path} knows {other}");
+            }
+        }
+    }
+}
+
+/// Floors from the ground up: a file uses those below its own, or its own folder.
+#[test]
+fn floors_use_only_what_is_below() {
+    const FLOORS: &[&[&str]] = &[
+        &["clock", "secret", "random", "ident", "scope"],
+        &["config", "principal", "rejection", "audit", "store", "gate"],
+        &["bearer", "jwt", "authz"],
+        &["password"],
+        &["endpoint"],
+        &["resource_server"],
+        &["authorization_server"],
+        &["axum", "lib"],
+    ];
+    let floor = |module: &str| FLOORS.iter().position(|floor| floor.contains(&module));
+    // `ConfigError` names the algorithm that a key does not fit; a plain name without behaviour.
+    const KNOWN: &[(&str, &str)] = &[("config", "jwt")];
+    for (path, text) in sources() {
+        let module = path.split(['/', '.']).next().unwrap();
+        let own = floor(module).unwrap_or_else(|| panic!("{path} has no floor"));
+        for used in used_modules(&code(&text)) {
+            let below = floor(&used).unwrap_or_else(|| panic!("{path} uses {used}, which has no floor"));
+            let known = KNOWN.contains(&(module, used.as_str()));
+            assert!(below <= own || known, "{path} uses {used}, which is further up");
+        }
+    }
+}
+
+/// Modules named after `crate::`, alone or in a braced list.
+fn used_modules(code: &str) -> Vec<String> {
+    let mut modules = Vec::new();
+    for (at, _) in code.match_indices("crate::") {
+        let rest = &code[at + "crate::".len()..];
+        let name = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+        if let Some(list) = rest.strip_prefix('{') {
+            let mut depth = 0;
+            let mut start = true;
+            for (offset, character) in list.char_indices() {
+                match character {
+                    '{' => depth += 1,
+                    '}' if depth == 0 => break,
+                    '}' => depth -= 1,
+                    ',' if depth == 0 => start = true,
+                    c if start && depth == 0 && c.is_alphabetic() => {
+                        modules.push(name(&list[offset..]));
+                        start = false;
+                    }
+                    _ => {}
+                }
+            }
+        } else {
+            modules.push(name(rest));
+        }
+    }
+    modules
+}
+
+#[test]
+fn driver_types_are_in_no_public_signature() {
+    const DRIVERS: &[&str] =
+        &["argon2::", "password_hash::", "rusqlite::", "aws_lc_rs::", "jsonwebtoken::", "phc::", "hmac::"];
+    for (path, text) in sources() {
+        let code = code(&text);
+        for (at, _) in code.match_indices("pub ") {
+            let end = code[at..].find(['{', ';']).map_or(code.len(), |length| at + length);
+            let signature = &code[at..end];
+            for driver in DRIVERS {
+                assert!(signature.starts_with("pub use") || !signature.contains(driver), "{path}: {signature}");
+            }
+        }
+        for line in code.lines().filter(|line| line.starts_with("impl") && line.contains(" for ")) {
+            for driver in DRIVERS {
+                assert!(!line.contains(driver), "{path}: {line}");
+            }
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! Published attacks on JWT libraries, and bytes of every kind, against the whole stack.
+
+use aws_lc_rs::{
+    hmac,
+    rand::SystemRandom,
+    signature::{self, EcdsaKeyPair, KeyPair as _, RsaKeyPair},
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use http::{HeaderValue, Request, Response};
+use http_body_util::BodyExt as _;
+use portcullis::{
+    AuthorizationServer,
+    clock::UnixSeconds,
+    jwt::{Algorithm, ClaimsPolicy, KeySet, SigningKey, Verifier, VerifyingKey},
+    rejection::Rejection,
+};
+use proptest::prelude::*;
+use serde_json::json;
+use tower::{Layer, ServiceExt, service_fn};
+
+use crate::support::{AUDIENCE, Authority, ISSUER, now};
+
+const RSA: &[u8] = include_bytes!("../keys/rsa.pem");
+const RSA_PUBLIC: &[u8] = include_bytes!("../keys/rsa_pub.pem");
+const P256: &[u8] = include_bytes!("../keys/p256.pem");
+const P256_PUBLIC: &[u8] = include_bytes!("../keys/p256_pub.pem");
+const SECRET: &[u8] = b"0123456789abcdefghijklmnopqrstuv";
+
+fn claims() -> String {
+    json!({
+        "iss": ISSUER, "aud": AUDIENCE, "sub": "user:7", "client_id": "c", "jti": "j", "iat": now(), "exp": now() + 60,
+    })
+    .to_string()
+}
+
+fn verifier(key: VerifyingKey) -> Verifier {
+    Verifier::new(ClaimsPolicy::builder(ISSUER, AUDIENCE).build().unwrap(), KeySet::new([key]).unwrap())
+}
+
+fn verdict(key: VerifyingKey, token: &str) -> Result<(), Rejection> {
+    verifier(key).verify_at(token.as_bytes(), UnixSeconds::new(now())).map(drop)
+}
+
+fn encode(bytes: impl AsRef<[u8]>) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// A token with this very header and payload, rightly signed with HS256.
+fn hs256(header: &str, payload: &[u8]) -> String {
+    let signed = format!("{}.{}", encode(header), encode(payload));
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, SECRET), signed.as_bytes());
+    format!("{signed}.{}", encode(tag))
+}
+
+fn hs256_key() -> VerifyingKey {
+    VerifyingKey::hmac(Algorithm::Hs256, SECRET).unwrap()
+}
+
+fn der(pem: &[u8]) -> Vec<u8> {
+    pem::parse(pem).unwrap().into_contents()
+}
+
+const HEADER: &str = r#"{"alg":"HS256","typ":"at+jwt"}"#;
+
+#[test]
+fn the_helper_makes_good_tokens() {
+    assert_eq!(verdict(hs256_key(), &hs256(HEADER, claims().as_bytes())), Ok(()));
+}
+
+#[test]
+fn req_060_none_in_every_spelling() {
+    for alg in ["none", "None", "NONE", "nOnE", "", "null", "HS256\\u0000", "none ", "HS257", "RS256", "ES256"] {
+        let header = format!(r#"{{"alg":"{alg}","typ":"at+jwt"}}"#);
+        let signed = format!("{}.{}", encode(&header), encode(claims()));
+        for token in [format!("{signed}."), format!("{signed}.AA"), hs256(&header, claims().as_bytes()), signed.clone()]
+        {
+            assert!(verdict(hs256_key(), &token).is_err(), "{alg:?}");
+        }
+    }
+}
+
+#[test]
+fn req_058_a_public_key_is_no_hmac_secret() {
+    // CVE-2015-9235 and its many returns: the public key, in any form an attacker may have it, used as HMAC key.
+    let public = VerifyingKey::from_pem(Algorithm::Rs256, RSA_PUBLIC).unwrap();
+    let spki = der(RSA_PUBLIC);
+    let trimmed = RSA_PUBLIC.trim_ascii_end();
+    for secret in [RSA_PUBLIC, trimmed, &spki] {
+        let signed = format!("{}.{}", encode(HEADER), encode(claims()));
+        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), signed.as_bytes());
+        let token = format!("{signed}.{}", encode(tag));
+        assert_eq!(verdict(public.clone(), &token), Err(Rejection::UnknownKey));
+    }
+}
+
+#[test]
+fn req_069_keys_inside_the_token_are_never_used() {
+    let attacker = SigningKey::generate(Algorithm::EdDsa).unwrap();
+    let authority = Authority::new(Algorithm::EdDsa);
+    let server = AuthorizationServer::builder(ISSUER, AUDIENCE, attacker).build().unwrap();
+    let jwk = "\"jwk\":{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\"}";
+    drop(server);
+    for extra in
+        [jwk, "\"jku\":\"https://evil.example/jwks\"", "\"x5u\":\"https://evil.example/x\"", "\"x5c\":[\"AA\"]"]
+    {
+        let header = format!(r#"{{"alg":"EdDSA","typ":"at+jwt",{extra}}}"#);
+        let token = format!("{}.{}.{}", encode(&header), encode(claims()), encode([0; 64]));
+        assert_eq!(verdict(authority.0.verifying_key(), &token), Err(Rejection::BadSignature), "{extra}");
+        // Beside a good signature they are ignored.
+        let header = format!(r#"{{"alg":"HS256","typ":"at+jwt",{extra}}}"#);
+        assert_eq!(verdict(hs256_key(), &hs256(&header, claims().as_bytes())), Ok(()), "{extra}");
+    }
+}
+
+#[test]
+fn req_069_key_ids_are_compared_and_nothing_else() {
+    let key = hs256_key().with_kid("k1");
+    for kid in
+        ["../../../../dev/null", "' OR 1=1 --", "k1\\u0000", "K1", "k1 ", "", "*", "k1/../k1", "${jndi:ldap://x}"]
+    {
+        let header = format!(r#"{{"alg":"HS256","typ":"at+jwt","kid":"{kid}"}}"#);
+        let token = hs256(&header, claims().as_bytes());
+        assert_eq!(verdict(key.clone(), &token), Err(Rejection::UnknownKey), "{kid}");
+    }
+    let escaped = hs256(r#"{"alg":"HS256","typ":"at+jwt","kid":"\u006b1"}"#, claims().as_bytes());
+    assert_eq!(verdict(key, &escaped), Ok(()), "an escape is another spelling of the same");
+}
+
+#[test]
+fn req_072_req_073_req_078_signed_but_not_strict() {
+    let good = claims();
+    let rest = good.strip_prefix('{').unwrap();
+    let payloads = [
+        format!("{{\"sub\":\"user:1\",{rest}"),
+        format!("{{\"\\u0073ub\":\"user:1\",{rest}"),
+        format!("{{\"x\":{{\"a\":1,\"a\":2}},{rest}"),
+        format!("{{\"x\":{}1{},{rest}", "[".repeat(16), "]".repeat(16)),
+        format!("{good} x"),
+        format!("{good}{good}"),
+        format!("\u{feff}{good}"),
+        format!("[{good}]"),
+        good.replace("\"exp\"", "\"Exp\""),
+        good.replace("\"sub\":\"user:7\"", "\"sub\":{\"toString\":1}"),
+        good.replace("\"sub\":\"user:7\"", "\"sub\":[\"user:7\"]"),
+        "null".to_owned(),
+        "\"\"".to_owned(),
+    ];
+    for payload in payloads {
+        assert!(verdict(hs256_key(), &hs256(HEADER, payload.as_bytes())).is_err(), "{payload}");
+    }
+    let latin1 = good.replace("user:7", "user:\u{1}").replace('\u{1}', "\\u0001").into_bytes();
+    assert_eq!(verdict(hs256_key(), &hs256(HEADER, &latin1)), Ok(()));
+    let invalid: Vec<u8> = good.bytes().map(|byte| if byte == b'7' { 0xe9 } else { byte }).collect();
+    assert!(verdict(hs256_key(), &hs256(HEADER, &invalid)).is_err(), "req 65");
+    for header in [
+        r#"{"alg":"HS256","typ":"at+jwt","alg":"HS256"}"#,
+        r#"{"alg":"HS256","typ":"at+jwt","crit":["exp"],"exp":1}"#,
+        r#"{"alg":"HS256","typ":"at+jwt","b64":false,"crit":["b64"]}"#,
+        r#"{"alg":"HS256","typ":"at+jwt","zip":"DEF"}"#,
+        r#"{"alg":"HS256","typ":"JWT"}"#,
+        r#"{"alg":"HS256","typ":"logout+jwt"}"#,
+        r#"{"alg":"HS256","typ":"dpop+jwt"}"#,
+        r#"{"alg":"HS256"}"#,
+        r#"["HS256"]"#,
+    ] {
+        assert!(verdict(hs256_key(), &hs256(header, good.as_bytes())).is_err(), "{header}");
+    }
+}
+
+#[test]
+fn req_062_req_080_other_serialisations() {
+    let good = hs256(HEADER, claims().as_bytes());
+    let parts: Vec<&str> = good.split('.').collect();
+    let flattened =
+        json!({ "protected": parts[0], "payload": parts[1], "signature": parts[2], "header": { "alg": "none" } });
+    for token in [
+        format!("{good}.AA.AA"),
+        format!("{good}.AA"),
+        flattened.to_string(),
+        format!(" {good}"),
+        format!("{good}\n"),
+        good.replace('.', ". "),
+        format!("{}={}", &good[..10], &good[10..]),
+        good.replace('.', "%2e"),
+    ] {
+        assert!(verdict(hs256_key(), &token).is_err(), "{token}");
+    }
+}
+
+#[test]
+fn req_082_ecdsa_signatures_of_other_forms() {
+    let key = VerifyingKey::from_pem(Algorithm::Es256, P256_PUBLIC).unwrap();
+    let signed = format!("{}.{}", encode(r#"{"alg":"ES256","typ":"at+jwt"}"#), encode(claims()));
+    let random = SystemRandom::new();
+    let sign = |algorithm| {
+        let pair = EcdsaKeyPair::from_pkcs8(algorithm, &der(P256)).unwrap();
+        pair.sign(&random, signed.as_bytes()).unwrap().as_ref().to_vec()
+    };
+    let fixed = sign(&signature::ECDSA_P256_SHA256_FIXED_SIGNING);
+    assert_eq!(verdict(key.clone(), &format!("{signed}.{}", encode(&fixed))), Ok(()));
+    let order = [
+        0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc, 0xe6, 0xfa, 0xad,
+        0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51_u8,
+    ];
+    let (r, s) = fixed.split_at(32);
+    for bad in [
+        sign(&signature::ECDSA_P256_SHA256_ASN1_SIGNING),
+        vec![0; 64],
+        [r, &[0; 32]].concat(),
+        [&[0; 32], s].concat(),
+        [order, order].concat(),
+        [r, &order].concat(),
+        [&[0], &fixed[..]].concat(),
+        fixed[..63].to_vec(),
+        [&[0], r, &[0], s].concat(),
+        vec![0xff; 64],
+        vec![0; 1024],
+        vec![0; 5000],
+    ] {
+        let token = format!("{signed}.{}", encode(&bad));
+        assert_eq!(verdict(key.clone(), &token), Err(Rejection::BadSignature), "{} bytes", bad.len());
+    }
+}
+
+#[test]
+fn req_084_pss_salt_is_as_long_as_the_hash() {
+    let key = VerifyingKey::from_pem(Algorithm::Ps256, RSA_PUBLIC).unwrap();
+    let signed = format!("{}.{}", encode(r#"{"alg":"PS256","typ":"at+jwt"}"#), encode(claims()));
+    let pair = RsaKeyPair::from_pkcs8(&der(RSA)).unwrap();
+    let mut signature = vec![0; pair.public_key().modulus_len()];
+    let mut verdict_with = |encoding: &'static dyn signature::RsaEncoding| {
+        pair.sign(encoding, &SystemRandom::new(), signed.as_bytes(), &mut signature).unwrap();
+        verdict(key.clone(), &format!("{signed}.{}", encode(&signature)))
+    };
+    static LONGEST: std::sync::LazyLock<signature::RsaSignatureEncoding> =
+        std::sync::LazyLock::new(|| signature::RSA_PSS_SHA256.with_pss_salt_length(signature::RsaPssSaltLength::Max));
+    static NONE: std::sync::LazyLock<signature::RsaSignatureEncoding> = std::sync::LazyLock::new(|| {
+        signature::RSA_PSS_SHA256.with_pss_salt_length(signature::RsaPssSaltLength::Custom(0))
+    });
+    assert_eq!(verdict_with(&signature::RSA_PSS_SHA256), Ok(()));
+    for other in [&*LONGEST as &dyn signature::RsaEncoding, &*NONE, &signature::RSA_PKCS1_SHA256] {
+        assert_eq!(verdict_with(other), Err(Rejection::BadSignature));
+    }
+}
+
+#[test]
+fn oversized_tokens_are_refused_before_any_work() {
+    let long = "a".repeat(9000);
+    assert_eq!(verdict(hs256_key(), &long), Err(Rejection::TokenTooLong { bytes: 9000, most: 8192 }));
+    let policy = ClaimsPolicy::builder(ISSUER, AUDIENCE).max_token(64 * 1024).build().unwrap();
+    let wide: Verifier = Verifier::new(policy, KeySet::new([hs256_key()]).unwrap());
+    // Ten thousand members in a header that no key has signed.
+    let members = (0..4000).map(|n| format!("\"{n}\":0")).collect::<Vec<_>>().join(",");
+    let token = hs256(&format!(r#"{{"alg":"HS256","typ":"at+jwt",{members}}}"#), claims().as_bytes());
+    assert!(token.len() < 64 * 1024 && wide.verify_at(token.as_bytes(), UnixSeconds::new(now())).is_ok());
+}
+
+/// Status, challenge and body of a request with this `Authorization` field.
+fn answer(field: &[u8], authority: &Authority) -> Option<(u16, String, Vec<u8>)> {
+    let field = HeaderValue::from_bytes(field).ok()?;
+    let inner = service_fn(|_: Request<()>| async { Ok::<_, std::convert::Infallible>(Response::new(String::new())) });
+    let service = authority.api().authenticate().layer(inner);
+    let request = Request::builder().header("authorization", field).body(()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let response = service.oneshot(request).await.unwrap();
+        let challenge = response.headers().get("www-authenticate").map(|field| field.to_str().unwrap().to_owned());
+        let status = response.status().as_u16();
+        Some((status, challenge.unwrap_or_default(), response.into_body().collect().await.unwrap().to_bytes().to_vec()))
+    })
+}
+
+fn is_refused(field: &[u8], authority: &Authority) {
+    let Some((status, challenge, body)) = answer(field, authority) else { return };
+    assert!(matches!(status, 400 | 401), "{status} for {field:?}");
+    assert!(challenge.starts_with("Bearer realm=\"api\""), "{challenge}");
+    let body = String::from_utf8(body).unwrap();
+    let bodies = ["\"status\":401}", "\"error\":\"invalid_token\"}", "\"error\":\"invalid_request\"}"];
+    assert!(bodies.iter().any(|end| body.ends_with(end)) && body.len() < 200, "{body}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn req_093_any_bytes_as_authorization(field in prop::collection::vec(any::<u8>(), 0..300)) {
+        is_refused(&field, &Authority::new(Algorithm::Hs256));
+    }
+
+    #[test]
+    fn req_093_any_text_as_token(token in "[ -~]{0,200}") {
+        is_refused(format!("Bearer {token}").as_bytes(), &Authority::new(Algorithm::Hs256));
+    }
+
+    #[test]
+    fn req_093_any_json_as_header_and_payload(header in "[ -~]{0,60}", payload in prop::collection::vec(any::<u8>(), 0..200)) {
+        let header = format!(r#"{{"alg":"HS256","typ":"at+jwt","kid":"{header}"}}"#);
+        let token = hs256(&header, &payload);
+        prop_assert!(verdict(hs256_key(), &token).is_err());
+    }
+
+    #[test]
+    fn req_076_any_value_as_any_claim(
+        name in prop::sample::select(vec!["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "scope", "auth_time", "sid"]),
+        value in r#"(-?[0-9]{1,25}(\.[0-9]{1,5})?([eE][+-]?[0-9]{1,4})?)|"[ -!#-\[\]-~]{0,20}"|null|true|\[\]|\{\}"#,
+    ) {
+        let mut good: serde_json::Value = serde_json::from_str(&claims()).unwrap();
+        good.as_object_mut().unwrap().remove(name);
+        let text = good.to_string();
+        let payload = format!("{{\"{name}\":{value},{}", text.strip_prefix('{').unwrap());
+        // No panic; and only what is inert lets the token stay good.
+        if verdict(hs256_key(), &hs256(HEADER, payload.as_bytes())).is_ok() {
+            prop_assert!(["nbf", "iat", "exp", "scope", "sub", "jti", "sid", "auth_time"].contains(&name), "{payload}");
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The two programs, as a user starts them.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    net::SocketAddr,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+};
+
+use crate::{
+    stores::Folder,
+    support::{get, get_with, post_token},
+};
+
+/// A program that is stopped, by its own handle, when dropped.
+struct Program {
+    child: Child,
+    address: SocketAddr,
+    /// What it printed up to and with the line that has the address.
+    printed: String,
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// `cargo test` and `cargo nextest run` build the examples beside the tests.
+fn example(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    test.ancestors().nth(2).unwrap().join("examples").join(name)
+}
+
+fn command(name: &str, folder: &Folder, variables: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(example(name));
+    let keep = ["PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH"];
+    command.env_clear().envs(std::env::vars().filter(|(name, _)| keep.contains(&name.as_str())));
+    command.current_dir(folder.file(".")).env("LISTEN", "127.0.0.1:0").envs(variables.iter().copied());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn start(name: &str, folder: &Folder, variables: &[(&str, &str)]) -> Program {
+    let mut child = command(name, folder, variables).spawn().unwrap();
+    let mut printed = String::new();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let address = loop {
+        let Some(line) = lines.next() else {
+            let mut stderr = String::new();
+            child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+            panic!("{name} ended: {printed}{stderr}");
+        };
+        printed += &(line.unwrap() + "\n");
+        let address = printed.split("http://").nth(1).map(|rest| rest.split(['/', '\n']).next().unwrap());
+        if let Some(address) = address {
+            break address.parse().unwrap();
+        }
+    };
+    // Keep reading, or the program would stop at a full pipe.
+    std::thread::spawn(move || lines.for_each(drop));
+    let stderr = child.stderr.take().unwrap();
+    std::thread::spawn(move || BufReader::new(stderr).lines().for_each(drop));
+    Program { child, address, printed }
+}
+
+async fn token(program: &Program, username: &str, password: &str) -> String {
+    let form = format!("grant_type=password&username={username}&password={password}");
+    let reply = post_token(program.address, &form).await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    reply.json()["access_token"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn quickstart_from_the_first_login_to_the_refusal() {
+    let folder = Folder::new("quickstart");
+    let program = start("quickstart", &folder, &[]);
+    let password = program.printed.split("shown this once: ").nth(1).unwrap().lines().next().unwrap().to_owned();
+    let token = token(&program, "demo", &password).await;
+    for (path, status) in [("/users/me", 200), ("/users/me/items", 200), ("/admin/reports", 403)] {
+        assert_eq!(get_with(program.address, path, &token).await.status, status, "{path}");
+        assert_eq!(get(program.address, path, &[]).await.status, 401, "{path}");
+    }
+    assert_eq!(get_with(program.address, "/users/me", &token).await.json()["username"], "demo");
+    drop(program);
+    let again = start("quickstart", &folder, &[]);
+    assert!(!again.printed.contains("shown this once"), "{}", again.printed);
+    self::token(&again, "demo", &password).await;
+    assert_eq!(get_with(again.address, "/users/me", &token).await.status, 401, "the key died with the process");
+}
+
+const USERS: &str = r#"[
+    {"username": "alice", "password": "a long enough one", "scopes": ["me", "items", "admin"]},
+    {"username": "bob", "password": "another long one", "scopes": []}
+]"#;
+
+#[tokio::test]
+async fn auth_server_with_each_algorithm_and_store() {
+    let folder = Folder::new("auth-server");
+    let pem =
+        |name: &str| std::fs::read_to_string(format!("{}/tests/keys/{name}.pem", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let (rsa, ec, one_line) = (pem("rsa"), pem("p256_sec1"), pem("ed25519").replace('\n', "\\n"));
+    let secret = "09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4caa6cf63b88e8d3e7\n";
+    let database = format!("sqlite:{}", folder.file("users.db").display());
+    for (algorithm, key) in [("RS256", &*rsa), ("ES256", &ec), ("EdDSA", &one_line), ("HS256", secret)] {
+        let mut kept = None;
+        // The second start finds the users in the file, and the key in the environment: tokens outlive the process.
+        for users in [USERS, "[]"] {
+            let variables = [
+                ("ALGORITHM", algorithm),
+                ("SIGNING_KEY", key),
+                ("STORE", &database),
+                ("USERS", users),
+                ("ISSUER", "https://id.example"),
+                ("AUDIENCE", "orders"),
+                ("ACCESS_TTL", "60"),
+            ];
+            let program = start("auth_server", &folder, &variables);
+            let token = token(&program, "alice", "a+long+enough+one").await;
+            for token in [Some(&token), kept.as_ref()].into_iter().flatten() {
+                for path in ["/users/me", "/users/me/items", "/admin/reports"] {
+                    assert_eq!(get_with(program.address, path, token).await.status, 200, "{algorithm} {path}");
+                }
+            }
+            let bob = self::token(&program, "bob", "another+long+one").await;
+            assert_eq!(get_with(program.address, "/users/me", &bob).await.status, 403);
+            kept = Some(token);
+        }
+    }
+    let plain = start("auth_server", &folder, &[("USERS", USERS)]);
+    let token = token(&plain, "alice", "a+long+enough+one").await;
+    assert_eq!(get_with(plain.address, "/users/me", &token).await.status, 200, "every default");
+}
+
+#[test]
+fn a_bad_value_ends_auth_server_and_names_the_variable() {
+    let folder = Folder::new("bad-values");
+    let rsa = include_str!("../keys/rsa.pem");
+    let weak = include_str!("../keys/rsa_1024.pem");
+    for (variables, named) in [
+        (&[("ALGORITHM", "none")][..], &["ALGORITHM"][..]),
+        (&[("ALGORITHM", "rs256")], &["ALGORITHM"]),
+        (&[("ALGORITHM", "RS256"), ("SIGNING_KEY", weak)], &["SIGNING_KEY"]),
+        (&[("ALGORITHM", "ES256"), ("SIGNING_KEY", rsa)], &["SIGNING_KEY"]),
+        (&[("ALGORITHM", "HS256"), ("SIGNING_KEY", "secret")], &["SIGNING_KEY"]),
+        (&[("SIGNING_KEY", "")], &["SIGNING_KEY"]),
+        (&[("SIGNING_KEY", "garbage")], &["SIGNING_KEY"]),
+        (&[("STORE", "postgres://x")], &["STORE"]),
+        (&[("STORE", "sqlite:")], &["STORE"]),
+        (&[("STORE", "sqlite:/no/such/folder/users.db")], &["STORE"]),
+        (&[("USERS", "{}")], &["USERS"]),
+        (&[("USERS", r#"[{"username":"a","password":"pa55word","scopes":["a b"]}]"#)], &["USERS"]),
+        (&[("USERS", r#"[{"username":"","password":"pa55word","scopes":[]}]"#)], &["USERS"]),
+        (&[("USERS", r#"[{"username":"a","password":"pa55word","scopes":["x"],"admin":true}]"#)], &["USERS"]),
+        (&[("USERS", r#"[{"username":"a","password":"","scopes":[]}]"#)], &["USERS"]),
+        (&[("ACCESS_TTL", "0")], &["ACCESS_TTL"]),
+        (&[("ACCESS_TTL", "3601")], &["ACCESS_TTL"]),
+        (&[("ACCESS_TTL", "ten")], &["ACCESS_TTL"]),
+        (&[("ISSUER", "a\nb")], &["ISSUER"]),
+        (&[("AUDIENCE", "")], &["AUDIENCE"]),
+        (&[("LISTEN", "nonsense")], &["LISTEN"]),
+        (
+            &[("ACCESS_TTL", "x"), ("ALGORITHM", "x"), ("STORE", "x"), ("USERS", "x")],
+            &["ACCESS_TTL", "ALGORITHM", "STORE", "USERS"],
+        ),
+    ] {
+        let output = command("auth_server", &folder, variables).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{variables:?}");
+        for name in named {
+            assert!(stderr.contains(name), "{variables:?}: {stderr}");
+        }
+        assert!(!stderr.contains("pa55word") && !stderr.contains("PRIVATE KEY"), "{stderr}");
+        assert!(!stderr.contains("panicked"), "{stderr}");
+    }
+}

@@ -1,0 +1,146 @@
+//! What every user store promises, and what SQLite promises beyond.
+
+use std::{path::PathBuf, sync::Arc};
+
+use portcullis::{
+    ident::{LoginName, UserId},
+    store::{MemoryStore, PasswordHash, SqliteStore, StoreError, UserRecord, UserStore},
+};
+
+/// A folder that is removed when dropped.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    pub fn new(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("portcullis-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        Self(folder)
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn user(id: &str, login: &str) -> UserRecord {
+    UserRecord {
+        id: UserId::parse(id).unwrap(),
+        login: LoginName::parse(login).unwrap(),
+        password: PasswordHash::from_phc(format!("$hash${id}")),
+        scopes: "me items".parse().unwrap(),
+        disabled: false,
+    }
+}
+
+async fn conformance(store: Arc<dyn UserStore>) {
+    let (alice, bob) = (user("1", "Alice"), user("2", "bob"));
+    assert!(store.find_by_login(&alice.login).await.unwrap().is_none());
+    assert!(store.find_by_id(&alice.id).await.unwrap().is_none());
+    store.insert(alice.clone()).await.unwrap();
+    store.insert(bob.clone()).await.unwrap();
+    for found in [store.find_by_login(&alice.login).await, store.find_by_id(&alice.id).await] {
+        let found = found.unwrap().unwrap();
+        assert_eq!(
+            (found.id, found.login, found.password),
+            (alice.id.clone(), alice.login.clone(), alice.password.clone())
+        );
+        assert_eq!((found.scopes, found.disabled), (alice.scopes.clone(), false));
+    }
+    for taken in [user("1", "other"), user("3", "alice")] {
+        assert!(matches!(store.insert(taken).await, Err(StoreError::Conflict)));
+    }
+    assert!(store.find_by_login(&LoginName::parse("other").unwrap()).await.unwrap().is_none(), "nothing of it stays");
+    assert!(store.find_by_id(&UserId::parse("3").unwrap()).await.unwrap().is_none());
+
+    assert!(store.replace_hash(&alice.id, PasswordHash::from_phc("new")).await.unwrap());
+    assert!(store.set_disabled(&bob.id, true).await.unwrap());
+    let nobody = UserId::parse("9").unwrap();
+    assert!(!store.replace_hash(&nobody, PasswordHash::from_phc("new")).await.unwrap());
+    assert!(!store.set_disabled(&nobody, true).await.unwrap());
+    assert_eq!(store.find_by_id(&alice.id).await.unwrap().unwrap().password.expose(), "new");
+    assert!(store.find_by_id(&bob.id).await.unwrap().unwrap().disabled);
+    assert!(store.set_disabled(&bob.id, false).await.unwrap());
+    assert!(!store.find_by_id(&bob.id).await.unwrap().unwrap().disabled);
+
+    // Of many at once with one name, one succeeds; and those with names of their own all do.
+    let race: Vec<_> = (0..64)
+        .map(|n| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move {
+                let own = store.insert(user(&format!("own-{n}"), &format!("own-{n}"))).await;
+                (own.is_ok(), store.insert(user(&format!("race-{n}"), "race")).await.is_ok())
+            })
+        })
+        .collect();
+    let mut won = 0;
+    for call in race {
+        let (own, race) = call.await.unwrap();
+        assert!(own);
+        won += usize::from(race);
+    }
+    assert_eq!(won, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn memory_conforms() {
+    conformance(Arc::new(MemoryStore::new())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sqlite_conforms() {
+    let folder = Folder::new("conforms");
+    conformance(Arc::new(SqliteStore::open(folder.file("users.db")).unwrap())).await;
+}
+
+#[tokio::test]
+async fn sqlite_keeps_what_it_acknowledged_in_a_private_file() {
+    let folder = Folder::new("keeps");
+    let path = folder.file("users.db");
+    let store = SqliteStore::open(&path).unwrap();
+    store.insert(user("1", "alice")).await.unwrap();
+    // A second program on the same file, while the first is running.
+    let second = SqliteStore::open(&path).unwrap();
+    second.insert(user("2", "bob")).await.unwrap();
+    assert!(store.find_by_login(&LoginName::parse("bob").unwrap()).await.unwrap().is_some());
+    drop((store, second));
+    let again = SqliteStore::open(&path).unwrap();
+    assert!(again.find_by_login(&LoginName::parse("alice").unwrap()).await.unwrap().is_some());
+    #[cfg(unix)]
+    for name in ["users.db", "users.db-wal", "users.db-shm"] {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = std::fs::metadata(folder.file(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn sqlite_says_so_when_it_cannot_answer() {
+    let folder = Folder::new("cannot");
+    let path = folder.file("users.db");
+    let store = SqliteStore::open(&path).unwrap();
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert!(matches!(store.insert(user("1", "alice")).await, Err(StoreError::Unavailable(_))), "locked by another");
+    assert!(store.find_by_id(&UserId::parse("1").unwrap()).await.unwrap().is_none(), "readers go on");
+    other.execute_batch("ROLLBACK").unwrap();
+    store.insert(user("1", "alice")).await.unwrap();
+    // A record that this program would not have written is no missing user.
+    other.execute_batch("UPDATE users SET scopes = 'two  spaces'").unwrap();
+    let broken = store.find_by_id(&UserId::parse("1").unwrap()).await;
+    assert!(matches!(broken, Err(StoreError::Unavailable(_))), "{broken:?}");
+
+    other.execute_batch("PRAGMA user_version = 99").unwrap();
+    let newer = SqliteStore::open(&path).unwrap_err();
+    assert!(newer.to_string().contains("version 99"), "{newer}");
+    std::fs::write(folder.file("garbage.db"), vec![7; 8192]).unwrap();
+    for bad in ["garbage.db", "no/such/folder.db", ""] {
+        assert!(matches!(SqliteStore::open(folder.file(bad)), Err(StoreError::Unavailable(_))), "{bad}");
+    }
+}
