@@ -1,6 +1,6 @@
 //! Random bytes from the operating system, by way of aws-lc.
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64_simd::URL_SAFE_NO_PAD;
 
 /// The system gave no random bytes. Callers refuse: nothing is ever issued from weaker ones.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -16,7 +16,7 @@ pub(crate) fn bytes<const N: usize>() -> Result<[u8; N], RandomUnavailable> {
 
 /// `N` random bytes as unpadded base64url text.
 pub(crate) fn text<const N: usize>() -> Result<String, RandomUnavailable> {
-    Ok(URL_SAFE_NO_PAD.encode(bytes::<N>()?))
+    Ok(URL_SAFE_NO_PAD.encode_to_string(bytes::<N>()?))
 }
 
 /// A random password of 24 characters (144 bits), for a demo user or a first administrator.

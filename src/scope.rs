@@ -40,12 +40,22 @@ impl Scope {
 }
 
 fn is_scope(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e))
+    !text.is_empty() && !text.contains(' ') && is_scope_text(text)
 }
 
 /// Whether `text` is empty or one or more scopes with single spaces between them.
 pub(crate) fn is_scope_text(text: &str) -> bool {
-    text.is_empty() || text.split(' ').all(is_scope)
+    let bytes = text.as_bytes();
+    let space = |byte: Option<&u8>| byte == Some(&b' ');
+    every_byte(bytes, |byte| matches!(byte, 0x20..=0x21 | 0x23..=0x5b | 0x5d..=0x7e))
+        && !space(bytes.first())
+        && !space(bytes.last())
+        && !bytes.windows(2).any(|pair| pair == b"  ")
+}
+
+/// Whether all `bytes` are `allowed`. Without an early exit, so that the compiler can look at many bytes at a time.
+pub(crate) fn every_byte(bytes: &[u8], allowed: impl Fn(u8) -> bool) -> bool {
+    bytes.iter().fold(true, |every, &byte| every & allowed(byte))
 }
 
 /// A set of scopes, each once, in the order in which they were first named.

@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt};
 use http::{HeaderMap, HeaderValue, Uri, header::AUTHORIZATION};
 use percent_encoding::percent_decode_str;
 
-use crate::rejection::Rejection;
+use crate::{rejection::Rejection, scope::every_byte};
 
 /// What a request brought along.
 #[derive(Clone, Debug)]
@@ -87,10 +87,8 @@ impl TrimSpaces for [u8] {
 fn is_b64token(token: &[u8]) -> bool {
     let padding = token.iter().rev().take_while(|&&byte| byte == b'=').count();
     let text = token.get(..token.len() - padding).unwrap_or_default();
-    !text.is_empty()
-        && text
-            .iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/'))
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() | matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/');
+    !text.is_empty() && every_byte(text, allowed)
 }
 
 /// RFC 9110 §5.6.2.

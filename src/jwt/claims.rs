@@ -17,11 +17,34 @@ enum Value {
     Owned(Box<str>),
 }
 
+/// `aud`: one, as most issuers write it, or a list (RFC 7519 §4.1.3).
+#[derive(Clone)]
+enum Audience<T> {
+    One(T),
+    Many(Vec<T>),
+}
+
+impl<T> Audience<T> {
+    fn map<U>(self, mut with: impl FnMut(T) -> U) -> Audience<U> {
+        match self {
+            Self::One(audience) => Audience::One(with(audience)),
+            Self::Many(audiences) => Audience::Many(audiences.into_iter().map(with).collect()),
+        }
+    }
+
+    fn as_slice(&self) -> &[T] {
+        match self {
+            Self::One(audience) => std::slice::from_ref(audience),
+            Self::Many(audiences) => audiences,
+        }
+    }
+}
+
 /// The registered claims, whatever their values: nothing here has been checked against a policy.
 pub(crate) struct RegisteredClaims {
     payload: String,
     issuer: Value,
-    audience: Vec<Value>,
+    audience: Audience<Value>,
     subject: Option<Value>,
     client_id: Option<Value>,
     token_id: Option<Value>,
@@ -49,7 +72,7 @@ impl RegisteredClaims {
         };
         Ok(Self {
             issuer: keep(raw.issuer.ok_or(Rejection::ClaimMissing("iss"))?),
-            audience: raw.audience.ok_or(Rejection::ClaimMissing("aud"))?.into_iter().map(keep).collect(),
+            audience: raw.audience.ok_or(Rejection::ClaimMissing("aud"))?.map(keep),
             expires_at: raw.expires_at.ok_or(Rejection::ClaimMissing("exp"))?,
             subject: raw.subject.map(keep),
             client_id: raw.client_id.map(keep),
@@ -80,7 +103,7 @@ impl RegisteredClaims {
     }
 
     pub(crate) fn audience(&self) -> impl Iterator<Item = &str> {
-        self.audience.iter().map(|value| self.text(value))
+        self.audience.as_slice().iter().map(|value| self.text(value))
     }
 
     pub(crate) fn subject(&self) -> Option<&str> {
@@ -108,7 +131,7 @@ impl RegisteredClaims {
 #[derive(Default)]
 struct Raw<'de> {
     issuer: Option<Cow<'de, str>>,
-    audience: Option<Vec<Cow<'de, str>>>,
+    audience: Option<Audience<Cow<'de, str>>>,
     subject: Option<Cow<'de, str>>,
     client_id: Option<Cow<'de, str>>,
     token_id: Option<Cow<'de, str>>,
@@ -133,7 +156,7 @@ impl<'de> Members<'de> for Raw<'de> {
         match name {
             "iss" => take!("iss", issuer, Text),
             "sub" => take!("sub", subject, Text),
-            "aud" => take!("aud", audience, Audience),
+            "aud" => take!("aud", audience, AudienceSeed),
             "exp" => take!("exp", expires_at, NumericDate { round_up: false }),
             // Rounded up: whole seconds of `now` have reached a fraction of a second only when they reach the next.
             "nbf" => take!("nbf", not_before, NumericDate { round_up: true }),
@@ -150,30 +173,29 @@ impl<'de> Members<'de> for Raw<'de> {
     }
 }
 
-/// One string, or an array of strings (RFC 7519 §4.1.3).
-struct Audience;
+struct AudienceSeed;
 
-impl<'de> DeserializeSeed<'de> for Audience {
-    type Value = Vec<Cow<'de, str>>;
+impl<'de> DeserializeSeed<'de> for AudienceSeed {
+    type Value = Audience<Cow<'de, str>>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Audience {
-    type Value = Vec<Cow<'de, str>>;
+impl<'de> Visitor<'de> for AudienceSeed {
+    type Value = Audience<Cow<'de, str>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a string or an array of strings")
     }
 
     fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(vec![Cow::Borrowed(text)])
+        Ok(Audience::One(Cow::Borrowed(text)))
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(vec![Cow::Owned(text.to_owned())])
+        Ok(Audience::One(Cow::Owned(text.to_owned())))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
@@ -181,7 +203,7 @@ impl<'de> Visitor<'de> for Audience {
         while let Some(text) = seq.next_element_seed(Text)? {
             audiences.push(text);
         }
-        Ok(audiences)
+        Ok(Audience::Many(audiences))
     }
 }
 

@@ -50,25 +50,27 @@ impl<'de, M: Members<'de>> Visitor<'de> for Object<'_, M> {
     }
 }
 
-/// Member names seen in one object. A few are compared one by one; many go through a keyed hash, so that the cost
-/// stays linear whatever the names are.
+/// Member names seen in one object. A few are compared one by one; more, and those spelt with escapes, go through a
+/// keyed hash, so that the cost stays linear whatever the names are.
 #[derive(Default)]
 struct Names<'de> {
-    few: Vec<Cow<'de, str>>,
-    many: HashSet<Cow<'de, str>>,
+    few: [&'de str; FEW],
+    length: usize,
+    more: Option<HashSet<Cow<'de, str>>>,
 }
 
 const FEW: usize = 24;
 
 impl<'de> Names<'de> {
     fn add(&mut self, name: Cow<'de, str>) -> Result<(), Malformed> {
-        let repeated = self.few.contains(&name)
-            || if self.few.len() < FEW {
-                self.few.reserve_exact(FEW - self.few.len());
-                self.few.push(name);
-                false
-            } else {
-                !self.many.insert(name)
+        let repeated = self.few.iter().take(self.length).any(|other| *other == name)
+            || match (&name, self.few.get_mut(self.length)) {
+                (Cow::Borrowed(text), Some(free)) if self.more.is_none() => {
+                    *free = *text;
+                    self.length += 1;
+                    false
+                }
+                _ => !self.more.get_or_insert_default().insert(name),
             };
         if repeated { Err("a member is named twice") } else { Ok(()) }
     }

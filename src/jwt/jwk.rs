@@ -1,7 +1,7 @@
 //! JSON Web Keys (RFC 7517) in and out, and their thumbprints (RFC 7638).
 
 use aws_lc_rs::digest;
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64_simd::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -55,7 +55,7 @@ impl Jwk {
             .filter_map(|(name, value)| value.as_ref().map(|value| format!("\"{name}\":\"{value}\"")))
             .collect();
         let text = format!("{{{}}}", members.join(","));
-        URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, text.as_bytes()))
+        URL_SAFE_NO_PAD.encode_to_string(digest::digest(&digest::SHA256, text.as_bytes()))
     }
 }
 

@@ -9,7 +9,7 @@ use aws_lc_rs::{
         self, EcdsaVerificationAlgorithm, ParsedPublicKey, RsaParameters, RsaPublicKeyComponents, VerificationAlgorithm,
     },
 };
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64_simd::URL_SAFE_NO_PAD;
 use zeroize::Zeroizing;
 
 use super::{
@@ -248,7 +248,7 @@ fn ec(algorithm: Algorithm) -> &'static dyn VerificationAlgorithm {
 
 fn member(text: Option<&str>) -> Result<Vec<u8>, ConfigError> {
     let text = text.ok_or(ConfigError::Key("JWK lacks a member that its type needs"))?;
-    URL_SAFE_NO_PAD.decode(text).map_err(|_| ConfigError::Key("JWK member is not base64url without padding"))
+    URL_SAFE_NO_PAD.decode_to_vec(text).map_err(|_| ConfigError::Key("JWK member is not base64url without padding"))
 }
 
 /// RFC 7518 §2 wants the shortest form; a few issuers put a zero in front.

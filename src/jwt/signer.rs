@@ -8,7 +8,7 @@ use aws_lc_rs::{
     rsa::KeySize,
     signature::{self, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair as _, RsaEncoding, RsaKeyPair},
 };
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64_simd::URL_SAFE_NO_PAD;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -212,11 +212,11 @@ impl SigningKey {
         let signature_text = MAX_SIGNATURE * 4 / 3;
         let mut token = String::with_capacity(self.header.len() + payload.len() * 4 / 3 + signature_text);
         token.push_str(&self.header);
-        URL_SAFE_NO_PAD.encode_string(payload, &mut token);
+        URL_SAFE_NO_PAD.encode_append(payload, &mut token);
         let mut buffer = [0; MAX_SIGNATURE];
         let signature = self.signature(token.as_bytes(), &mut buffer)?;
         token.push('.');
-        URL_SAFE_NO_PAD.encode_string(signature, &mut token);
+        URL_SAFE_NO_PAD.encode_append(signature, &mut token);
         Ok(token)
     }
 
@@ -250,7 +250,7 @@ impl fmt::Debug for SigningKey {
 
 /// The public half of a key pair.
 fn public_jwk(algorithm: Algorithm, pair: &Pair) -> Result<Jwk, ConfigError> {
-    let text = |bytes: &[u8]| Some(URL_SAFE_NO_PAD.encode(bytes));
+    let text = |bytes: &[u8]| Some(URL_SAFE_NO_PAD.encode_to_string(bytes));
     Ok(match pair {
         Pair::Hmac(_) => return Err(ConfigError::KeyMismatch(algorithm)),
         Pair::Rsa(pair) => {
@@ -288,7 +288,7 @@ fn header(algorithm: Algorithm, kid: Option<&str>) -> String {
         kid: Option<&'a str>,
     }
     let header = Header { alg: algorithm.name(), typ: ACCESS_TOKEN, kid };
-    let mut text = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&header).unwrap_or_default());
+    let mut text = URL_SAFE_NO_PAD.encode_to_string(serde_json::to_vec(&header).unwrap_or_default());
     text.push('.');
     text
 }

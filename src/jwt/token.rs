@@ -1,6 +1,6 @@
 //! A token's text, taken apart: three base64url segments (RFC 7515 §7.1) and the protected header.
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64_simd::{AsOut as _, URL_SAFE_NO_PAD};
 use serde::de::MapAccess;
 use std::borrow::Cow;
 
@@ -28,7 +28,7 @@ impl<'a> Segments<'a> {
     /// Cuts `token`. Two, four and five parts, and an empty one, are refused.
     pub(crate) fn split(token: &'a [u8]) -> Result<Self, Rejection> {
         const PARTS: Rejection = Rejection::MalformedToken("not three segments");
-        let mut dots = token.iter().enumerate().filter(|(_, byte)| **byte == b'.').map(|(at, _)| at);
+        let mut dots = memchr::memchr_iter(b'.', token);
         let (Some(first), Some(second), None) = (dots.next(), dots.next(), dots.next()) else {
             return Err(PARTS);
         };
@@ -44,24 +44,23 @@ impl<'a> Segments<'a> {
     }
 
     /// Decodes the signature into `buffer`.
-    pub(crate) fn decode_signature<'b>(&self, buffer: &'b mut SignatureBuffer) -> Result<&'b [u8], Rejection> {
+    pub(crate) fn decode_signature<'b>(&self, buffer: &'b mut [u8; MAX_SIGNATURE]) -> Result<&'b [u8], Rejection> {
         if self.signature.len() > MAX_SIGNATURE_TEXT {
             return Err(Rejection::BadSignature);
         }
-        let length = URL_SAFE_NO_PAD.decode_slice(self.signature, buffer).map_err(|_| NOT_BASE64)?;
-        buffer.get(..length).ok_or(Rejection::BadSignature)
+        match URL_SAFE_NO_PAD.decode(self.signature, buffer.as_mut_slice().as_out()) {
+            Ok(signature) => Ok(signature),
+            Err(_) => Err(NOT_BASE64),
+        }
     }
 }
-
-/// Room for any signature, and for the decoder's estimate, which is a few bytes larger.
-pub(crate) type SignatureBuffer = [u8; MAX_SIGNATURE + 8];
 
 const NOT_BASE64: Rejection = Rejection::MalformedToken("not base64url without padding");
 
 /// Decodes a segment that must be UTF-8 (RFC 8725 §3.7). Padding, other alphabets, white space and trailing non-zero
 /// bits are refused (RFC 7515 §2): one text, one meaning.
 pub(crate) fn decode_text(segment: &[u8]) -> Result<String, Rejection> {
-    let bytes = URL_SAFE_NO_PAD.decode(segment).map_err(|_| NOT_BASE64)?;
+    let bytes = URL_SAFE_NO_PAD.decode_to_vec(segment).map_err(|_| NOT_BASE64)?;
     String::from_utf8(bytes).map_err(|_| Rejection::MalformedToken("not UTF-8"))
 }
 

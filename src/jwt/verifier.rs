@@ -1,11 +1,17 @@
 //! From a token's text to the proof that it is good.
 
-use std::{any::Any, fmt, marker::PhantomData, sync::Arc};
+use std::{
+    any::Any,
+    fmt,
+    marker::PhantomData,
+    sync::{Arc, OnceLock},
+};
 
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
     claims::RegisteredClaims,
+    key::VerifyingKey,
     keyset::KeySet,
     policy::ClaimsPolicy,
     token::{self, Header, MAX_SIGNATURE, Segments},
@@ -129,12 +135,13 @@ pub struct Verifier<C = NoClaims> {
 struct Rules {
     policy: ClaimsPolicy,
     keys: KeySet,
+    known: KnownHeaders,
 }
 
 impl<C: CustomClaims> Verifier<C> {
     /// A verifier that accepts what `keys` signed and `policy` allows.
     pub fn new(policy: ClaimsPolicy, keys: KeySet) -> Self {
-        Self { rules: Arc::new(Rules { policy, keys }), claims: PhantomData }
+        Self { rules: Arc::new(Rules { policy, keys, known: KnownHeaders::default() }), claims: PhantomData }
     }
 
     /// Checks `token` as of `now`. Layers read the clock; tests and fuzzers pass any second they like.
@@ -143,11 +150,11 @@ impl<C: CustomClaims> Verifier<C> {
     ///
     /// The [`Rejection`] that says which check failed first. No claim is read before the signature has been checked.
     pub fn verify_at(&self, token: &[u8], now: UnixSeconds) -> Result<Verified<C>, Rejection> {
-        let Rules { policy, keys } = &*self.rules;
+        let policy = &self.rules.policy;
         if token.len() > policy.max_token {
             return Err(Rejection::TokenTooLong { bytes: token.len(), most: policy.max_token });
         }
-        let payload = verify_signature(token, keys, |header| policy.check_type(header))?;
+        let payload = self.rules.verify_signature(Segments::split(token)?)?;
         let registered = RegisteredClaims::parse(payload, policy.max_depth)?;
         policy.check(&registered, now)?;
         let custom = custom(registered.payload())?;
@@ -167,20 +174,45 @@ impl<C> fmt::Debug for Verifier<C> {
     }
 }
 
-/// Checks the signature of `token` and returns its payload (RFC 7515 §5.2).
-fn verify_signature(
-    token: &[u8],
-    keys: &KeySet,
-    check_header: impl FnOnce(&Header<'_>) -> Result<(), Rejection>,
-) -> Result<String, Rejection> {
-    let segments = Segments::split(token)?;
-    let header = token::decode_text(segments.header)?;
-    let header = Header::parse(&header)?;
-    let key = keys.select(header.kid.as_deref(), &header.alg)?;
-    check_header(&header)?;
-    let mut buffer = [0; MAX_SIGNATURE + 8];
-    key.verify(segments.signed, segments.decode_signature(&mut buffer)?)?;
-    token::decode_text(segments.payload)
+impl Rules {
+    /// Checks header and signature of a token and returns its payload (RFC 7515 §5.2).
+    fn verify_signature(&self, token: Segments<'_>) -> Result<String, Rejection> {
+        if let Some(key) = self.known.key(token.header) {
+            check(key, token)?;
+        } else {
+            let text = token::decode_text(token.header)?;
+            let header = Header::parse(&text)?;
+            let key = self.keys.select(header.kid.as_deref(), &header.alg)?;
+            self.policy.check_type(&header)?;
+            check(key, token)?;
+            self.known.learn(token.header, key);
+        }
+        token::decode_text(token.payload)
+    }
+}
+
+fn check(key: &VerifyingKey, token: Segments<'_>) -> Result<(), Rejection> {
+    let mut buffer = [0; MAX_SIGNATURE];
+    key.verify(token.signed, token.decode_signature(&mut buffer)?)
+}
+
+/// The first few headers that came with a good signature, and the key that each was checked with.
+///
+/// An issuer writes the same header each time, so comparing its bytes replaces decoding and parsing them. Only headers
+/// that passed every check get in, and the outcome is the same with and without: keys and policy never change here.
+#[derive(Debug, Default)]
+struct KnownHeaders([OnceLock<(Box<[u8]>, VerifyingKey)>; 4]);
+
+impl KnownHeaders {
+    fn key(&self, segment: &[u8]) -> Option<&VerifyingKey> {
+        let known = self.0.iter().map_while(OnceLock::get);
+        known.into_iter().find(|(header, _)| **header == *segment).map(|(_, key)| key)
+    }
+
+    /// Remembers a header while there is room. It is as short as any token, so the memory is bounded.
+    fn learn(&self, segment: &[u8], key: &VerifyingKey) {
+        let _ = self.0.iter().find(|slot| slot.get().is_none()).map(|slot| slot.set((segment.into(), key.clone())));
+    }
 }
 
 /// Reads the program's own claims; for [`NoClaims`] without reading at all.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use base64_simd::STANDARD;
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
@@ -197,7 +197,7 @@ fn grpc_web_answer(verdict: Verdict, wire: Wire) -> Response<Bytes> {
     frame.extend_from_slice(&u32::try_from(trailers.len()).unwrap_or_default().to_be_bytes());
     frame.extend_from_slice(trailers.as_bytes());
     let (content_type, body) = if wire == Wire::GrpcWebText {
-        ("application/grpc-web-text+proto", STANDARD.encode(frame).into())
+        ("application/grpc-web-text+proto", STANDARD.encode_to_string(frame).into())
     } else {
         ("application/grpc-web+proto", frame.into())
     };

@@ -1,0 +1,298 @@
+//! What a verified request costs beyond its signature: `cargo bench --bench verify`.
+//!
+//! For each algorithm, a token of 600 bytes goes through the full stack (extract, verify, one scope) around an empty
+//! service, beside the bare signature check with the same prepared key, and jsonwebtoken's `decode` for comparison.
+//! Prints the allocations of each first. `benches/instructions.sh` counts instructions with the same operations.
+#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::panic, reason = "a benchmark")]
+
+use std::{convert::Infallible, future::Ready, hint::black_box, time::SystemTime};
+
+use aws_lc_rs::{
+    hmac,
+    rand::SystemRandom,
+    signature::{self, EcdsaKeyPair, Ed25519KeyPair, ParsedPublicKey, RsaKeyPair},
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use criterion::Criterion;
+use futures::FutureExt as _;
+use http::{HeaderValue, Request, Response, header::AUTHORIZATION};
+use jsonwebtoken as jwt;
+use portcullis::{
+    authz::RequireScopesLayer,
+    bearer::BearerExtractLayer,
+    jwt::{Algorithm, ClaimsPolicy, JwtVerifyLayer, KeySet, SigningKey, Verifier, VerifyingKey},
+};
+use serde_json::{Value, json};
+use tower::{Service, ServiceBuilder, service_fn};
+
+const ISSUER: &str = "https://id.example.com";
+const AUDIENCE: &str = "orders";
+const SECRET: &[u8] = b"0123456789abcdefghijklmnopqrstuv";
+const TOKEN_BYTES: usize = 600;
+
+const RSA: &[u8] = include_bytes!("../tests/keys/rsa.pem");
+const RSA_PUBLIC: &[u8] = include_bytes!("../tests/keys/rsa_pub.pem");
+const P256: &[u8] = include_bytes!("../tests/keys/p256.pem");
+const P256_PUBLIC: &[u8] = include_bytes!("../tests/keys/p256_pub.pem");
+const ED25519: &[u8] = include_bytes!("../tests/keys/ed25519.pem");
+const ED25519_PUBLIC: &[u8] = include_bytes!("../tests/keys/ed25519_pub.pem");
+
+/// An operation to be timed, counted or weighed; it panics if it does not come out as it should.
+type Operation = Box<dyn FnMut()>;
+
+struct Case {
+    algorithm: &'static str,
+    operations: Vec<(&'static str, Operation)>,
+}
+
+fn now() -> u64 {
+    SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs()
+}
+
+fn claims(padding: usize) -> Value {
+    json!({
+        "iss": ISSUER, "aud": AUDIENCE, "sub": "user:1MDU7CHDcZdaF_StCCAoog", "client_id": "first-party",
+        "iat": now(), "exp": now() + 3600, "auth_time": now(), "jti": "PCd--6yZQWb7w2MKMWwKgA",
+        "scope": "me items items:write orders orders:read admin", "pad": "x".repeat(padding),
+    })
+}
+
+/// A token of 600 bytes, or the next length that the encoding allows; smaller where the signature leaves no room.
+fn token(key: &SigningKey) -> String {
+    let token = |padding| key.sign(&claims(padding)).unwrap();
+    (0..).map(token).find(|token| token.len() >= TOKEN_BYTES).unwrap()
+}
+
+fn der(pem: &[u8]) -> Vec<u8> {
+    pem::parse(pem).unwrap().into_contents()
+}
+
+fn case(algorithm: Algorithm) -> Case {
+    let (signing, verifying, encoding, decoding) = match algorithm {
+        Algorithm::Hs256 => (
+            SigningKey::hmac(algorithm, SECRET),
+            VerifyingKey::hmac(algorithm, SECRET),
+            jwt::EncodingKey::from_secret(SECRET),
+            jwt::DecodingKey::from_secret(SECRET),
+        ),
+        Algorithm::Rs256 => (
+            SigningKey::from_pem(algorithm, RSA),
+            VerifyingKey::from_pem(algorithm, RSA_PUBLIC),
+            jwt::EncodingKey::from_rsa_pem(RSA).unwrap(),
+            jwt::DecodingKey::from_rsa_pem(RSA_PUBLIC).unwrap(),
+        ),
+        Algorithm::Es256 => (
+            SigningKey::from_pem(algorithm, P256),
+            VerifyingKey::from_pem(algorithm, P256_PUBLIC),
+            jwt::EncodingKey::from_ec_pem(P256).unwrap(),
+            jwt::DecodingKey::from_ec_pem(P256_PUBLIC).unwrap(),
+        ),
+        _ => (
+            SigningKey::from_pem(algorithm, ED25519),
+            VerifyingKey::from_pem(algorithm, ED25519_PUBLIC),
+            jwt::EncodingKey::from_ed_pem(ED25519).unwrap(),
+            jwt::DecodingKey::from_ed_pem(ED25519_PUBLIC).unwrap(),
+        ),
+    };
+    let (signing, verifying) = (signing.unwrap(), verifying.unwrap());
+    let token = token(&signing);
+    Case {
+        algorithm: algorithm.name(),
+        operations: vec![
+            ("empty service", through(empty(), &token)),
+            ("bare check", bare_check(algorithm, &token)),
+            ("full stack", full_stack(verifying, &token)),
+            ("jsonwebtoken decode", peer_decode(algorithm, decoding, token)),
+            ("bare sign", bare_sign(algorithm)),
+            ("sign", Box::new(move || drop(black_box(signing.sign(&black_box(claims_once())).unwrap())))),
+            ("jsonwebtoken encode", peer_encode(algorithm, encoding)),
+        ],
+    }
+}
+
+/// Claims as a struct, as a server makes them: serialising is part of signing, building a `Value` is not.
+#[derive(Clone, Copy, serde::Serialize)]
+struct Claims {
+    iss: &'static str,
+    aud: &'static str,
+    sub: &'static str,
+    client_id: &'static str,
+    iat: u64,
+    exp: u64,
+    auth_time: u64,
+    jti: &'static str,
+    scope: &'static str,
+}
+
+const fn claims_once() -> Claims {
+    Claims {
+        iss: ISSUER,
+        aud: AUDIENCE,
+        sub: "user:1MDU7CHDcZdaF_StCCAoog",
+        client_id: "first-party",
+        iat: 1_800_000_000,
+        exp: 1_800_000_600,
+        auth_time: 1_800_000_000,
+        jti: "PCd--6yZQWb7w2MKMWwKgA",
+        scope: "me items items:write orders orders:read admin",
+    }
+}
+
+type Empty = tower::util::ServiceFn<fn(Request<()>) -> Ready<Result<Response<()>, Infallible>>>;
+
+fn empty() -> Empty {
+    service_fn(|_| std::future::ready(Ok(Response::new(()))))
+}
+
+/// Sends a request with this token through `service`; making the request is part of the cost.
+fn through<S, B>(mut service: S, token: &str) -> Operation
+where
+    S: Service<Request<()>, Response = Response<B>, Error = Infallible> + 'static,
+{
+    // As a server has it: one shared buffer, of which header values are views.
+    let field = HeaderValue::from_maybe_shared(bytes::Bytes::from(format!("Bearer {token}"))).unwrap();
+    let _shared = field.clone();
+    Box::new(move || {
+        let mut request = Request::new(());
+        request.headers_mut().insert(AUTHORIZATION, field.clone());
+        let response = service.call(black_box(request)).now_or_never().unwrap().unwrap();
+        assert_eq!(response.status(), 200);
+        black_box(response);
+    })
+}
+
+fn full_stack(key: VerifyingKey, token: &str) -> Operation {
+    let policy = ClaimsPolicy::builder(ISSUER, AUDIENCE).build().unwrap();
+    let verifier: Verifier = Verifier::new(policy, KeySet::new([key]).unwrap());
+    let service = ServiceBuilder::new()
+        .layer(BearerExtractLayer::required())
+        .layer(JwtVerifyLayer::new(verifier))
+        .layer(RequireScopesLayer::all_of(["items"]).unwrap())
+        .service(empty());
+    through(service, token)
+}
+
+fn bare_check(algorithm: Algorithm, token: &str) -> Operation {
+    let (message, signature) = token.rsplit_once('.').unwrap();
+    let (message, signature) = (message.to_owned(), URL_SAFE_NO_PAD.decode(signature).unwrap());
+    let parsed = match algorithm {
+        Algorithm::Hs256 => {
+            let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET);
+            return Box::new(move || hmac::verify(&key, black_box(message.as_bytes()), black_box(&signature)).unwrap());
+        }
+        Algorithm::Rs256 => ParsedPublicKey::new(&signature::RSA_PKCS1_2048_8192_SHA256, der(RSA_PUBLIC)),
+        Algorithm::Es256 => ParsedPublicKey::new(&signature::ECDSA_P256_SHA256_FIXED, der(P256_PUBLIC)),
+        _ => ParsedPublicKey::new(&signature::ED25519, der(ED25519_PUBLIC)),
+    };
+    let parsed = parsed.unwrap();
+    Box::new(move || parsed.verify_sig(black_box(message.as_bytes()), black_box(&signature)).unwrap())
+}
+
+fn bare_sign(algorithm: Algorithm) -> Operation {
+    let random = SystemRandom::new();
+    let payload = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&claims_once()).unwrap());
+    let message = format!(
+        "eyJhbGciOiJFZERTQSIsInR5cCI6ImF0K2p3dCIsImtpZCI6ImZ2LVdoSThEeEI2T1l2eklXRGNWSFNUTTlwUFYtcFFXOVM5MzFYRXNDM2MifQ.{payload}"
+    );
+    match algorithm {
+        Algorithm::Hs256 => {
+            let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET);
+            Box::new(move || {
+                black_box(hmac::sign(&key, black_box(message.as_bytes())));
+            })
+        }
+        Algorithm::Rs256 => {
+            let pair = RsaKeyPair::from_pkcs8(&der(RSA)).unwrap();
+            let mut signature = vec![0; pair.public_modulus_len()];
+            Box::new(move || {
+                let message = black_box(message.as_bytes());
+                pair.sign(&signature::RSA_PKCS1_SHA256, &random, message, &mut signature).unwrap();
+            })
+        }
+        Algorithm::Es256 => {
+            let pair = EcdsaKeyPair::from_pkcs8(&signature::ECDSA_P256_SHA256_FIXED_SIGNING, &der(P256)).unwrap();
+            Box::new(move || {
+                black_box(pair.sign(&random, black_box(message.as_bytes())).unwrap());
+            })
+        }
+        _ => {
+            let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&der(ED25519)).unwrap();
+            Box::new(move || {
+                black_box(pair.sign(black_box(message.as_bytes())));
+            })
+        }
+    }
+}
+
+fn peer(algorithm: Algorithm) -> jwt::Algorithm {
+    algorithm.name().parse().unwrap()
+}
+
+fn peer_decode(algorithm: Algorithm, key: jwt::DecodingKey, token: String) -> Operation {
+    let mut validation = jwt::Validation::new(peer(algorithm));
+    validation.set_audience(&[AUDIENCE]);
+    validation.set_issuer(&[ISSUER]);
+    Box::new(move || drop(black_box(jwt::decode::<PeerClaims>(black_box(&token), &key, &validation).unwrap())))
+}
+
+#[derive(serde::Deserialize)]
+#[expect(dead_code, reason = "read by nobody, as much as ours keeps")]
+struct PeerClaims {
+    iss: String,
+    aud: String,
+    sub: String,
+    client_id: String,
+    jti: String,
+    scope: String,
+    exp: u64,
+    iat: u64,
+}
+
+fn peer_encode(algorithm: Algorithm, key: jwt::EncodingKey) -> Operation {
+    let header = jwt::Header::new(peer(algorithm));
+    Box::new(move || drop(black_box(jwt::encode(&header, black_box(&claims_once()), &key).unwrap())))
+}
+
+fn cases() -> Vec<Case> {
+    [Algorithm::Hs256, Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa].map(case).into()
+}
+
+/// `verify --run ALGORITHM OPERATION TIMES` does that and nothing else, for callgrind.
+fn run_once(arguments: &[String]) -> bool {
+    let [_, flag, algorithm, operation, times] = arguments else { return false };
+    if flag != "--run" {
+        return false;
+    }
+    let mut case = case(algorithm.parse().unwrap());
+    let (_, run) = case.operations.iter_mut().find(|(name, _)| name == operation).unwrap();
+    (0..times.parse::<usize>().unwrap()).for_each(|_| run());
+    true
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if run_once(&arguments) {
+        return;
+    }
+    let mut cases = cases();
+    println!("allocations, after a first call:");
+    for case in &mut cases {
+        for (name, run) in &mut case.operations {
+            run();
+            let counted = allocation_counter::measure(&mut *run);
+            println!(
+                "  {:6} {name:20} {:3} allocations, {:5} bytes",
+                case.algorithm, counted.count_total, counted.bytes_total
+            );
+        }
+    }
+    let mut criterion = Criterion::default().configure_from_args();
+    for case in &mut cases {
+        let mut group = criterion.benchmark_group(case.algorithm);
+        for (name, run) in &mut case.operations {
+            group.bench_function(*name, |bencher| bencher.iter(&mut *run));
+        }
+        group.finish();
+    }
+    criterion.final_summary();
+}
