@@ -50,7 +50,7 @@ pub(crate) fn is_scope_text(text: &str) -> bool {
     every_byte(bytes, |byte| matches!(byte, 0x20..=0x21 | 0x23..=0x5b | 0x5d..=0x7e))
         && !space(bytes.first())
         && !space(bytes.last())
-        && !bytes.windows(2).any(|pair| pair == b"  ")
+        && !text.contains("  ")
 }
 
 /// Whether all `bytes` are `allowed`. Without an early exit, so that the compiler can look at many bytes at a time.

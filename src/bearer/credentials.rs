@@ -87,7 +87,8 @@ impl TrimSpaces for [u8] {
 fn is_b64token(token: &[u8]) -> bool {
     let padding = token.iter().rev().take_while(|&&byte| byte == b'=').count();
     let text = token.get(..token.len() - padding).unwrap_or_default();
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() | matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/');
+    // `-` to `9` are minus, period, slash and the digits.
+    let allowed = |byte: u8| matches!(byte, b'-'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'+' | b'_' | b'~');
     !text.is_empty() && every_byte(text, allowed)
 }
 

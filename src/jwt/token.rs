@@ -1,10 +1,9 @@
 //! A token's text, taken apart: three base64url segments (RFC 7515 §7.1) and the protected header.
 
 use base64_simd::{AsOut as _, URL_SAFE_NO_PAD};
-use serde::de::MapAccess;
 use std::borrow::Cow;
 
-use super::json::{self, Members, Text};
+use super::json::{self, Malformed, Members, Value};
 use crate::rejection::Rejection;
 
 /// Levels that a header may nest.
@@ -97,27 +96,27 @@ impl<'a> Header<'a> {
     }
 }
 
-impl<'de> Members<'de> for Header<'de> {
-    fn member<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A, depth: u8) -> Result<(), A::Error> {
+impl<'a> Members<'a> for Header<'a> {
+    fn member(&mut self, name: &str, value: Value<'_, 'a>) -> Result<(), Malformed> {
         match name {
-            "alg" => self.alg = map.next_value_seed(Text)?,
-            "kid" => self.kid = Some(map.next_value_seed(Text)?),
-            "typ" => self.typ = Some(map.next_value_seed(Text)?),
+            "alg" => self.alg = value.string()?,
+            "kid" => self.kid = Some(value.string()?),
+            "typ" => self.typ = Some(value.string()?),
             // RFC 7515 §4.1.11: an extension that must be understood is not; RFC 7797: payload as it stands;
             // RFC 7516 §4.1.3: compressed.
-            "crit" => return self.refuse("crit", map, depth),
-            "b64" => return self.refuse("b64", map, depth),
-            "zip" => return self.refuse("zip", map, depth),
-            _ => json::skip(map, depth)?,
+            "crit" => return self.refuse("crit", value),
+            "b64" => return self.refuse("b64", value),
+            "zip" => return self.refuse("zip", value),
+            _ => value.skip()?,
         }
         Ok(())
     }
 }
 
 impl Header<'_> {
-    fn refuse<'de, A: MapAccess<'de>>(&mut self, name: &'static str, map: &mut A, depth: u8) -> Result<(), A::Error> {
+    fn refuse(&mut self, name: &'static str, value: Value<'_, '_>) -> Result<(), Malformed> {
         self.refused = Some(name);
-        json::skip(map, depth)
+        value.skip()
     }
 }
 
