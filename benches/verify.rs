@@ -4,9 +4,23 @@
 //! service, beside the bare signature check with the same prepared key, and jsonwebtoken's `decode` for comparison.
 //! `benches/instructions.sh` counts instructions with the same operations. Allocations are counted, and held to a
 //! bound, by a test (`tests/it/costs.rs`), because a counting allocator would slow what is timed here.
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "a benchmark")]
+#![allow(
+    missing_docs,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a benchmark"
+)]
 
-use std::{convert::Infallible, future::Ready, hint::black_box, time::SystemTime};
+use std::{
+    convert::Infallible,
+    future::Ready,
+    hint::black_box,
+    time::{Instant, SystemTime},
+};
 
 use aws_lc_rs::{
     hmac,
@@ -270,10 +284,48 @@ fn run_once(arguments: &[String]) -> bool {
     true
 }
 
+/// Nanoseconds of each operation: the least that a batch took, batches of all operations taking turns. On a machine with
+/// noisy neighbours this is what repeats.
+fn least(case: &mut Case) -> Vec<f64> {
+    const ROUNDS: usize = 400;
+    let once = |(_, run): &mut (&str, Operation)| {
+        let begin = Instant::now();
+        (0..20).for_each(|_| run());
+        begin.elapsed().as_secs_f64() / 20.0
+    };
+    // Batches of about a millisecond.
+    let batches: Vec<u32> = case.operations.iter_mut().map(|each| (1e-3 / once(each)).clamp(1.0, 1e5) as u32).collect();
+    let mut least = vec![f64::MAX; batches.len()];
+    for _ in 0..ROUNDS {
+        for ((least, batch), (_, run)) in least.iter_mut().zip(&batches).zip(&mut case.operations) {
+            let begin = Instant::now();
+            (0..*batch).for_each(|_| run());
+            *least = least.min(begin.elapsed().as_secs_f64() * 1e9 / f64::from(*batch));
+        }
+    }
+    least
+}
+
+/// `verify --ratios` prints a table of times, and of ours beside the bare operation.
+fn ratios() {
+    println!("{:6} {:20} {:>10} {:>9} {:>7}", "", "operation", "ns", "added ns", "ratio");
+    for mut case in cases() {
+        let times = least(&mut case);
+        for (at, (name, _)) in case.operations.iter().enumerate() {
+            let bare = if name.contains("sign") || name.contains("encode") { times[4] } else { times[1] };
+            let added = times[at] - bare;
+            println!("{:6} {name:20} {:10.0} {added:9.0} {:7.3}", case.algorithm, times[at], times[at] / bare);
+        }
+    }
+}
+
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     if run_once(&arguments) {
         return;
+    }
+    if arguments.iter().any(|argument| argument == "--ratios") {
+        return ratios();
     }
     let mut cases = cases();
     let mut criterion = Criterion::default().configure_from_args();

@@ -44,18 +44,16 @@ fn is_scope(text: &str) -> bool {
 }
 
 /// Whether `text` is empty or one or more scopes with single spaces between them.
+#[expect(clippy::needless_bitwise_bool, reason = "a branch would keep the compiler from using vectors")]
 pub(crate) fn is_scope_text(text: &str) -> bool {
     let bytes = text.as_bytes();
-    let space = |byte: Option<&u8>| byte == Some(&b' ');
-    every_byte(bytes, |byte| matches!(byte, 0x20..=0x21 | 0x23..=0x5b | 0x5d..=0x7e))
-        && !space(bytes.first())
-        && !space(bytes.last())
-        && !text.contains("  ")
-}
-
-/// Whether all `bytes` are `allowed`. Without an early exit, so that the compiler can look at many bytes at a time.
-pub(crate) fn every_byte(bytes: &[u8], allowed: impl Fn(u8) -> bool) -> bool {
-    bytes.iter().fold(true, |every, &byte| every & allowed(byte))
+    // Without an early exit, so that the compiler looks at many bytes at a time.
+    let bad = |byte: u8| u8::from((byte < 0x20) | (byte == 0x22) | (byte == 0x5c) | (byte > 0x7e));
+    let two_spaces = |(one, next): (&u8, &u8)| u8::from((*one == b' ') & (*next == b' '));
+    bytes.iter().fold(0, |found, &byte| found | bad(byte)) == 0
+        && bytes.iter().zip(bytes.iter().skip(1)).fold(0, |found, pair| found | two_spaces(pair)) == 0
+        && bytes.first() != Some(&b' ')
+        && bytes.last() != Some(&b' ')
 }
 
 /// A set of scopes, each once, in the order in which they were first named.

@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt};
 use http::{HeaderMap, HeaderValue, Uri, header::AUTHORIZATION};
 use percent_encoding::percent_decode_str;
 
-use crate::{rejection::Rejection, scope::every_byte};
+use crate::rejection::Rejection;
 
 /// What a request brought along.
 #[derive(Clone, Debug)]
@@ -84,12 +84,17 @@ impl TrimSpaces for [u8] {
     }
 }
 
+#[expect(clippy::needless_bitwise_bool, reason = "a branch would keep the compiler from using vectors")]
 fn is_b64token(token: &[u8]) -> bool {
     let padding = token.iter().rev().take_while(|&&byte| byte == b'=').count();
     let text = token.get(..token.len() - padding).unwrap_or_default();
-    // `-` to `9` are minus, period, slash and the digits.
-    let allowed = |byte: u8| matches!(byte, b'-'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'+' | b'_' | b'~');
-    !text.is_empty() && every_byte(text, allowed)
+    // Without a branch or an early exit, so that the compiler looks at many bytes at a time. `-` to `9` are minus, period,
+    // slash and the digits; the bit that lower case has more is set for the range of letters.
+    let allowed = |byte: u8| {
+        let within = |byte: u8, first: u8, last: u8| byte.wrapping_sub(first) <= last - first;
+        within(byte | 0x20, b'a', b'z') | within(byte, b'-', b'9') | (byte == b'+') | (byte == b'_') | (byte == b'~')
+    };
+    !text.is_empty() && text.iter().fold(0, |bad, &byte| bad | u8::from(!allowed(byte))) == 0
 }
 
 /// RFC 9110 §5.6.2.
@@ -161,6 +166,17 @@ mod tests {
         ];
         for (req, fields, uri, expected) in rows {
             assert_eq!(read_fields(fields, uri).as_deref().map_err(|r| *r), *expected, "req {req}: {fields:?} {uri}");
+        }
+    }
+
+    #[test]
+    fn req_002_every_byte_that_a_token_may_have() {
+        for byte in 0..=u8::MAX {
+            let expected = byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
+            for length in [1, 15, 40] {
+                let token = [&vec![b'a'; length][..], &[byte], &[b'a'; 3]].concat();
+                assert_eq!(is_b64token(&token), expected, "{byte}");
+            }
         }
     }
 

@@ -1,36 +1,29 @@
 //! The registered claims of a token (RFC 7519 §4.1, RFC 9068 §2.2), read once and kept beside their text.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, num::NonZeroU32};
 
-use super::json::{self, Malformed, Members};
+use super::json::{self, Malformed, Member, Members, Number};
 use crate::{clock::UnixSeconds, rejection::Rejection};
 
 /// Largest number of seconds that a JSON number carries without loss: 2^53.
 const MAX_SECONDS: u64 = 1 << 53;
 
-/// A string claim: where it stands in the text. Four bytes each, because tokens are shorter than 64 KiB.
+/// A string claim: where it stands in the text. Four bytes each, because tokens are shorter than 64 KiB; a string ends
+/// behind its opening quote, so never at 0.
 #[derive(Clone, Copy)]
 struct Span {
     start: u32,
-    end: u32,
+    end: NonZeroU32,
 }
 
 /// `aud`: one, as most issuers write it, or a list (RFC 7519 §4.1.3).
-#[derive(Clone)]
-enum Audience<T> {
-    One(T),
-    Many(Vec<T>),
+enum Audience {
+    One(Span),
+    Many(Vec<Span>),
 }
 
-impl<T> Audience<T> {
-    fn map<U>(self, mut with: impl FnMut(T) -> U) -> Audience<U> {
-        match self {
-            Self::One(audience) => Audience::One(with(audience)),
-            Self::Many(audiences) => Audience::Many(audiences.into_iter().map(with).collect()),
-        }
-    }
-
-    fn as_slice(&self) -> &[T] {
+impl Audience {
+    fn as_slice(&self) -> &[Span] {
         match self {
             Self::One(audience) => std::slice::from_ref(audience),
             Self::Many(audiences) => audiences,
@@ -44,7 +37,7 @@ pub(crate) struct RegisteredClaims {
     text: String,
     payload_length: usize,
     issuer: Span,
-    audience: Audience<Span>,
+    audience: Audience,
     subject: Option<Span>,
     client_id: Option<Span>,
     token_id: Option<Span>,
@@ -60,44 +53,33 @@ impl RegisteredClaims {
     /// Reads a payload, nested `depth` levels at most. `iss`, `aud` and `exp` must be there; what is there must have
     /// its type.
     pub(crate) fn parse(payload: String, depth: u8) -> Result<Self, Rejection> {
-        let mut raw = Raw::default();
+        let mut raw = Raw::of(&payload);
         json::read_object(&payload, depth, &mut raw)
             .map_err(|reason| raw.malformed.map_or(Rejection::MalformedToken(reason), Rejection::ClaimMalformed))?;
-        let payload_length = payload.len();
-        let mut unescaped = String::new();
-        let mut keep = |text: Cow<'_, str>| {
-            let start = match &text {
-                Cow::Borrowed(text) => text.as_ptr().addr() - payload.as_ptr().addr(),
-                Cow::Owned(text) => {
-                    unescaped.push_str(text);
-                    payload_length + unescaped.len() - text.len()
-                }
-            };
-            let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
-            Span { start: place(start), end: place(start + text.len()) }
-        };
+        let unescaped = raw.unescaped;
         let mut claims = Self {
-            issuer: keep(raw.issuer.ok_or(Rejection::ClaimMissing("iss"))?),
-            audience: raw.audience.ok_or(Rejection::ClaimMissing("aud"))?.map(&mut keep),
+            issuer: raw.issuer.ok_or(Rejection::ClaimMissing("iss"))?,
+            audience: raw.audience.ok_or(Rejection::ClaimMissing("aud"))?,
             expires_at: raw.expires_at.ok_or(Rejection::ClaimMissing("exp"))?,
-            subject: raw.subject.map(&mut keep),
-            client_id: raw.client_id.map(&mut keep),
-            token_id: raw.token_id.map(&mut keep),
-            session_id: raw.session_id.map(&mut keep),
-            scope: raw.scope.map(&mut keep),
+            subject: raw.subject,
+            client_id: raw.client_id,
+            token_id: raw.token_id,
+            session_id: raw.session_id,
+            scope: raw.scope,
             not_before: raw.not_before,
             issued_at: raw.issued_at,
             auth_time: raw.auth_time,
-            payload_length,
-            text: String::new(),
+            payload_length: payload.len(),
+            text: payload,
         };
-        claims.text = payload;
-        claims.text.push_str(&unescaped);
+        if !unescaped.is_empty() {
+            claims.text.push_str(&unescaped);
+        }
         Ok(claims)
     }
 
     fn text(&self, span: Span) -> &str {
-        self.text.get(span.start as usize..span.end as usize).unwrap_or_default()
+        self.text.get(span.start as usize..span.end.get() as usize).unwrap_or_default()
     }
 
     /// The whole payload, as it was signed.
@@ -135,15 +117,17 @@ impl RegisteredClaims {
 }
 
 /// Claims as they are read, before it is known which are missing.
-#[derive(Default)]
-struct Raw<'de> {
-    issuer: Option<Cow<'de, str>>,
-    audience: Option<Audience<Cow<'de, str>>>,
-    subject: Option<Cow<'de, str>>,
-    client_id: Option<Cow<'de, str>>,
-    token_id: Option<Cow<'de, str>>,
-    session_id: Option<Cow<'de, str>>,
-    scope: Option<Cow<'de, str>>,
+struct Raw<'p> {
+    payload: &'p str,
+    /// Strings that the payload spells with escapes, one behind the other.
+    unescaped: String,
+    issuer: Option<Span>,
+    audience: Option<Audience>,
+    subject: Option<Span>,
+    client_id: Option<Span>,
+    token_id: Option<Span>,
+    session_id: Option<Span>,
+    scope: Option<Span>,
     expires_at: Option<UnixSeconds>,
     not_before: Option<UnixSeconds>,
     issued_at: Option<UnixSeconds>,
@@ -152,50 +136,102 @@ struct Raw<'de> {
     malformed: Option<&'static str>,
 }
 
-impl<'a> Members<'a> for Raw<'a> {
-    fn member(&mut self, name: &str, value: json::Value<'_, 'a>) -> Result<(), Malformed> {
+impl<'p> Raw<'p> {
+    const fn of(payload: &'p str) -> Self {
+        Self {
+            payload,
+            unescaped: String::new(),
+            issuer: None,
+            audience: None,
+            subject: None,
+            client_id: None,
+            token_id: None,
+            session_id: None,
+            scope: None,
+            expires_at: None,
+            not_before: None,
+            issued_at: None,
+            auth_time: None,
+            malformed: None,
+        }
+    }
+
+    fn span(&mut self, text: Cow<'_, str>) -> Result<Span, Malformed> {
+        let length = text.len();
+        let start = match text {
+            Cow::Borrowed(text) => text.as_ptr().addr() - self.payload.as_ptr().addr(),
+            Cow::Owned(text) => {
+                self.unescaped.push_str(&text);
+                self.payload.len() + self.unescaped.len() - length
+            }
+        };
+        let place = |at: usize| u32::try_from(at).ok();
+        let span = place(start).zip(place(start + length).and_then(NonZeroU32::new));
+        span.map(|(start, end)| Span { start, end }).ok_or("too long")
+    }
+
+    fn string(&mut self, value: json::Value<'_, '_>) -> Result<Span, Malformed> {
+        self.span(value.string()?)
+    }
+
+    fn audience(&mut self, value: json::Value<'_, '_>) -> Result<Audience, Malformed> {
+        if value.is_array() {
+            let audiences = value.strings()?;
+            audiences.into_iter().map(|audience| self.span(audience)).collect::<Result<_, _>>().map(Audience::Many)
+        } else {
+            self.string(value).map(Audience::One)
+        }
+    }
+}
+
+impl<'a> Members<'a> for Raw<'_> {
+    fn member(&mut self, name: &str, value: json::Value<'_, 'a>) -> Result<Member, Malformed> {
         macro_rules! take {
-            ($name:literal, $field:ident, $read:expr) => {{
+            ($number:literal, $name:literal, $field:ident, $read:expr) => {{
                 self.malformed = Some($name);
                 self.$field = Some($read);
+                $number
             }};
         }
-        match name {
-            "iss" => take!("iss", issuer, value.string()?),
-            "sub" => take!("sub", subject, value.string()?),
-            "aud" if value.is_array() => take!("aud", audience, Audience::Many(value.strings()?)),
-            "aud" => take!("aud", audience, Audience::One(value.string()?)),
-            "exp" => take!("exp", expires_at, seconds(value.number()?, f64::floor)?),
+        let number = match name {
+            "iss" => take!(0, "iss", issuer, self.string(value)?),
+            "sub" => take!(1, "sub", subject, self.string(value)?),
+            "aud" => take!(2, "aud", audience, self.audience(value)?),
+            "exp" => take!(3, "exp", expires_at, seconds(&value.number()?, f64::floor)?),
             // Rounded up: whole seconds of `now` have reached a fraction of a second only when they reach the next.
-            "nbf" => take!("nbf", not_before, seconds(value.number()?, f64::ceil)?),
-            "iat" => take!("iat", issued_at, seconds(value.number()?, f64::floor)?),
-            "auth_time" => take!("auth_time", auth_time, seconds(value.number()?, f64::floor)?),
-            "jti" => take!("jti", token_id, value.string()?),
-            "client_id" => take!("client_id", client_id, value.string()?),
-            "sid" => take!("sid", session_id, value.string()?),
-            "scope" => take!("scope", scope, value.string()?),
-            _ => value.skip()?,
-        }
+            "nbf" => take!(4, "nbf", not_before, seconds(&value.number()?, f64::ceil)?),
+            "iat" => take!(5, "iat", issued_at, seconds(&value.number()?, f64::floor)?),
+            "auth_time" => take!(6, "auth_time", auth_time, seconds(&value.number()?, f64::floor)?),
+            "jti" => take!(7, "jti", token_id, self.string(value)?),
+            "client_id" => take!(8, "client_id", client_id, self.string(value)?),
+            "sid" => take!(9, "sid", session_id, self.string(value)?),
+            "scope" => take!(10, "scope", scope, self.string(value)?),
+            _ => return value.skip().map(|()| Member::Other),
+        };
         self.malformed = None;
-        Ok(())
+        Ok(Member::Own(number))
     }
 }
 
 /// A JSON number of seconds, possibly fractional, from 0 to 2^53 (RFC 7519 §2).
-fn seconds(number: &str, round: impl FnOnce(f64) -> f64) -> Result<UnixSeconds, Malformed> {
+fn seconds(number: &Number<'_>, round: impl FnOnce(f64) -> f64) -> Result<UnixSeconds, Malformed> {
     const OUT_OF_RANGE: Malformed = "number out of range";
-    if let Ok(seconds) = number.parse() {
+    if let Some(seconds) = number.whole {
         return if seconds <= MAX_SECONDS { Ok(UnixSeconds::new(seconds)) } else { Err(OUT_OF_RANGE) };
     }
-    // A fraction, an exponent, a sign, or too many digits.
-    let seconds = round(number.parse().map_err(|_| OUT_OF_RANGE)?);
+    // A fraction, an exponent, a sign, or too many digits. The sign is looked at before rounding can drop it.
+    let seconds: f64 = number.spelt.parse().map_err(|_| OUT_OF_RANGE)?;
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         clippy::cast_precision_loss,
         reason = "in range"
     )]
-    if (0.0..MAX_SECONDS as f64).contains(&seconds) { Ok(UnixSeconds::new(seconds as u64)) } else { Err(OUT_OF_RANGE) }
+    if (0.0..MAX_SECONDS as f64).contains(&seconds) {
+        Ok(UnixSeconds::new(round(seconds) as u64))
+    } else {
+        Err(OUT_OF_RANGE)
+    }
 }
 
 #[cfg(test)]
@@ -231,6 +267,9 @@ mod tests {
         ] {
             let claims = parse(&format!(r#"{{"iss":"i","aud":"a","exp":{exp}}}"#));
             assert_eq!(claims.ok().map(|claims| claims.expires_at.get()), expected, "{exp}");
+        }
+        for nbf in ["-0.5", "-1", "-0.0000001", "-1e-9"] {
+            assert!(parse(&format!(r#"{{"iss":"i","aud":"a","exp":2,"nbf":{nbf}}}"#)).is_err(), "{nbf}");
         }
         let claims = parse(r#"{"iss":"i","aud":"a","exp":2,"nbf":1.1,"iat":1.1}"#).unwrap();
         assert_eq!(claims.not_before, Some(UnixSeconds::new(2)), "not valid before the second is over");

@@ -1,9 +1,9 @@
 //! A token's text, taken apart: three base64url segments (RFC 7515 §7.1) and the protected header.
 
 use base64_simd::{AsOut as _, URL_SAFE_NO_PAD};
-use std::borrow::Cow;
+use std::{borrow::Cow, mem::MaybeUninit};
 
-use super::json::{self, Malformed, Members, Value};
+use super::json::{self, Malformed, Member, Members, Value};
 use crate::rejection::Rejection;
 
 /// Levels that a header may nest.
@@ -12,6 +12,9 @@ const HEADER_DEPTH: u8 = 16;
 pub(crate) const MAX_SIGNATURE: usize = 1024;
 /// Its length in base64url.
 const MAX_SIGNATURE_TEXT: usize = (MAX_SIGNATURE * 4).div_ceil(3);
+
+/// Room for a signature, of which only what was decoded is ever read.
+pub(crate) type SignatureBuffer = [MaybeUninit<u8>; MAX_SIGNATURE];
 
 /// A token in compact serialisation, cut at its two dots.
 #[derive(Clone, Copy)]
@@ -43,7 +46,7 @@ impl<'a> Segments<'a> {
     }
 
     /// Decodes the signature into `buffer`.
-    pub(crate) fn decode_signature<'b>(&self, buffer: &'b mut [u8; MAX_SIGNATURE]) -> Result<&'b [u8], Rejection> {
+    pub(crate) fn decode_signature<'b>(&self, buffer: &'b mut SignatureBuffer) -> Result<&'b [u8], Rejection> {
         if self.signature.len() > MAX_SIGNATURE_TEXT {
             return Err(Rejection::BadSignature);
         }
@@ -97,26 +100,23 @@ impl<'a> Header<'a> {
 }
 
 impl<'a> Members<'a> for Header<'a> {
-    fn member(&mut self, name: &str, value: Value<'_, 'a>) -> Result<(), Malformed> {
+    fn member(&mut self, name: &str, value: Value<'_, 'a>) -> Result<Member, Malformed> {
+        let mut refuse = |name, value: Value<'_, '_>| {
+            self.refused = Some(name);
+            value.skip().map(|()| Member::Other)
+        };
         match name {
             "alg" => self.alg = value.string()?,
             "kid" => self.kid = Some(value.string()?),
             "typ" => self.typ = Some(value.string()?),
             // RFC 7515 §4.1.11: an extension that must be understood is not; RFC 7797: payload as it stands;
             // RFC 7516 §4.1.3: compressed.
-            "crit" => return self.refuse("crit", value),
-            "b64" => return self.refuse("b64", value),
-            "zip" => return self.refuse("zip", value),
+            "crit" => return refuse("crit", value),
+            "b64" => return refuse("b64", value),
+            "zip" => return refuse("zip", value),
             _ => value.skip()?,
         }
-        Ok(())
-    }
-}
-
-impl Header<'_> {
-    fn refuse(&mut self, name: &'static str, value: Value<'_, '_>) -> Result<(), Malformed> {
-        self.refused = Some(name);
-        value.skip()
+        Ok(Member::Other)
     }
 }
 

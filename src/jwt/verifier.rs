@@ -4,6 +4,7 @@ use std::{
     any::Any,
     fmt,
     marker::PhantomData,
+    mem::MaybeUninit,
     sync::{Arc, OnceLock},
 };
 
@@ -14,7 +15,7 @@ use super::{
     key::VerifyingKey,
     keyset::KeySet,
     policy::ClaimsPolicy,
-    token::{self, Header, MAX_SIGNATURE, Segments},
+    token::{self, Header, MAX_SIGNATURE, Segments, SignatureBuffer},
 };
 use crate::{
     clock::UnixSeconds,
@@ -192,7 +193,7 @@ impl Rules {
 }
 
 fn check(key: &VerifyingKey, token: Segments<'_>) -> Result<(), Rejection> {
-    let mut buffer = [0; MAX_SIGNATURE];
+    let mut buffer: SignatureBuffer = [MaybeUninit::uninit(); MAX_SIGNATURE];
     key.verify(token.signed, token.decode_signature(&mut buffer)?)
 }
 
@@ -222,4 +223,85 @@ fn custom<C: CustomClaims>(payload: &str) -> Result<C, Rejection> {
         *none = Some(NoClaims {});
     }
     none.map_or_else(|| serde_json::from_str(payload).map_err(|_| Rejection::CustomClaims), Ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jwt::Algorithm;
+
+    /// A published example of RFC 7515 appendix A, RFC 7520 section 4 or RFC 8037 appendix A.
+    #[derive(Deserialize)]
+    struct Example {
+        source: String,
+        alg: String,
+        expect: String,
+        jwk: Option<serde_json::Value>,
+        compact: String,
+        payload_utf8: String,
+    }
+
+    fn examples() -> Vec<Example> {
+        serde_json::from_str(include_str!("../../tests/vectors/jose.json")).unwrap()
+    }
+
+    /// The examples carry no type, and half of them no claims: what they show is header and signature.
+    fn rules(key: VerifyingKey) -> Rules {
+        let policy = ClaimsPolicy::builder("joe", "-").danger_any_token_type().build().unwrap();
+        Rules { policy, keys: KeySet::new([key]).unwrap(), known: KnownHeaders::default() }
+    }
+
+    fn payload(rules: &Rules, token: &[u8]) -> Result<String, Rejection> {
+        rules.verify_signature(Segments::split(token)?)
+    }
+
+    #[test]
+    fn req_092_published_examples_get_the_expected_verdict() {
+        let mut seen = Vec::new();
+        for example in examples() {
+            let Example { source, alg, expect, jwk, compact, payload_utf8 } = example;
+            let key = alg.parse::<Algorithm>().ok().zip(jwk).map(|(algorithm, jwk)| {
+                VerifyingKey::from_jwk(algorithm, &jwk.to_string()).unwrap_or_else(|error| panic!("{source}: {error}"))
+            });
+            match (expect.as_str(), key) {
+                ("valid", Some(key)) => {
+                    assert_eq!(payload(&rules(key), compact.as_bytes()), Ok(payload_utf8), "{source}");
+                }
+                ("refused", Some(key)) => assert!(payload(&rules(key), compact.as_bytes()).is_err(), "{source}"),
+                // `none`, and ES512, which is not supported: no key can be loaded, and no other key takes the token.
+                ("refused" | "unsupported", None) => {
+                    let other = VerifyingKey::hmac(Algorithm::Hs256, b"0123456789abcdefghijklmnopqrstuv").unwrap();
+                    assert!(payload(&rules(other), compact.as_bytes()).is_err(), "{source}");
+                }
+                (other, _) => panic!("{source}: {other}"),
+            }
+            seen.push(source);
+        }
+        let published =
+            "7515 A.1 7515 A.2 7515 A.3 7515 A.4 7515 A.5 7520 4.1 7520 4.2 7520 4.3 7520 4.4 7520 4.5 8037 A.4";
+        assert_eq!(seen.join(" ").replace("RFC ", ""), published);
+    }
+
+    #[test]
+    fn req_092_published_examples_with_any_byte_changed_are_refused() {
+        for Example { source, alg, jwk, compact, .. } in examples().into_iter().filter(|e| e.expect == "valid") {
+            let key = VerifyingKey::from_jwk(alg.parse().unwrap(), &jwk.unwrap().to_string()).unwrap();
+            // Fresh, and after it has seen the header.
+            let (fresh, warm) = (rules(key.clone()), rules(key));
+            payload(&warm, compact.as_bytes()).unwrap();
+            let mut changed = compact.into_bytes();
+            for at in 0..changed.len() {
+                let original = changed[at];
+                // Neighbours in the alphabet differ in the lowest bits, which a lax decoder drops.
+                for other in [original ^ 1, original ^ 2, original ^ 0x20, b'A', b'.', 0xff] {
+                    if other != original {
+                        changed[at] = other;
+                        assert!(payload(&fresh, &changed).is_err(), "{source}: byte {at} to {other}");
+                        assert!(payload(&warm, &changed).is_err(), "{source}: byte {at} to {other}, header known");
+                    }
+                }
+                changed[at] = original;
+            }
+        }
+    }
 }

@@ -14,6 +14,7 @@
 
 mod architecture;
 mod attacks;
+mod costs;
 mod keys;
 mod layers;
 mod login;
