@@ -1,4 +1,69 @@
-//! portcullis
+//! Login, tokens and permissions for any tower-compatible server, as composable [`Layer`](tower_layer::Layer)s and
+//! services: what FastAPI's security tutorial makes easy, without its demo shortcuts.
+//!
+//! A [`ResourceServer`] protects routes: it hands out layers that read a bearer token, verify it and demand scopes.
+//! An [`AuthorizationServer`] signs people in and issues those tokens. Each works without the other, on axum, tonic,
+//! warp, plain hyper, or whatever else speaks tower.
+//!
+//! ```
+//! # #[cfg(all(feature = "axum", feature = "password"))] {
+//! use std::sync::Arc;
+//!
+//! use axum::{Router, routing::get};
+//! use portcullis::{
+//!     AuthorizationServer, ResourceServer, jwt::{Algorithm, SigningKey}, password::PasswordHasher,
+//!     principal::Principal, store::MemoryStore,
+//! };
+//!
+//! async fn me(caller: Principal) -> String {
+//!     caller.subject().to_owned()
+//! }
+//!
+//! fn app() -> Result<Router, portcullis::config::ConfigErrors> {
+//!     let key = SigningKey::generate(Algorithm::EdDsa)?;
+//!     let server = AuthorizationServer::builder("https://api.example", "api", key)
+//!         .first_party_login(Arc::new(MemoryStore::new()), PasswordHasher::builder().build()?)
+//!         .build()?;
+//!     let api: ResourceServer = server.resource_server()?;
+//!     let me = Router::new().route("/me", get(me)).layer(api.require(["me"])?).layer(api.authenticate());
+//!     Ok(me.merge(server.routes()))
+//! }
+//! # app().unwrap();
+//! # }
+//! ```
+//!
+//! # Where things are
+//!
+//! | module | what a user takes from it |
+//! |---|---|
+//! | [`bearer`] | [`BearerExtractLayer`](bearer::BearerExtractLayer): one credential per request, or a refusal |
+//! | [`jwt`] | [`JwtVerifyLayer`](jwt::JwtVerifyLayer): keys, the claims' policy, [`Verified`](jwt::Verified) |
+//! | [`authz`] | [`RequireScopesLayer`](authz::RequireScopesLayer): permissions |
+//! | [`principal`] | [`Principal`](principal::Principal): who is calling |
+//! | [`rejection`] | [`Rejection`](rejection::Rejection): why a request was refused, and the answer that follows |
+//! | [`endpoint`] | services for `POST /token` and `GET /.well-known/jwks.json` |
+//! | [`store`] | [`UserStore`](store::UserStore) and its backends |
+#![cfg_attr(feature = "password", doc = "| [`password`] | Argon2id in a bounded pool |")]
+#![cfg_attr(feature = "axum", doc = "| [`axum`] | router and extractors |")]
+//! | [`config`] | [`ConfigErrors`](config::ConfigErrors): every mistake of a configuration at once |
+//! | [`audit`] | what was decided and why, as `tracing` events |
+//! | [`scope`], [`ident`], [`secret`], [`clock`], [`random`] | the words that the rest is made of |
+//! | [`gate`] | the response body and future that all layers share |
+//! | [`guide`] | order of layers, defaults, threats, proofs, choices |
+//!
+//! # Features
+//!
+//! All are on by default and only add interfaces; none changes behaviour.
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `axum` | router with the endpoints, extractors |
+//! | `password` | Argon2id hashing, `grant_type=password` |
+//! | `sqlite` | user store in a SQLite file |
+
+#![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 pub mod audit;
 mod authorization_server;
 pub mod authz;
@@ -9,6 +74,7 @@ pub mod clock;
 pub mod config;
 pub mod endpoint;
 pub mod gate;
+pub mod guide;
 pub mod ident;
 pub mod jwt;
 #[cfg(feature = "password")]
@@ -23,3 +89,8 @@ pub mod store;
 
 pub use authorization_server::{AuthorizationServer, AuthorizationServerBuilder};
 pub use resource_server::{AuthenticateLayer, ResourceServer};
+
+/// The README's code compiles and runs, too.
+#[cfg(all(doctest, feature = "axum"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

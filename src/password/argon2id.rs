@@ -180,6 +180,13 @@ mod tests {
     }
 
     #[test]
+    fn req_166_each_hash_has_its_own_salt() {
+        let salts: Vec<String> =
+            (0..2).map(|_| hash("x", CHEAP).unwrap().expose().split('$').nth(4).unwrap().to_owned()).collect();
+        assert!(salts[0] != salts[1] && salts[0].len() == 22, "128 bits each: {salts:?}");
+    }
+
+    #[test]
     fn req_170_too_long_a_password_is_refused() {
         assert_eq!(hash(&"x".repeat(1025), CHEAP), Err(Failure::TooLong));
         let empty = hash("", CHEAP).unwrap();

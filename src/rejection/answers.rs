@@ -215,3 +215,57 @@ fn grpc_message(verdict: Verdict) -> String {
     };
     utf8_percent_encode(text, MESSAGE).to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn req_017_req_021_realms_and_texts_fit_a_quoted_string() {
+        for (realm, good) in [
+            ("api", true),
+            ("orders & more!", true),
+            ("", false),
+            ("a\"b", false),
+            ("a\\b", false),
+            ("a\r\nset-cookie: x", false),
+            ("a\tb", false),
+            ("\u{7f}", false),
+            ("é", false),
+            (&"x".repeat(256), true),
+            (&"x".repeat(257), false),
+        ] {
+            let answers = Answers::for_realm(realm);
+            assert_eq!(answers.is_ok(), good, "{realm:?}");
+            let Ok(answers) = answers else { continue };
+            let challenge =
+                answers.refuse(Rejection::BadSignature, None, Wire::Http).headers()[WWW_AUTHENTICATE].clone();
+            assert!(
+                challenge.to_str().unwrap().starts_with(&format!("Bearer realm=\"{realm}\", error=")),
+                "{challenge:?}"
+            );
+        }
+        for error in [BearerError::InvalidRequest, BearerError::InvalidToken, BearerError::InsufficientScope] {
+            let fits = |text: &str| text.bytes().all(|b| matches!(b, 0x20..=0x21 | 0x23..=0x5b | 0x5d..=0x7e));
+            assert!(fits(error.code()) && fits(error.description()));
+        }
+    }
+
+    #[test]
+    fn how_the_request_came() {
+        for (content_type, wire) in [
+            ("application/json", Wire::Http),
+            ("application/grp", Wire::Http),
+            ("text/plain; application/grpc", Wire::Http),
+            ("application/grpc", Wire::Grpc),
+            ("APPLICATION/GRPC+PROTO", Wire::Grpc),
+            ("application/grpc-web", Wire::GrpcWeb),
+            ("application/grpc-web+proto", Wire::GrpcWeb),
+            ("application/grpc-web-text+proto", Wire::GrpcWebText),
+        ] {
+            let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]);
+            assert_eq!(Wire::of(&headers), wire, "{content_type}");
+        }
+        assert_eq!(Wire::of(&HeaderMap::new()), Wire::Http);
+    }
+}

@@ -2,23 +2,29 @@
 
 use std::{fs, path::Path};
 
-/// Every source file, with its path below `src` and its text up to its unit tests.
-fn sources() -> Vec<(String, String)> {
-    fn walk(folder: &Path, root: &Path, found: &mut Vec<(String, String)>) {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                walk(&path, root, found);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let text = fs::read_to_string(&path).unwrap();
-                let code = text.split("#[cfg(test)]\nmod tests").next().unwrap().to_owned();
-                found.push((path.strip_prefix(root).unwrap().display().to_string(), code));
-            }
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Calls `each` with the path and text of every Rust file below `folder`.
+fn walk(folder: &Path, each: &mut impl FnMut(&Path, String)) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            walk(&path, each);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            each(&path, fs::read_to_string(&path).unwrap());
         }
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+}
+
+/// Every source file, with its path below `src` and its text up to its unit tests.
+fn sources() -> Vec<(String, String)> {
     let mut found = Vec::new();
-    walk(&root, &root, &mut found);
+    walk(&root().join("src"), &mut |path, text| {
+        let code = text.split("#[cfg(test)]\nmod tests").next().unwrap().to_owned();
+        found.push((path.strip_prefix(root().join("src")).unwrap().display().to_string(), code));
+    });
     assert!(found.len() > 30);
     found
 }
@@ -89,7 +95,7 @@ fn floors_use_only_what_is_below() {
         &["endpoint"],
         &["resource_server"],
         &["authorization_server"],
-        &["axum", "lib"],
+        &["axum", "guide", "lib"],
     ];
     let floor = |module: &str| FLOORS.iter().position(|floor| floor.contains(&module));
     // `ConfigError` names the algorithm that a key does not fit; a plain name without behaviour.
@@ -151,6 +157,43 @@ fn driver_types_are_in_no_public_signature() {
             for driver in DRIVERS {
                 assert!(!line.contains(driver), "{path}: {line}");
             }
+        }
+    }
+}
+
+/// Names of functions in the sources and tests.
+fn functions() -> Vec<String> {
+    let mut found = Vec::new();
+    for folder in ["src", "tests/it"] {
+        walk(&root().join(folder), &mut |_, text| {
+            let name = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+            found.extend(text.match_indices("fn ").map(|(at, _)| name(&text[at + 3..])));
+        });
+    }
+    found
+}
+
+#[test]
+fn the_guide_names_tests_that_exist_and_all_that_carry_a_number() {
+    let functions = functions();
+    let page = fs::read_to_string(root().join("src/guide/requirements.md")).unwrap();
+    let threats = fs::read_to_string(root().join("src/guide/threats.md")).unwrap();
+    let cells = |line: &str| line.split(" | ").map(|cell| cell.trim_matches([' ', '|']).to_owned()).collect::<Vec<_>>();
+    let names = |cell: &str| cell.split(", ").map(|name| name.trim_matches('`').to_owned()).collect::<Vec<_>>();
+    let mut proved = Vec::new();
+    for line in page.lines().chain(threats.lines()).filter(|line| line.starts_with("| ")) {
+        let cells = cells(line);
+        let last = cells.last().unwrap();
+        for name in names(last).iter().filter(|name| last.starts_with('`') && !name.contains('.')) {
+            assert!(functions.contains(name), "the guide names `{name}`, which is nowhere");
+            proved.extend(cells[0].parse::<u16>().map(|number| (number, name.clone())));
+        }
+    }
+    assert!(proved.len() > 100);
+    for function in &functions {
+        for number in function.split("req_").skip(1) {
+            let number = number.get(..3).and_then(|number| number.parse().ok()).unwrap();
+            assert!(proved.contains(&(number, function.clone())), "line {number} does not name `{function}`");
         }
     }
 }

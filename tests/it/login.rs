@@ -75,13 +75,17 @@ fn form(username: &str, password: &str, more: &str) -> String {
 
 fn refused(reply: &Reply, status: u16, error: &str) {
     assert_eq!((reply.status, reply.json()["error"].as_str()), (status, Some(error)), "{reply:?}");
-    private(reply);
+    well_formed(reply);
 }
 
-fn private(reply: &Reply) {
-    assert_eq!(reply.header("content-type"), Some("application/json"), "req 33");
-    assert_eq!(reply.header("cache-control"), Some("no-store"), "req 32");
-    assert_eq!(reply.header("pragma"), Some("no-cache"), "req 32");
+/// What every answer of the endpoint must be: req 32, 33, 37.
+fn well_formed(reply: &Reply) {
+    assert_eq!(reply.header("content-type"), Some("application/json"));
+    assert_eq!(reply.header("cache-control"), Some("no-store"));
+    assert_eq!(reply.header("pragma"), Some("no-cache"));
+    let body = reply.json();
+    let description = body["error_description"].as_str().unwrap_or_default();
+    assert!(description.bytes().all(|b| matches!(b, 0x20..=0x21 | 0x23..=0x5b | 0x5d..=0x7e)), "{description}");
 }
 
 fn claims(reply: &Reply) -> (Value, Value) {
@@ -98,7 +102,7 @@ async fn req_027_req_030_req_094_req_096_a_login_gives_an_access_token() {
     let Login { server, .. } = login().await;
     let reply = post_token(server.address, &form("Alice", PASSWORD, "")).await;
     assert_eq!(reply.status, 200, "{reply:?}");
-    private(&reply);
+    well_formed(&reply);
     let body = reply.json();
     assert_eq!(
         (&body["token_type"], &body["expires_in"], &body["scope"]),
@@ -175,7 +179,7 @@ async fn req_034_every_failed_login_has_the_same_bytes() {
 }
 
 #[tokio::test]
-async fn req_022_req_023_req_024_req_026_req_036_malformed_requests() {
+async fn req_022_req_023_req_024_req_025_req_026_req_029_req_036_malformed_requests() {
     let Login { server, .. } = login().await;
     let good = form("alice", PASSWORD, "");
     let long = format!("{good}&x={}", "y".repeat(16 * 1024));
@@ -221,6 +225,15 @@ async fn req_022_req_023_req_024_req_026_req_036_malformed_requests() {
     let query = format!("POST /token?{good}");
     let form_type: &[&[u8]] = &[b"content-type: application/x-www-form-urlencoded"];
     refused(&send(server.address, &query, form_type, b"x=1").await, 400, "invalid_request");
+}
+
+#[tokio::test]
+async fn req_044_without_first_party_login_there_is_no_password_grant() {
+    let key = SigningKey::generate(Algorithm::EdDsa).unwrap();
+    let server = AuthorizationServer::builder("https://id.example", "orders", key).build().unwrap();
+    let server = serve(server.routes()).await;
+    let reply = post_token(server.address, &form("alice", PASSWORD, "")).await;
+    refused(&reply, 400, "unsupported_grant_type");
 }
 
 #[tokio::test]

@@ -86,8 +86,23 @@ async fn req_009_req_010_req_012_req_013_no_credential_is_401_without_error() {
         problem(&reply, 401, None);
         assert_eq!(reply.header("www-authenticate"), Some("Bearer realm=\"test\""), "{headers:?}");
     }
-    let reply = get(server.address, "/me?access_token=abc", &[]).await;
-    problem(&reply, 401, None);
+}
+
+#[tokio::test]
+async fn req_007_req_008_tokens_elsewhere_are_no_credential() {
+    let authority = Authority::new(Algorithm::EdDsa);
+    let server = with_memory(&authority).await;
+    let good = gold(&authority, "me");
+    let form: &[&[u8]] = &[b"content-type: application/x-www-form-urlencoded"];
+    let cookie = format!("cookie: access_token={good}");
+    for reply in [
+        get(server.address, &format!("/me?access_token={good}"), &[]).await,
+        send(server.address, "POST /me", form, format!("access_token={good}").as_bytes()).await,
+        get(server.address, "/me", &[cookie.as_bytes()]).await,
+    ] {
+        problem(&reply, 401, None);
+        assert_eq!(reply.header("www-authenticate"), Some("Bearer realm=\"test\""));
+    }
 }
 
 #[tokio::test]
@@ -158,7 +173,7 @@ async fn req_015_req_101_req_136_bad_tokens_are_401_invalid_token_with_one_text(
 }
 
 #[tokio::test]
-async fn req_011_req_016_req_018_missing_scope_is_403_and_names_all_that_is_needed() {
+async fn req_011_req_016_req_017_req_018_missing_scope_is_403_and_names_all_that_is_needed() {
     let authority = Authority::new(Algorithm::EdDsa);
     let server = with_memory(&authority).await;
     for (path, granted, needed) in [

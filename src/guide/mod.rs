@@ -1,0 +1,22 @@
+//! Pages to read before the reference: how the pieces fit, what they refuse, and how each promise is proved.
+
+#[doc = include_str!("layers.md")]
+pub mod layers {}
+
+#[doc = include_str!("from_fastapi.md")]
+pub mod from_fastapi {}
+
+#[doc = include_str!("defaults.md")]
+pub mod defaults {}
+
+#[doc = include_str!("threats.md")]
+pub mod threats {}
+
+#[doc = include_str!("requirements.md")]
+pub mod requirements {}
+
+#[doc = include_str!("house.md")]
+pub mod house {}
+
+#[doc = include_str!("figures.md")]
+pub mod figures {}
