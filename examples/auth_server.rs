@@ -20,13 +20,13 @@ use axum::{Json, Router, extract::State, routing::get};
 use portcullis::{
     AuthorizationServer, ResourceServer,
     ident::{LoginName, UserId},
-    jwt::{Algorithm, SigningKey},
+    jwt::{Algorithm, ClaimsPolicy, SigningKey},
     password::PasswordHasher,
     principal::Principal,
     rejection::Rejection,
     scope::{Scope, ScopeError, ScopeSet},
     secret::Secret,
-    store::{MemoryStore, SqliteStore, StoreError, UserPublic, UserRecord, UserStore, active_user},
+    store::{MemoryStore, SqliteStore, StoreError, UserPublic, UserRecord, UserStore},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -49,34 +49,31 @@ type Mistakes = Vec<String>;
 
 async fn run() -> Result<(), Mistakes> {
     let settings = Settings::read()?;
-    let listener = TcpListener::bind(&settings.listen).await.map_err(|e| named("LISTEN", e))?;
-    let address = listener.local_addr().map_err(|e| named("LISTEN", e))?;
-    let issuer = settings.issuer.unwrap_or_else(|| format!("http://{address}"));
-
+    let listener = TcpListener::from_std(settings.listener).map_err(|e| named("LISTEN", e))?;
     let hasher = PasswordHasher::builder().build().map_err(|e| named("password hasher", e))?;
     add_users(&*settings.store, &hasher, settings.users).await?;
-    let server = AuthorizationServer::builder(issuer, settings.audience, settings.key)
-        .first_party_login(Arc::clone(&settings.store), hasher)
+    let server = AuthorizationServer::builder(settings.issuer, settings.audience, settings.key)
+        .first_party_login(settings.store, hasher)
         .access_token_lifetime(settings.lifetime)
         .build()
-        .map_err(|e| named("ISSUER, AUDIENCE or ACCESS_TTL", e))?;
+        .map_err(|e| named("server", e))?;
 
-    let app = routes(&server, settings.store).map_err(|e| named("routes", e))?;
-    println!("listening on http://{address}");
+    let app = routes(&server).map_err(|e| named("routes", e))?;
+    println!("listening on http://{}", listener.local_addr().map_err(|e| named("LISTEN", e))?);
     let stop = async { drop(tokio::signal::ctrl_c().await) };
     axum::serve(listener, app).with_graceful_shutdown(stop).await.map_err(|e| named("LISTEN", e))
 }
 
-fn routes(server: &AuthorizationServer, users: Arc<dyn UserStore>) -> Result<Router, portcullis::config::ConfigErrors> {
+fn routes(server: &AuthorizationServer) -> Result<Router, portcullis::config::ConfigErrors> {
     let api: ResourceServer = server.resource_server()?;
     let items = Router::new().route("/users/me/items", get(my_items)).layer(api.require(["items"])?);
     let me = Router::new().route("/users/me", get(me)).merge(items).layer(api.require(["me"])?);
     let admin = Router::new().route("/admin/reports", get(reports)).layer(api.require(["admin"])?);
-    Ok(me.merge(admin).layer(api.authenticate()).merge(server.routes()).with_state(users))
+    Ok(me.merge(admin).layer(api.authenticate()).merge(server.routes()).with_state(server.clone()))
 }
 
-async fn me(State(users): State<Arc<dyn UserStore>>, caller: Principal) -> Result<Json<UserPublic>, Rejection> {
-    Ok(Json(active_user(&*users, &caller).await?.public()))
+async fn me(State(server): State<AuthorizationServer>, caller: Principal) -> Result<Json<UserPublic>, Rejection> {
+    Ok(Json(server.active_user(&caller).await?.public()))
 }
 
 async fn my_items(caller: Principal) -> Json<Value> {
@@ -88,8 +85,8 @@ async fn reports() -> Json<Value> {
 }
 
 struct Settings {
-    listen: String,
-    issuer: Option<String>,
+    listener: std::net::TcpListener,
+    issuer: String,
     audience: String,
     store: Arc<dyn UserStore>,
     users: Vec<NewUser>,
@@ -111,9 +108,10 @@ impl Settings {
     /// Reads every variable before it gives up, so that all mistakes show at once.
     fn read() -> Result<Self, Mistakes> {
         let mut mistakes = Mistakes::new();
-        let listen = get_or(&mut mistakes, "LISTEN", "127.0.0.1:8080", |text| Ok(text.to_owned()));
-        let issuer = get_or(&mut mistakes, "ISSUER", "", |text| Ok(text.to_owned()));
-        let audience = get_or(&mut mistakes, "AUDIENCE", "api", |text| Ok(text.to_owned()));
+        let listen = get_or(&mut mistakes, "LISTEN", "127.0.0.1:8080", listen);
+        let own_url = listen.as_ref().map_or_else(|| "-".to_owned(), |(_, url)| url.clone());
+        let issuer = get_or(&mut mistakes, "ISSUER", &own_url, |text| check_names(text, "-"));
+        let audience = get_or(&mut mistakes, "AUDIENCE", "api", |text| check_names("-", text));
         let users = get_or(&mut mistakes, "USERS", "[]", parse_users);
         let lifetime = get_or(&mut mistakes, "ACCESS_TTL", "600", parse_lifetime);
         let algorithm = get_or(&mut mistakes, "ALGORITHM", "EdDSA", |text| {
@@ -124,13 +122,16 @@ impl Settings {
         // Last, because it may create a file.
         let open = if mistakes.is_empty() { open_store } else { check_store };
         let store = get_or(&mut mistakes, "STORE", "memory:", open).flatten();
-        match (listen, audience, store, users, key, lifetime) {
-            (Some(listen), Some(audience), Some(store), Some(users), Some(key), Some(lifetime))
-                if mistakes.is_empty() =>
-            {
-                let issuer = issuer.filter(|issuer| !issuer.is_empty());
-                Ok(Self { listen, issuer, audience, store, users, key, lifetime })
-            }
+        match (listen, issuer, audience, store, users, key, lifetime) {
+            (
+                Some((listener, _)),
+                Some(issuer),
+                Some(audience),
+                Some(store),
+                Some(users),
+                Some(key),
+                Some(lifetime),
+            ) => Ok(Self { listener, issuer, audience, store, users, key, lifetime }),
             _ => Err(mistakes),
         }
     }
@@ -156,6 +157,24 @@ fn named(name: &str, why: impl std::fmt::Display) -> Mistakes {
     vec![format!("{name}: {why}")]
 }
 
+/// The socket, and the URL that it has unless `ISSUER` says otherwise.
+fn listen(text: &str) -> Result<(std::net::TcpListener, String), String> {
+    let bind = || {
+        let listener = std::net::TcpListener::bind(text)?;
+        listener.set_nonblocking(true)?;
+        let free_port = text.ends_with(":0");
+        let url = if free_port { format!("http://{}", listener.local_addr()?) } else { format!("http://{text}") };
+        Ok((listener, url))
+    };
+    bind().map_err(|e: std::io::Error| e.to_string())
+}
+
+/// One of the two is under test; it comes back if it can be the `iss` or `aud` of a token.
+fn check_names(issuer: &str, audience: &str) -> Result<String, String> {
+    let policy = ClaimsPolicy::builder(issuer, audience).build().map_err(|e| e.to_string());
+    policy.map(|_| if issuer == "-" { audience.to_owned() } else { issuer.to_owned() })
+}
+
 fn parse_users(text: &str) -> Result<Vec<NewUser>, String> {
     // serde_json's own message could quote a password.
     let users: Vec<NewUser> = serde_json::from_str(text).map_err(|e| {
@@ -167,7 +186,7 @@ fn parse_users(text: &str) -> Result<Vec<NewUser>, String> {
         if user.password.is_empty() || user.password.len() > 1024 {
             return Err(format!("entry {at}: the password must have 1 to 1,024 bytes"));
         }
-        user.scopes.join(" ").parse::<portcullis::scope::ScopeSet>().map_err(|e| format!("entry {at}: {e}"))?;
+        parse_scopes(&user.scopes).map_err(|e| format!("entry {at}: {e}"))?;
         if !names.insert(name) {
             return Err(format!("entry {at}: the user name is taken by an entry before it"));
         }
@@ -192,7 +211,12 @@ fn load_key(algorithm: Algorithm, text: &str) -> Result<SigningKey, String> {
         return SigningKey::generate(algorithm).map_err(|e| e.to_string());
     }
     if matches!(algorithm, Algorithm::Hs256 | Algorithm::Hs384 | Algorithm::Hs512) {
-        return SigningKey::hmac(algorithm, text.trim().as_bytes()).map_err(|e| e.to_string());
+        let secret = text.trim().as_bytes();
+        // A passphrase of that length would pass as a key; digits that a tool printed are what was meant.
+        if !secret.iter().all(u8::is_ascii_hexdigit) {
+            return Err("must be hexadecimal digits, such as `openssl rand -hex 32` prints".to_owned());
+        }
+        return SigningKey::hmac(algorithm, secret).map_err(|e| e.to_string());
     }
     // Files of environment variables often carry a PEM on one line.
     SigningKey::from_pem(algorithm, text.replace("\\n", "\n").as_bytes()).map_err(|e| e.to_string())

@@ -12,7 +12,7 @@ use portcullis::{
     principal::Principal,
     random,
     rejection::Rejection,
-    store::{SqliteStore, UserPublic, UserRecord, UserStore, active_user},
+    store::{SqliteStore, UserPublic, UserRecord, UserStore},
 };
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -33,23 +33,22 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // A key that lives as long as the program. Load one with `SigningKey::from_pem` to keep tokens valid.
     let key = SigningKey::generate(Algorithm::EdDsa)?;
-    let server =
-        AuthorizationServer::builder(&url, "quickstart", key).first_party_login(Arc::clone(&users), hasher).build()?;
+    let server = AuthorizationServer::builder(&url, "quickstart", key).first_party_login(users, hasher).build()?;
     let api: ResourceServer = server.resource_server()?;
 
     // A scope is demanded where the route stands; what is further in needs what is further out as well.
     let items = Router::new().route("/users/me/items", get(my_items)).layer(api.require(["items"])?);
     let me = Router::new().route("/users/me", get(me)).merge(items).layer(api.require(["me"])?);
     let admin = Router::new().route("/admin/reports", get(reports)).layer(api.require(["admin"])?);
-    let app = me.merge(admin).layer(api.authenticate()).merge(server.routes()).with_state(users);
+    let app = me.merge(admin).layer(api.authenticate()).merge(server.routes()).with_state(server);
 
     print_commands(&url);
     axum::serve(listener, app).await?;
     Ok(())
 }
 
-async fn me(State(users): State<Arc<dyn UserStore>>, caller: Principal) -> Result<Json<UserPublic>, Rejection> {
-    Ok(Json(active_user(&*users, &caller).await?.public()))
+async fn me(State(server): State<AuthorizationServer>, caller: Principal) -> Result<Json<UserPublic>, Rejection> {
+    Ok(Json(server.active_user(&caller).await?.public()))
 }
 
 async fn my_items(caller: Principal) -> Json<Value> {

@@ -23,6 +23,8 @@ pub enum Kind {
     LoginSucceeded,
     /// Somebody did not sign in.
     LoginFailed,
+    /// A login was not tried, because too many are.
+    LoginShed,
     /// Something that a decision needs did not answer, or is not there.
     InfrastructureFailed,
 }
@@ -36,6 +38,7 @@ impl Kind {
             Self::AuthorizationDenied => "authorization_denied",
             Self::LoginSucceeded => "login_succeeded",
             Self::LoginFailed => "login_failed",
+            Self::LoginShed => "login_shed",
             Self::InfrastructureFailed => "infrastructure_failed",
         }
     }
@@ -61,6 +64,13 @@ pub(crate) fn login_succeeded(subject: &str, token_id: &str) {
 #[cfg(feature = "password")]
 pub(crate) fn login_failed(subject: Option<&str>, reason: &'static str) {
     event!(target: TARGET, Level::INFO, kind = Kind::LoginFailed.name(), subject, reason, "login failed");
+}
+
+/// A login was not tried, because too many are.
+#[cfg(feature = "password")]
+pub(crate) fn login_shed() {
+    let kind = Kind::LoginShed.name();
+    event!(target: TARGET, Level::WARN, kind, reason = "too many passwords are being hashed", "login not tried");
 }
 
 /// Something that a decision needs failed. `what` names it, `reason` is its own words.

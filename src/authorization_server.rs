@@ -15,7 +15,9 @@ use crate::{
 #[cfg(feature = "password")]
 use crate::{
     password::{PasswordHasher, PasswordLogin},
-    store::UserStore,
+    principal::Principal,
+    rejection::Rejection,
+    store::{UserRecord, UserStore, active_user},
 };
 
 /// Issues access tokens and publishes the key that verifies them. Cheap to clone.
@@ -87,13 +89,27 @@ impl AuthorizationServer {
         JwksEndpoint::new(self.jwks.clone())
     }
 
+    /// The user who is calling, if they may still act: for routes that must know at once that somebody was disabled,
+    /// because a token says what was true when it was issued.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejection::UserInactive`] if the caller is none of this server's users, or is disabled;
+    /// [`Rejection::StoreUnavailable`] if the store cannot tell.
+    #[cfg(feature = "password")]
+    pub async fn active_user(&self, caller: &Principal) -> Result<UserRecord, Rejection> {
+        let login = self.issuer.login.as_ref().ok_or(Rejection::UserInactive)?;
+        active_user(&*login.users, &self.issuer.name, caller).await
+    }
+
     /// A resource server that accepts this server's tokens, with this server's clock, for routes in the same program.
     ///
     /// # Errors
     ///
     /// None that a built server can cause; the signature is that of its parts.
     pub fn resource_server<C: CustomClaims>(&self) -> Result<ResourceServer<C>, ConfigErrors> {
-        let policy = ClaimsPolicy::builder(&self.issuer.name, &self.issuer.audience).build()?;
+        // Longest names, longest scope, largest key: what this server makes always fits.
+        let policy = ClaimsPolicy::builder(&self.issuer.name, &self.issuer.audience).max_token(16 * 1024).build()?;
         let keys = KeySet::new([self.issuer.key.verifying_key()])?;
         Ok(ResourceServer::new(policy, keys).clock(Arc::clone(&self.issuer.clock)))
     }

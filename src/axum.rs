@@ -45,7 +45,8 @@ impl AuthorizationServer {
     }
 }
 
-/// For handlers that refuse by themselves, with the realm `api`.
+/// For handlers that refuse by themselves: over HTTP, with the realm `api`. For another realm, another framing, or the
+/// scopes that are missing, see [`ResourceServer::answers`](crate::ResourceServer::answers).
 impl IntoResponse for Rejection {
     fn into_response(self) -> Response {
         Answers::default().refuse(self, None, Wire::Http).map(Body::from)

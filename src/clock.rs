@@ -43,13 +43,13 @@ pub trait Clock: Send + Sync + 'static {
     fn now(&self) -> UnixSeconds;
 }
 
-/// The operating system's clock. A clock set before 1970 reads as 1970, at which no token is valid yet.
+/// The operating system's clock. One that is set before 1970 reads as the end of time, at which every token has expired.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> UnixSeconds {
-        UnixSeconds(SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs()))
+        UnixSeconds(SystemTime::UNIX_EPOCH.elapsed().map_or(u64::MAX, |since| since.as_secs()))
     }
 }
 

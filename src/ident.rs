@@ -14,6 +14,8 @@ const MAX_USER_ID: usize = 64;
 
 /// What a person types as user name, in the one form that stores and limiters key on: NFKC, lower case.
 ///
+/// Lower case is Unicode's simple mapping of each character, not case folding: `ß` and `SS` stay different names.
+///
 /// ```
 /// use portcullis::ident::LoginName;
 ///

@@ -15,6 +15,8 @@ use crate::{
 ///
 /// `Verified<C>` implements it; so can whatever else proves an identity.
 pub trait Identity: Send + Sync {
+    /// Who vouches for the subject. Subjects of different issuers have nothing to do with each other.
+    fn issuer(&self) -> &str;
     /// Who is acting, in the issuer's namespace: `user:<id>` where this crate issued the token.
     fn subject(&self) -> &str;
     /// The client that acts for the subject, if known.
@@ -57,14 +59,20 @@ impl Principal {
         Self { identity, demanded: None }
     }
 
+    /// Who vouches for the subject.
+    pub fn issuer(&self) -> &str {
+        self.identity.issuer()
+    }
+
     /// Who is acting, in the issuer's namespace.
     pub fn subject(&self) -> &str {
         self.identity.subject()
     }
 
-    /// The user who is acting, if the subject is a user of ours (`user:<id>`).
-    pub fn user_id(&self) -> Option<UserId> {
-        UserId::from_subject(self.subject())
+    /// The user of `issuer` who is acting, if it is one (`user:<id>`). A user's name is theirs together with the issuer:
+    /// another issuer's `user:7` is somebody else.
+    pub fn user_id(&self, issuer: &str) -> Option<UserId> {
+        if self.issuer() == issuer { UserId::from_subject(self.subject()) } else { None }
     }
 
     /// The client that acts for the subject.
@@ -120,6 +128,7 @@ impl Principal {
 impl fmt::Debug for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Principal")
+            .field("issuer", &self.issuer())
             .field("subject", &self.subject())
             .field("client_id", &self.client_id())
             .field("scope", &self.identity.scope())

@@ -89,6 +89,11 @@ impl<C: CustomClaims> ResourceServer<C> {
         Ok(RequireScopesLayer::any_of(scopes)?.answers(self.answers.clone()))
     }
 
+    /// How its layers answer, for handlers that refuse by themselves.
+    pub const fn answers(&self) -> &Answers {
+        &self.answers
+    }
+
     fn behind(&self, extract: BearerExtractLayer) -> AuthenticateLayer<C> {
         let verify = JwtVerifyLayer::new(self.verifier.clone()).clock(Arc::clone(&self.clock));
         AuthenticateLayer {

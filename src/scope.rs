@@ -93,6 +93,16 @@ impl ScopeSet {
         self.0.is_empty()
     }
 
+    /// Reads what a store kept: the grammar of [`FromStr`], without its bound, which is for what clients send.
+    pub(crate) fn from_store(text: &str) -> Result<Self, ScopeError> {
+        if text.is_empty() { Ok(Self::default()) } else { text.split(' ').map(Scope::parse).collect() }
+    }
+
+    /// Whether the set, as text, is one that a client could send: 4,096 bytes at most.
+    pub(crate) fn is_short(&self) -> bool {
+        self.iter().map(|scope| scope.len() + 1).sum::<usize>() <= MAX_TEXT + 1
+    }
+
     /// The members' names.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(Scope::as_str)
@@ -119,15 +129,9 @@ impl FromIterator<Scope> for ScopeSet {
 impl FromStr for ScopeSet {
     type Err = ScopeError;
 
-    /// Splits at U+0020 only. The empty text is the empty set.
+    /// Splits at U+0020 only. The empty text is the empty set; one of over 4,096 bytes is refused.
     fn from_str(text: &str) -> Result<Self, ScopeError> {
-        if text.len() > MAX_TEXT {
-            return Err(ScopeError);
-        }
-        if text.is_empty() {
-            return Ok(Self::default());
-        }
-        text.split(' ').map(Scope::parse).collect()
+        if text.len() > MAX_TEXT { Err(ScopeError) } else { Self::from_store(text) }
     }
 }
 

@@ -50,6 +50,9 @@ mod tests {
     struct Granted(&'static str);
 
     impl Identity for Granted {
+        fn issuer(&self) -> &'static str {
+            "https://id.example"
+        }
         fn subject(&self) -> &'static str {
             "user:1"
         }

@@ -19,7 +19,8 @@ const MAX_PARAMETERS: usize = 64;
 /// How long a body may take to arrive.
 const MAX_TIME: Duration = Duration::from_secs(10);
 
-/// Parameters of a request, wiped when dropped: a password is among them.
+/// Parameters of a request, wiped when dropped: a password is among them. The body that they were read from is the
+/// server's, and is not.
 pub(super) struct Form(Vec<(String, Zeroizing<String>)>);
 
 impl Form {
@@ -80,7 +81,9 @@ fn is_form(headers: &HeaderMap) -> bool {
 fn decode(text: &[u8]) -> Result<Zeroizing<String>, EndpointError> {
     let spaced: Zeroizing<Vec<u8>> =
         Zeroizing::new(text.iter().map(|&byte| if byte == b'+' { b' ' } else { byte }).collect());
-    let bytes: Vec<u8> = percent_decode(&spaced).collect();
+    // With room for all, because a vector that grows leaves copies behind.
+    let mut bytes = Vec::with_capacity(spaced.len());
+    bytes.extend(percent_decode(&spaced));
     match String::from_utf8(bytes) {
         Ok(text) => Ok(Zeroizing::new(text)),
         Err(error) => {

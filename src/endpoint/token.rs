@@ -113,8 +113,11 @@ impl Issuer {
         let requested = requested.map_err(|_| EndpointError::InvalidScope)?;
         match login.sign_in(username, password.into()).await {
             Outcome::SignedIn(user) => {
-                let granted = granted(requested.as_ref(), self.default_scope.as_ref(), &user.scopes)?;
-                self.issue(&user.id.subject(), &granted)
+                let subject = user.id.subject();
+                let granted = granted(requested.as_ref(), self.default_scope.as_ref(), &user.scopes);
+                // The password was right: whoever watches for guesses must see this one too.
+                let granted = granted.inspect_err(|_| audit::login_failed(Some(&subject), "scope not granted"))?;
+                self.issue(&subject, &granted)
             }
             Outcome::Refused => Err(EndpointError::InvalidGrant),
             Outcome::Unavailable { retry_after } => Err(EndpointError::Unavailable { retry_after }),
@@ -177,7 +180,7 @@ struct TokenResponse<'a> {
 
 /// What a user gets: what was asked for, or else the server's default, as far as the user may have it.
 ///
-/// Asking for scopes of which none may be granted is an error (RFC 6749 §3.3); asking for none never is.
+/// Asking for scopes of which none may be granted is an error (RFC 6749 §3.3), and so is a grant of over 4,096 bytes.
 fn granted(
     requested: Option<&ScopeSet>,
     default: Option<&ScopeSet>,
@@ -190,6 +193,8 @@ fn granted(
         (None, Some(default)) => Ok(may.intersection(default)),
         (None, None) => Ok(may.clone()),
     }
+    // A token with more would be too long for those who check it.
+    .and_then(|granted| if granted.is_short() { Ok(granted) } else { Err(EndpointError::InvalidScope) })
 }
 
 /// One way to authenticate a client per request (RFC 6749 §2.3).
@@ -208,6 +213,7 @@ fn failed(what: &'static str, error: &dyn fmt::Display) -> EndpointError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scope::Scope;
 
     #[test]
     fn req_031_req_039_granted_scope_is_never_wider_than_the_users() {
@@ -227,5 +233,8 @@ mod tests {
             assert_eq!(result.map(|scope| scope.to_string()), expected.map(str::to_owned), "{requested:?} {default:?}");
         }
         assert_eq!(granted(None, None, &ScopeSet::default()), Ok(ScopeSet::default()));
+        let thousand = (0..1000).map(|n| Scope::parse(&format!("scope-{n}")).unwrap()).collect();
+        assert_eq!(granted(None, None, &thousand), Err(EndpointError::InvalidScope));
+        assert_eq!(granted(Some(&set("scope-7")), None, &thousand), Ok(set("scope-7")));
     }
 }

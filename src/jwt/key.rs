@@ -138,6 +138,7 @@ impl VerifyingKey {
     ///
     /// [`ConfigError::WeakKey`] if it is shorter than the hash (RFC 7518 §3.2), or is hexadecimal text that spells
     /// fewer than 32 bytes. [`ConfigError::GuessableKey`] if fewer than 8 different bytes occur in it.
+    /// [`ConfigError::Key`] if it is a key document: a public key taken for a secret would let everybody sign.
     pub fn hmac(algorithm: Algorithm, secret: &[u8]) -> Result<Self, ConfigError> {
         Ok(Self::prepared(algorithm, Prepared::Hmac(hmac_key(algorithm, secret)?.into())))
     }
@@ -194,6 +195,11 @@ pub(crate) fn hmac_key(algorithm: Algorithm, secret: &[u8]) -> Result<hmac::Key,
         Algorithm::Hs512 => (hmac::HMAC_SHA512, 64),
         _ => return Err(ConfigError::KeyMismatch(algorithm)),
     };
+    if is_document(secret) {
+        return Err(ConfigError::Key(
+            "a PEM or DER document is no HMAC secret: whoever has the public key would have it",
+        ));
+    }
     // Hexadecimal text carries four bits a character: 64 of them, as `openssl rand -hex 32` prints, make 32 bytes.
     let hexadecimal = secret.iter().all(u8::is_ascii_hexdigit);
     let least = if hexadecimal { bytes.max(64) } else { bytes };
@@ -206,6 +212,17 @@ pub(crate) fn hmac_key(algorithm: Algorithm, secret: &[u8]) -> Result<hmac::Key,
         return Err(ConfigError::GuessableKey);
     }
     Ok(hmac::Key::new(hash, secret))
+}
+
+/// Whether `secret` is a key document: PEM, or a DER `SEQUENCE` of its very length that begins like a key does, with an
+/// `INTEGER` or another `SEQUENCE`.
+fn is_document(secret: &[u8]) -> bool {
+    let exact = |rest: &[u8], length: usize| rest.len() == length && matches!(rest.first(), Some(0x02 | 0x30));
+    match secret {
+        [0x30, 0x82, high, low, rest @ ..] => exact(rest, usize::from(u16::from_be_bytes([*high, *low]))),
+        [0x30, 0x81, length, rest @ ..] | [0x30, length @ ..=0x7f, rest @ ..] => exact(rest, usize::from(*length)),
+        _ => secret.windows(11).any(|window| window == b"-----BEGIN "),
+    }
 }
 
 /// Refuses a modulus, without leading zeros, of under 2,048 or over 8,192 bits.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use aws_lc_rs::{
+    error::KeyRejected,
     hmac,
     rand::SystemRandom,
     rsa::KeySize,
@@ -85,12 +86,16 @@ impl SigningKey {
         let pair = match algorithm.family() {
             Family::Hmac => None,
             Family::Rsa => {
-                let pair = RsaKeyPair::from_pkcs8(der).or_else(|first| RsaKeyPair::from_der(der).map_err(|_| first));
                 // The library refuses small keys by itself and does not tell their size.
-                if pair.as_ref().is_err_and(|error| error.to_string() == "TooSmall") {
-                    return Err(ConfigError::Key("RSA modulus under 2,048 bits"));
-                }
-                pair.ok().map(|pair| Pair::Rsa(pair.into()))
+                let told = |error: KeyRejected| match error.to_string().as_str() {
+                    "TooSmall" => ConfigError::Key("RSA modulus under 2,048 bits"),
+                    _ => ConfigError::KeyMismatch(algorithm),
+                };
+                let pair = RsaKeyPair::from_pkcs8(der).map_err(told).or_else(|error| match error {
+                    ConfigError::KeyMismatch(_) => RsaKeyPair::from_der(der).map_err(told),
+                    small => Err(small),
+                });
+                Some(Pair::Rsa(pair?.into()))
             }
             Family::Ec => EcdsaKeyPair::from_pkcs8(ec(algorithm), der)
                 .or_else(|_| EcdsaKeyPair::from_private_key_der(ec(algorithm), der))

@@ -89,6 +89,10 @@ impl<C: Send + Sync + 'static> Verified<C> {
 }
 
 impl<C: Send + Sync> Identity for Checked<C> {
+    fn issuer(&self) -> &str {
+        self.registered.issuer()
+    }
+
     fn subject(&self) -> &str {
         self.registered.subject().unwrap_or_default()
     }
@@ -212,7 +216,14 @@ impl KnownHeaders {
 
     /// Remembers a header while there is room. It is as short as any token, so the memory is bounded.
     fn learn(&self, segment: &[u8], key: &VerifyingKey) {
-        let _ = self.0.iter().find(|slot| slot.get().is_none()).map(|slot| slot.set((segment.into(), key.clone())));
+        for slot in &self.0 {
+            match slot.get() {
+                Some((known, _)) if **known == *segment => return,
+                Some(_) => {}
+                // Another thread may be faster; then the next token is remembered.
+                None => return drop(slot.set((segment.into(), key.clone()))),
+            }
+        }
     }
 }
 

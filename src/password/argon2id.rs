@@ -128,7 +128,8 @@ fn readable(hash: &PasswordHash) -> Option<phc::PasswordHash> {
     let params = Params::try_from(&hash).ok()?;
     let params = Argon2Params { memory_kib: params.m_cost(), passes: params.t_cost(), lanes: params.p_cost() };
     let argon2id = hash.algorithm == Algorithm::Argon2id.ident();
-    (argon2id && params.within(MAX_STORED) && hash.salt.is_some() && hash.hash.is_some()).then_some(hash)
+    let version = hash.version.is_none_or(|version| Version::try_from(version).is_ok());
+    (argon2id && version && params.within(MAX_STORED) && hash.salt.is_some() && hash.hash.is_some()).then_some(hash)
 }
 
 /// NFC: one character, one spelling, whatever keyboard it came from (NIST SP 800-63B-4 §3.1.1.2).
@@ -201,6 +202,8 @@ mod tests {
             (format!("$argon2id$v=19$m=4194304,t=1,p=1${salt}"), false),
             (format!("$argon2id$v=19$m=8,t=4000000000,p=1${salt}"), false),
             (format!("$argon2id$v=19$m=2048,t=1,p=200${salt}"), false),
+            (format!("$argon2id$v=18$m=8,t=1,p=1${salt}"), false),
+            (format!("$argon2id$m=8,t=1,p=1${salt}"), true),
             (format!("$argon2i$v=19$m=8,t=1,p=1${salt}"), false),
             ("$argon2id$v=19$m=8,t=1,p=1".to_owned(), false),
             ("plain text".to_owned(), false),

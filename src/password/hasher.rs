@@ -19,7 +19,7 @@ use crate::{
 /// | setting | default | bound |
 /// |---|---|---|
 /// | parameters | Argon2id m=19 MiB, t=2, p=1 | OWASP's least to m=256 MiB, t=10, p=8 |
-/// | at once | as many as cores | 1 to 1,024 |
+/// | at once | as many as cores | 1 to 256 |
 /// | waiting | 64 | 0 to 65,536 |
 /// | longest wait | 2 s | 30 s |
 ///
@@ -64,6 +64,15 @@ impl From<Failure> for HashError {
     }
 }
 
+/// How a password compares with a user's.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Check {
+    Fits,
+    Differs,
+    /// Nobody can tell: the stored hash is none.
+    Unreadable,
+}
+
 /// Builder of a [`PasswordHasher`].
 #[derive(Clone, Debug)]
 #[must_use]
@@ -75,12 +84,14 @@ pub struct PasswordHasherBuilder {
 }
 
 impl PasswordHasherBuilder {
-    /// Sets the work that a hash takes.
+    /// Sets the work that a hash takes. Users whose hashes were made with other parameters take another time to sign in
+    /// than a name that is not there: hash anew soon after a change.
     pub fn params(self, params: Argon2Params) -> Self {
         Self { params, ..self }
     }
 
-    /// Sets how many passwords are hashed at once: as many as there are cores unless set, 1 to 1,024.
+    /// Sets how many passwords are hashed at once: as many as there are cores unless set, 1 to 256. Tokio's blocking
+    /// threads, 512 unless the program says otherwise, must be more than this.
     pub fn concurrency(self, concurrency: usize) -> Self {
         Self { concurrency, ..self }
     }
@@ -103,15 +114,15 @@ impl PasswordHasherBuilder {
     pub fn build(self) -> Result<PasswordHasher, ConfigErrors> {
         let Self { params, concurrency, queue, wait } = self;
         let mut errors = ConfigErrors::default();
-        errors.bound_number("hash concurrency", concurrency, 1, 1024);
+        errors.bound_number("hash concurrency", concurrency, 1, 256);
         errors.bound_number("hash queue", queue, 0, 65_536);
         errors.bound("hash wait", wait, Duration::ZERO, Duration::from_secs(30));
         let unmatchable = errors.keep(params.unmatchable().map_err(|_| ConfigError::NoRandom));
         let hasher = unmatchable.map(|unmatchable| PasswordHasher {
             params,
             unmatchable,
-            running: Arc::new(Semaphore::new(concurrency.min(1024))),
-            admitted: Arc::new(Semaphore::new(concurrency.min(1024) + queue.min(65_536))),
+            running: Arc::new(Semaphore::new(concurrency.min(256))),
+            admitted: Arc::new(Semaphore::new(concurrency.min(256) + queue.min(65_536))),
             wait,
         });
         errors.finish(hasher)
@@ -148,9 +159,23 @@ impl PasswordHasher {
         self.run(move || argon2id::verify(password.expose(), &hash)).await
     }
 
-    /// Does the work of [`verify`](Self::verify) for a user who is not there.
-    pub(super) async fn verify_nobody(&self, password: Secret<String>) -> Result<(), HashError> {
-        self.verify(password, self.unmatchable.clone()).await.map(drop)
+    /// As [`verify`](Self::verify), in one turn whatever there is to check: a user who is not there, and one whose hash
+    /// cannot be read, cost a hash as well.
+    pub(super) async fn check(&self, password: Secret<String>, hash: Option<PasswordHash>) -> Result<Check, HashError> {
+        let unmatchable = self.unmatchable.clone();
+        let work = move || {
+            let verdict = hash.map(|hash| argon2id::verify(password.expose(), &hash));
+            if matches!(verdict, None | Some(Err(Failure::Unreadable))) {
+                argon2id::verify(password.expose(), &unmatchable)?;
+            }
+            match verdict {
+                Some(Ok(true)) => Ok(Check::Fits),
+                Some(Ok(false)) | None => Ok(Check::Differs),
+                Some(Err(Failure::Unreadable)) => Ok(Check::Unreadable),
+                Some(Err(failure)) => Err(failure),
+            }
+        };
+        self.run(work).await
     }
 
     async fn run<T: Send + 'static>(

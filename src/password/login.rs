@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::hasher::{HashError, PasswordHasher};
+use super::hasher::{Check, HashError, PasswordHasher};
 use crate::{
     audit,
     ident::LoginName,
@@ -38,24 +38,14 @@ impl PasswordLogin {
             // No user can have such a name.
             Err(_) => None,
         };
-        let Some(user) = user else {
-            return match self.hasher.verify_nobody(password).await {
-                Ok(()) => refused(None, "unknown user"),
-                Err(error) => hasher_failed(error),
-            };
-        };
-        let fits = match self.hasher.verify(password.clone(), user.password.clone()).await {
-            Err(HashError::Unreadable) => {
-                audit::infrastructure_failed("stored password hash", &HashError::Unreadable);
-                self.hasher.verify_nobody(password).await.map(|()| false)
-            }
-            fits => fits,
-        };
-        match fits {
-            Ok(true) if !user.disabled => Outcome::SignedIn(Box::new(user)),
-            Ok(true) => refused(Some(&user), "user disabled"),
-            Ok(false) => refused(Some(&user), "wrong password"),
-            Err(error) => hasher_failed(error),
+        let hash = user.as_ref().map(|user| user.password.clone());
+        match (self.hasher.check(password, hash).await, user) {
+            (Ok(Check::Fits), Some(user)) if !user.disabled => Outcome::SignedIn(Box::new(user)),
+            (Ok(Check::Fits), user) => refused(user.as_ref(), "user disabled"),
+            (Ok(Check::Differs), Some(user)) => refused(Some(&user), "wrong password"),
+            (Ok(Check::Differs), None) => refused(None, "unknown user"),
+            (Ok(Check::Unreadable), user) => refused(user.as_ref(), "stored password hash cannot be read"),
+            (Err(error), _) => hasher_failed(error),
         }
     }
 }
@@ -71,7 +61,11 @@ fn store_failed(error: &StoreError) -> Outcome {
 }
 
 fn hasher_failed(error: HashError) -> Outcome {
-    audit::infrastructure_failed("password hasher", &error);
+    match error {
+        // Not ours to repair, and as frequent as an attacker likes.
+        HashError::Overloaded => audit::login_shed(),
+        _ => audit::infrastructure_failed("password hasher", &error),
+    }
     // A queue of 64 is worked off in about a second.
     Outcome::Unavailable { retry_after: 1 }
 }

@@ -126,6 +126,7 @@ impl Answers {
             Wire::Grpc => grpc_answer(verdict),
             Wire::GrpcWeb | Wire::GrpcWebText => grpc_web_answer(verdict, wire),
         };
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(challenge) = self.challenge(verdict.challenge, scopes) {
             response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
         }
@@ -171,7 +172,6 @@ fn http_answer(verdict: Verdict) -> Response<Bytes> {
     *response.status_mut() = verdict.status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if verdict.status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(RETRY_AFTER, RETRY_SECONDS.into());
     }

@@ -62,14 +62,16 @@ pub trait UserStore: Send + Sync + 'static {
     fn set_disabled<'a>(&'a self, id: &'a UserId, disabled: bool) -> StoreFuture<'a, bool>;
 }
 
-/// The user who is calling, if they may still act. A token outlives a user who was disabled after it was issued.
+/// The user who is calling, if they may still act: a token outlives a user who was disabled after it was issued.
+///
+/// `issuer` is the one whose users `users` has; a caller whom another issuer vouches for is none of them.
 ///
 /// # Errors
 ///
 /// [`Rejection::UserInactive`] if the caller is no user of the store, or is disabled; [`Rejection::StoreUnavailable`]
 /// if the store cannot tell.
-pub async fn active_user(users: &dyn UserStore, caller: &Principal) -> Result<UserRecord, Rejection> {
-    let id = caller.user_id().ok_or(Rejection::UserInactive)?;
+pub async fn active_user(users: &dyn UserStore, issuer: &str, caller: &Principal) -> Result<UserRecord, Rejection> {
+    let id = caller.user_id(issuer).ok_or(Rejection::UserInactive)?;
     let user = users.find_by_id(&id).await.map_err(|error| {
         audit::infrastructure_failed("user store", &error);
         Rejection::StoreUnavailable

@@ -33,7 +33,7 @@ impl fmt::Debug for PasswordHash {
 
 /// A user as the store has them, hash included. It cannot be serialised: [`UserPublic`] can, and has no hash.
 ///
-/// ```compile_fail
+/// ```compile_fail,E0277
 /// fn leak(user: &portcullis::store::UserRecord) -> String {
 ///     serde_json::to_string(user).unwrap_or_default()
 /// }

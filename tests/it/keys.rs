@@ -202,6 +202,19 @@ fn req_063_hmac_keys_must_be_long_and_random() {
         assert_eq!(VerifyingKey::hmac(algorithm, secret).map(drop), expected, "{algorithm}, {} bytes", secret.len());
         assert_eq!(SigningKey::hmac(algorithm, secret).map(drop), expected);
     }
+    // CVE-2015-9235 by configuration: whoever has the public key could sign.
+    let der = |pem: &[u8]| pem::parse(pem).unwrap().into_contents();
+    let documents: [&[u8]; 6] = [
+        key!("rsa_pub"),
+        key!("p256_pub"),
+        key!("rsa"),
+        &der(key!("rsa_pub")),
+        &der(key!("p384_pub")),
+        &der(key!("rsa_pub_pkcs1")),
+    ];
+    for document in documents {
+        assert!(matches!(VerifyingKey::hmac(Hs256, document), Err(ConfigError::Key(_))), "{} bytes", document.len());
+    }
 }
 
 #[test]

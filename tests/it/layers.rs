@@ -1,5 +1,7 @@
 //! Layers around a mock: what was answered, and was the inner service called?
 
+use std::time::Duration;
+
 use http::{Request, Response, header::WWW_AUTHENTICATE};
 use portcullis::{
     authz::RequireScopesLayer,
@@ -54,7 +56,9 @@ where
     S::Error: std::fmt::Debug,
 {
     handle.allow(1);
-    let response = service.oneshot(request).await.unwrap();
+    // If the mock is called after all, nobody answers it.
+    let response = tokio::time::timeout(Duration::from_secs(10), service.oneshot(request)).await;
+    let response = response.expect("the inner service was called").unwrap();
     assert_eq!(next_call(handle), None, "the inner service was called");
     let challenge = response.headers().get(WWW_AUTHENTICATE).map_or("", |field| field.to_str().unwrap());
     (response.status().as_u16(), challenge.to_owned())
@@ -206,7 +210,8 @@ async fn proofs_reach_the_handler() {
             assert_eq!(verified.claims().exp, verified.expires_at().get());
             assert_eq!((verified.issuer(), verified.audience().collect::<Vec<_>>()), (ISSUER, vec![AUDIENCE]));
             assert_eq!((caller.subject(), caller.client_id(), caller.token_id()), ("user:7", Some("app"), Some("t-1")));
-            assert_eq!(caller.user_id().unwrap().as_str(), "7");
+            assert_eq!(caller.user_id(ISSUER).unwrap().as_str(), "7");
+            assert_eq!((caller.issuer(), caller.user_id("https://id.example/")), (ISSUER, None), "req 185");
             assert!(caller.has_scope("me") && !caller.has_scope("m"));
             assert_eq!(caller.session_id(), Some("s"));
             Ok::<_, std::convert::Infallible>(Response::new(verified.claims().tenant.clone()))

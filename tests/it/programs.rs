@@ -3,8 +3,9 @@
 use std::{
     io::{BufRead, BufReader, Read},
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use crate::{
@@ -27,10 +28,31 @@ impl Drop for Program {
     }
 }
 
-/// `cargo test` and `cargo nextest run` build the examples beside the tests.
+/// `cargo test` and `cargo nextest run` build the examples beside the tests; `cargo test --test it` does not.
 fn example(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
-    test.ancestors().nth(2).unwrap().join("examples").join(name)
+    let program = test.ancestors().nth(2).unwrap().join("examples").join(name);
+    let source = format!("{}/examples/{name}.rs", env!("CARGO_MANIFEST_DIR"));
+    let changed = |path: &Path| std::fs::metadata(path).and_then(|file| file.modified());
+    let fresh = changed(&program).is_ok_and(|built| built >= changed(source.as_ref()).unwrap());
+    assert!(fresh, "{name} is older than its source: run `cargo build --examples`");
+    program
+}
+
+/// Exit code and stderr of a program that must end by itself, and soon.
+fn ended(mut command: Command) -> (bool, String) {
+    let mut child = command.spawn().unwrap();
+    let stderr = child.stderr.take().unwrap();
+    let text = std::thread::spawn(move || std::io::read_to_string(stderr).unwrap());
+    for _ in 0..200 {
+        if let Some(status) = child.try_wait().unwrap() {
+            return (status.success(), text.join().unwrap());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    panic!("it runs: {command:?} {}", text.join().unwrap());
 }
 
 fn command(name: &str, folder: &Folder, variables: &[(&str, &str)]) -> Command {
@@ -128,15 +150,19 @@ async fn auth_server_with_each_algorithm_and_store() {
             kept = Some(token);
         }
     }
-    let plain = start("auth_server", &folder, &[("USERS", USERS)]);
-    let token = token(&plain, "alice", "a+long+enough+one").await;
-    assert_eq!(get_with(plain.address, "/users/me", &token).await.status, 200, "every default");
+    // Every default; and a name that SQLite alone would take for databases in memory, one for each connection.
+    for store in ["memory:", "sqlite::memory:"] {
+        let plain = start("auth_server", &folder, &[("USERS", USERS), ("STORE", store)]);
+        let token = token(&plain, "alice", "a+long+enough+one").await;
+        assert_eq!(get_with(plain.address, "/users/me", &token).await.status, 200, "{store}");
+    }
 }
 
 #[test]
 fn a_bad_value_ends_auth_server_and_names_the_variable() {
     let folder = Folder::new("bad-values");
     let rsa = include_str!("../keys/rsa.pem");
+    let public = include_str!("../keys/rsa_pub.pem");
     let weak = include_str!("../keys/rsa_1024.pem");
     for (variables, named) in [
         (&[("ALGORITHM", "none")][..], &["ALGORITHM"][..]),
@@ -157,7 +183,15 @@ fn a_bad_value_ends_auth_server_and_names_the_variable() {
         (&[("ACCESS_TTL", "0")], &["ACCESS_TTL"]),
         (&[("ACCESS_TTL", "3601")], &["ACCESS_TTL"]),
         (&[("ACCESS_TTL", "ten")], &["ACCESS_TTL"]),
+        (&[("ALGORITHM", "HS256"), ("SIGNING_KEY", "correct horse battery staple & more")], &["SIGNING_KEY"]),
+        (&[("ALGORITHM", "HS256"), ("SIGNING_KEY", public)], &["SIGNING_KEY"]),
+        (&[("USERS", r#"[{"username":"a","password":"pa55word","scopes":[""]}]"#)], &["USERS"]),
         (&[("ISSUER", "a\nb")], &["ISSUER"]),
+        (&[("AUDIENCE", "a\nb")], &["AUDIENCE"]),
+        (
+            &[("ISSUER", "a\nb"), ("AUDIENCE", "\t"), ("LISTEN", "x"), ("ACCESS_TTL", "-1")],
+            &["ISSUER", "AUDIENCE", "LISTEN", "ACCESS_TTL"],
+        ),
         (&[("AUDIENCE", "")], &["AUDIENCE"]),
         (&[("LISTEN", "nonsense")], &["LISTEN"]),
         (
@@ -165,11 +199,11 @@ fn a_bad_value_ends_auth_server_and_names_the_variable() {
             &["ACCESS_TTL", "ALGORITHM", "STORE", "USERS"],
         ),
     ] {
-        let output = command("auth_server", &folder, variables).output().unwrap();
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(!output.status.success(), "{variables:?}");
-        for name in named {
-            assert!(stderr.contains(name), "{variables:?}: {stderr}");
+        let (success, stderr) = ended(command("auth_server", &folder, variables));
+        assert!(!success, "{variables:?}");
+        for name in ["LISTEN", "ISSUER", "AUDIENCE", "STORE", "USERS", "ALGORITHM", "SIGNING_KEY", "ACCESS_TTL"] {
+            let line = stderr.lines().any(|line| line.starts_with(&format!("auth_server: {name}: ")));
+            assert_eq!(line, named.contains(&name), "{variables:?}: {stderr}");
         }
         assert!(!stderr.contains("pa55word") && !stderr.contains("PRIVATE KEY"), "{stderr}");
         assert!(!stderr.contains("panicked"), "{stderr}");

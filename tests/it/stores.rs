@@ -4,6 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use portcullis::{
     ident::{LoginName, UserId},
+    scope::Scope,
     store::{MemoryStore, PasswordHash, SqliteStore, StoreError, UserRecord, UserStore},
 };
 
@@ -68,6 +69,12 @@ async fn conformance(store: Arc<dyn UserStore>) {
     assert!(store.find_by_id(&bob.id).await.unwrap().unwrap().disabled);
     assert!(store.set_disabled(&bob.id, false).await.unwrap());
     assert!(!store.find_by_id(&bob.id).await.unwrap().unwrap().disabled);
+
+    // More scopes than a client could send.
+    let scopes = (0..1000).map(|n| Scope::parse(&format!("scope-{n}")).unwrap()).collect();
+    store.insert(UserRecord { scopes, ..user("wide", "wide") }).await.unwrap();
+    let wide = store.find_by_login(&LoginName::parse("wide").unwrap()).await.unwrap().unwrap();
+    assert_eq!(wide.scopes.iter().count(), 1000);
 
     // Of many at once with one name, one succeeds; and those with names of their own all do.
     let race: Vec<_> = (0..64)

@@ -39,7 +39,7 @@ async fn server(authority: &Authority, users: Arc<dyn UserStore>) -> Server {
 }
 
 async fn user(State(users): State<Arc<dyn UserStore>>, caller: Principal) -> Result<String, Rejection> {
-    active_user(&*users, &caller).await.map(|user| user.login.as_str().to_owned())
+    active_user(&*users, ISSUER, &caller).await.map(|user| user.login.as_str().to_owned())
 }
 
 async fn open(caller: Option<Principal>) -> String {
@@ -315,6 +315,7 @@ async fn req_187_req_188_req_189_req_190_grpc_gets_trailers_only() {
             let reply = grpc(&server, path, content_type, &authorization).await;
             assert_eq!(reply.header("content-type"), Some("application/grpc"), "{reply:?}");
             assert_eq!(reply.header("grpc-status"), Some(code), "{path} {authorization}");
+            assert_eq!(reply.header("cache-control"), Some("no-store"), "a cache would take it for a success");
             assert!(reply.header("grpc-message").is_some_and(|message| !message.contains("abc")));
             assert!(reply.body.is_empty());
             let given = reply.header("www-authenticate");

@@ -4,10 +4,10 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex, PoisonError,
-        mpsc::{self, Receiver, SyncSender},
+        mpsc::{self, Receiver, SyncSender, TrySendError},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures::channel::oneshot;
@@ -33,17 +33,20 @@ pub(super) struct Database {
 }
 
 type Read = Box<dyn FnOnce(&Connection) + Send>;
-/// Runs inside the group's transaction and returns how to tell the caller once the commit's outcome is known.
-type Write = Box<dyn FnOnce(&Connection) -> Tell + Send>;
+/// Writes, if there is a transaction to write in, and returns how to tell the caller once the commit's outcome is known.
+type Write = Box<dyn FnOnce(Option<&Connection>) -> Tell + Send>;
 type Tell = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
 impl Database {
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+        // Absolute, so that later connections open the same file, and so that no name means anything but a file:
+        // `:memory:` alone would be three databases.
+        let path = &std::path::absolute(path).map_err(StoreError::unavailable)?;
         create_private(path)?;
         let mut db = connect(path)?;
-        // FULL: durable before the caller hears of it.
-        let durable = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL";
-        db.execute_batch(durable).map_err(store_error)?;
+        write_ahead(&db)?;
+        // Durable before the caller hears of it.
+        db.pragma_update(None, "synchronous", "FULL").map_err(store_error)?;
         schema::migrate(&mut db)?;
         let (writer, queue) = mpsc::sync_channel(QUEUE);
         spawn("portcullis-sqlite-write", move || write_loop(&db, &queue))?;
@@ -69,7 +72,7 @@ impl Database {
                 let _ = tell.send(read(db).map_err(store_error));
             }
         });
-        self.readers.try_send(job).map_err(|_| busy())?;
+        self.readers.try_send(job).map_err(|error| not_sent(&error))?;
         told.await.map_err(|_| gone())?
     }
 
@@ -80,13 +83,25 @@ impl Database {
     ) -> Result<T, StoreError> {
         let (tell, told) = oneshot::channel();
         let job: Write = Box::new(move |db| {
-            let result = in_savepoint(db, write);
+            let result = db.map(|db| in_savepoint(db, write).map_err(store_error));
             Box::new(move |commit| {
-                let _ = tell.send(commit.and(result.map_err(store_error)));
+                let _ = tell.send(outcome(result, commit));
             })
         });
-        self.writer.try_send(job).map_err(|_| busy())?;
+        self.writer.try_send(job).map_err(|error| not_sent(&error))?;
         told.await.map_err(|_| gone())?
+    }
+}
+
+/// What a caller is told, from what their write returned, if it was tried, and how the commit went.
+fn outcome<T>(result: Option<Result<T, StoreError>>, commit: Result<(), StoreError>) -> Result<T, StoreError> {
+    match (result, commit) {
+        // Why the commit failed, in one word.
+        (Some(Err(StoreError::Full)), _) => Err(StoreError::Full),
+        // Whatever a write saw, a conflict included, may be gone with the transaction.
+        (_, Err(error)) => Err(error),
+        (Some(result), Ok(())) => result,
+        (None, Ok(())) => Err(gone()),
     }
 }
 
@@ -94,16 +109,20 @@ impl Database {
 fn in_savepoint<T>(db: &Connection, write: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
     db.execute_batch("SAVEPOINT one")?;
     let result = write(db);
-    let end = if result.is_ok() { "RELEASE one" } else { "ROLLBACK TO one; RELEASE one" };
-    db.execute_batch(end)?;
-    result
+    let end = db.execute_batch(if result.is_ok() { "RELEASE one" } else { "ROLLBACK TO one; RELEASE one" });
+    // The write's own error says more than one of the clean-up, which fails if SQLite has rolled all back by itself.
+    result.and_then(|value| end.map(|()| value))
 }
 
 fn write_loop(db: &Connection, writes: &Receiver<Write>) {
     while let Ok(first) = writes.recv() {
         let begun = db.execute_batch("BEGIN IMMEDIATE");
-        let group = std::iter::once(first).chain(writes.try_iter().take(GROUP - 1));
-        let tells: Vec<Tell> = if begun.is_ok() { group.map(|write| write(db)).collect() } else { drop_group(group) };
+        // Where none can begin, nobody who waits already should wait for the same again.
+        let most = if begun.is_ok() { GROUP } else { QUEUE + 1 };
+        let group = std::iter::once(first).chain(writes.try_iter().take(most - 1));
+        // When the disk fails or is full, SQLite rolls the whole transaction back by itself. A write that ran then would
+        // commit alone, and its caller would hear that it failed.
+        let tells: Vec<Tell> = group.map(|write| write(Some(db).filter(|db| !db.is_autocommit()))).collect();
         let committed = begun.and_then(|()| db.execute_batch("COMMIT"));
         if committed.is_err() && !db.is_autocommit() {
             // Nothing to do if this fails as well: the next `BEGIN` will, and its callers are told.
@@ -114,12 +133,6 @@ fn write_loop(db: &Connection, writes: &Receiver<Write>) {
             tell(committed.as_ref().copied().map_err(|error| StoreError::unavailable(error.to_string())));
         }
     }
-}
-
-/// Without a transaction nothing may run; callers learn it from their channel's end.
-fn drop_group(group: impl Iterator<Item = Write>) -> Vec<Tell> {
-    group.for_each(drop);
-    Vec::new()
 }
 
 fn read_loop(db: &Connection, reads: &Mutex<Receiver<Read>>) {
@@ -145,6 +158,25 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     open().map_err(store_error)
 }
 
+/// Puts the file into WAL mode, which it keeps. SQLite does not wait for another program's lock here as it does elsewhere.
+fn write_ahead(db: &Connection) -> Result<(), StoreError> {
+    let deadline = Instant::now() + BUSY;
+    loop {
+        match db.query_row("PRAGMA journal_mode = WAL", [], |row| row.get::<_, String>(0)) {
+            Ok(mode) if mode == "wal" => return Ok(()),
+            Ok(mode) => {
+                return Err(StoreError::unavailable(format!("the file is in journal mode `{mode}`, not `wal`")));
+            }
+            Err(error) if is_locked(&error) && Instant::now() < deadline => thread::sleep(Duration::from_millis(10)),
+            Err(error) => return Err(store_error(error)),
+        }
+    }
+}
+
+fn is_locked(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+}
+
 /// Creates a missing file before SQLite would, because it holds password hashes and SQLite lets the umask decide.
 /// SQLite gives its journal files the mode of the main file.
 fn create_private(path: &Path) -> Result<(), StoreError> {
@@ -152,7 +184,13 @@ fn create_private(path: &Path) -> Result<(), StoreError> {
     options.write(true).create(true).truncate(false);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path).map(drop).map_err(StoreError::unavailable)
+    let file = options.open(path).map_err(StoreError::unavailable)?;
+    #[cfg(unix)]
+    if file.metadata().is_ok_and(|file| std::os::unix::fs::PermissionsExt::mode(&file.permissions()) & 0o077 != 0) {
+        tracing::warn!(path = %path.display(), "others than the owner may open the file with the users' password hashes");
+    }
+    drop(file);
+    Ok(())
 }
 
 /// A function, not `From`: the driver's type stays out of the public interface.
@@ -168,10 +206,125 @@ fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), StoreEr
     thread::Builder::new().name(name.to_owned()).spawn(body).map(drop).map_err(StoreError::unavailable)
 }
 
-fn busy() -> StoreError {
-    StoreError::unavailable("too many calls are waiting for the database")
+fn not_sent<T>(error: &TrySendError<T>) -> StoreError {
+    match error {
+        TrySendError::Full(_) => StoreError::unavailable("too many calls are waiting for the database"),
+        TrySendError::Disconnected(_) => gone(),
+    }
 }
 
 fn gone() -> StoreError {
-    StoreError::unavailable("the database did not begin a transaction, or its thread is gone")
+    StoreError::unavailable("the thread of the database is gone")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Folder(std::path::PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let folder = std::env::temp_dir().join(format!("portcullis-database-{name}-{}", std::process::id()));
+            let _ = std::fs::remove_dir_all(&folder);
+            std::fs::create_dir_all(&folder).unwrap();
+            Self(folder)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    async fn count(db: &Database) -> u32 {
+        db.read(|db| db.query_row("SELECT count(*) FROM users", [], |row| row.get(0))).await.unwrap()
+    }
+
+    fn insert(db: &Connection, id: &str) -> rusqlite::Result<usize> {
+        db.execute("INSERT INTO users VALUES (?1, ?1, '', '', 0)", [id])
+    }
+
+    /// Sends `writes` so that they make one group, and returns what each caller is told.
+    async fn as_a_group(
+        db: &Database,
+        writes: Vec<fn(&Connection) -> rusqlite::Result<usize>>,
+    ) -> Vec<Result<usize, StoreError>> {
+        let (start, begun) = mpsc::channel::<()>();
+        let first = db.write(move |_| Ok(begun.recv().map_or(0, |()| 1)));
+        let all = futures::future::join_all(writes.into_iter().map(|write| db.write(write)));
+        let release = async {
+            // Both of the others have been polled, so everything is in the queue.
+            start.send(()).unwrap();
+        };
+        let (first, told, ()) = tokio::join!(first, all, release);
+        assert_eq!(first.is_ok(), told.iter().any(Result::is_ok), "one group, one commit");
+        told
+    }
+
+    #[tokio::test]
+    async fn a_group_is_one_commit_and_a_failed_write_leaves_the_others() {
+        let folder = Folder::new("group");
+        let db = Database::open(&folder.0.join("a.db")).unwrap();
+        let told = as_a_group(&db, vec![|db| insert(db, "1"), |db| insert(db, "1"), |db| insert(db, "2")]).await;
+        assert!(matches!(told[..], [Ok(1), Err(StoreError::Conflict), Ok(1)]), "{told:?}");
+        assert_eq!(count(&db).await, 2);
+    }
+
+    #[tokio::test]
+    async fn after_sqlite_has_rolled_back_by_itself_nothing_of_the_group_is_kept() {
+        let folder = Folder::new("rolled-back");
+        let db = Database::open(&folder.0.join("a.db")).unwrap();
+        let told = as_a_group(
+            &db,
+            vec![
+                |db| insert(db, "1"),
+                |db| db.execute_batch("ROLLBACK").and_then(|()| db.execute("no statement", [])),
+                |db| insert(db, "2"),
+            ],
+        )
+        .await;
+        assert!(told.iter().all(|told| matches!(told, Err(StoreError::Unavailable(_)))), "{told:?}");
+        assert_eq!(count(&db).await, 0, "what failed has left no trace");
+        assert!(db.write(|db| insert(db, "3")).await.is_ok(), "and all is well again");
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_told() {
+        let folder = Folder::new("full");
+        let db = Database::open(&folder.0.join("a.db")).unwrap();
+        let limit = |db: &Connection| db.query_row("PRAGMA max_page_count = 20", [], |row| row.get::<_, u32>(0));
+        db.write(limit).await.unwrap();
+        let fill =
+            |db: &Connection| db.execute("INSERT INTO users VALUES ('x', 'x', hex(randomblob(100000)), '', 0)", []);
+        assert!(matches!(db.write(fill).await, Err(StoreError::Full)));
+        assert_eq!(count(&db).await, 0);
+        assert!(db.write(|db| insert(db, "1")).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn files_are_durable_and_open_for_many_at_once() {
+        let folder = Folder::new("many");
+        for round in 0..10 {
+            let path = folder.0.join(format!("{round}.db"));
+            let open = || {
+                thread::spawn({
+                    let path = path.clone();
+                    move || Database::open(&path)
+                })
+            };
+            let opened: Vec<_> = std::iter::repeat_with(open).take(8).collect();
+            for each in opened {
+                let db = each.join().unwrap().unwrap();
+                let pragma = |name| {
+                    move |db: &Connection| {
+                        db.pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0))
+                    }
+                };
+                assert_eq!(db.write(pragma("journal_mode")).await.unwrap(), "wal".to_owned().into());
+                assert_eq!(db.write(pragma("synchronous")).await.unwrap(), 2.into(), "FULL");
+            }
+        }
+    }
 }

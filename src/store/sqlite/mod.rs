@@ -10,7 +10,10 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params, types::Type};
 
 use self::database::Database;
 use super::{PasswordHash, StoreError, StoreFuture, UserRecord, UserStore};
-use crate::ident::{LoginName, UserId};
+use crate::{
+    ident::{LoginName, UserId},
+    scope::ScopeSet,
+};
 
 /// Users in a SQLite file in WAL mode, durable before a call resolves (`synchronous=FULL`).
 ///
@@ -110,7 +113,7 @@ fn user(row: &Row<'_>) -> rusqlite::Result<UserRecord> {
         id: UserId::parse(&row.get::<_, String>(0)?).ok_or_else(|| parsed(0))?,
         login: LoginName::parse(&row.get::<_, String>(1)?).map_err(|_| parsed(1))?,
         password: PasswordHash::from_phc(row.get::<_, String>(2)?),
-        scopes: row.get::<_, String>(3)?.parse().map_err(|_| parsed(3))?,
+        scopes: ScopeSet::from_store(&row.get::<_, String>(3)?).map_err(|_| parsed(3))?,
         disabled: row.get(4)?,
     })
 }
