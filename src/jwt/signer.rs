@@ -18,7 +18,6 @@ use super::{
     jwk::{Jwk, JwkSet},
     key::{self, VerifyingKey},
     policy::ACCESS_TOKEN,
-    token::MAX_SIGNATURE,
 };
 use crate::{config::ConfigError, random};
 
@@ -213,38 +212,58 @@ impl SigningKey {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn sign(&self, claims: &impl Serialize) -> Result<String, SigningFailed> {
-        let payload = serde_json::to_vec(claims).map_err(|_| SigningFailed)?;
-        let signature_text = MAX_SIGNATURE * 4 / 3;
-        let mut token = String::with_capacity(self.header.len() + payload.len() * 4 / 3 + signature_text);
+        // Room for the usual claims, because growing on the way costs as much as writing them.
+        let mut payload = Vec::with_capacity(512);
+        serde_json::to_writer(&mut payload, claims).map_err(|_| SigningFailed)?;
+        let length = self.header.len() + (payload.len() + self.signature_length()) * 4 / 3 + 4;
+        let mut token = String::with_capacity(length);
         token.push_str(&self.header);
         URL_SAFE_NO_PAD.encode_append(payload, &mut token);
-        let mut buffer = [0; MAX_SIGNATURE];
-        let signature = self.signature(token.as_bytes(), &mut buffer)?;
+        let signature = self.signature(token.as_bytes())?;
         token.push('.');
-        URL_SAFE_NO_PAD.encode_append(signature, &mut token);
+        URL_SAFE_NO_PAD.encode_append(&signature, &mut token);
         Ok(token)
     }
 
-    /// Signs `message` into `buffer`.
-    fn signature<'b>(&self, message: &[u8], buffer: &'b mut [u8; MAX_SIGNATURE]) -> Result<&'b [u8], SigningFailed> {
-        let random = SystemRandom::new();
-        let length = match &self.pair {
-            Pair::Hmac(key) => copy(hmac::sign(key, message).as_ref(), buffer),
+    fn signature_length(&self) -> usize {
+        match &self.pair {
+            Pair::Hmac(key) => key.algorithm().digest_algorithm().output_len,
+            Pair::Rsa(pair) => pair.public_modulus_len(),
+            Pair::Ec(_) if self.algorithm == Algorithm::Es384 => 96,
+            Pair::Ec(_) | Pair::Ed25519(_) => 64,
+        }
+    }
+
+    fn signature(&self, message: &[u8]) -> Result<Signature, SigningFailed> {
+        let failed = |_| SigningFailed;
+        match &self.pair {
+            Pair::Hmac(key) => Ok(Signature::Tag(hmac::sign(key, message))),
             Pair::Rsa(pair) => {
-                let length = pair.public_modulus_len();
-                let signature = buffer.get_mut(..length).ok_or(SigningFailed)?;
-                pair.sign(rsa(self.algorithm), &random, message, signature).map_err(|_| SigningFailed)?;
-                length
+                let mut signature = vec![0; pair.public_modulus_len()];
+                pair.sign(rsa(self.algorithm), &SystemRandom::new(), message, &mut signature).map_err(failed)?;
+                Ok(Signature::Rsa(signature))
             }
-            Pair::Ec(pair) => copy(pair.sign(&random, message).map_err(|_| SigningFailed)?.as_ref(), buffer),
-            Pair::Ed25519(pair) => copy(pair.try_sign(message).map_err(|_| SigningFailed)?.as_ref(), buffer),
-        };
-        buffer.get(..length).ok_or(SigningFailed)
+            Pair::Ec(pair) => pair.sign(&SystemRandom::new(), message).map(Signature::Curve).map_err(failed),
+            Pair::Ed25519(pair) => pair.try_sign(message).map(Signature::Curve).map_err(failed),
+        }
     }
 }
 
-fn copy(from: &[u8], to: &mut [u8]) -> usize {
-    to.iter_mut().zip(from).map(|(to, from)| *to = *from).count()
+/// A signature as its kind of key makes it.
+enum Signature {
+    Tag(hmac::Tag),
+    Rsa(Vec<u8>),
+    Curve(signature::Signature),
+}
+
+impl AsRef<[u8]> for Signature {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Self::Tag(tag) => tag.as_ref(),
+            Self::Rsa(signature) => signature,
+            Self::Curve(signature) => signature.as_ref(),
+        }
+    }
 }
 
 impl fmt::Debug for SigningKey {
