@@ -221,7 +221,7 @@ impl SigningKey {
         URL_SAFE_NO_PAD.encode_append(payload, &mut token);
         let signature = self.signature(token.as_bytes())?;
         token.push('.');
-        URL_SAFE_NO_PAD.encode_append(&signature, &mut token);
+        token.push_str(&signature);
         Ok(token)
     }
 
@@ -234,35 +234,20 @@ impl SigningKey {
         }
     }
 
-    fn signature(&self, message: &[u8]) -> Result<Signature, SigningFailed> {
-        let failed = |_| SigningFailed;
-        match &self.pair {
-            Pair::Hmac(key) => Ok(Signature::Tag(hmac::sign(key, message))),
+    /// The signature of `message`, encoded where it is made: the library's own type is of several KiB.
+    fn signature(&self, message: &[u8]) -> Result<String, SigningFailed> {
+        let encode = |signature: &[u8]| URL_SAFE_NO_PAD.encode_to_string(signature);
+        let signed = match &self.pair {
+            Pair::Hmac(key) => Ok(encode(hmac::sign(key, message).as_ref())),
             Pair::Rsa(pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
-                pair.sign(rsa(self.algorithm), &SystemRandom::new(), message, &mut signature).map_err(failed)?;
-                Ok(Signature::Rsa(signature))
+                let signed = pair.sign(rsa(self.algorithm), &SystemRandom::new(), message, &mut signature);
+                signed.map(|()| encode(&signature))
             }
-            Pair::Ec(pair) => pair.sign(&SystemRandom::new(), message).map(Signature::Curve).map_err(failed),
-            Pair::Ed25519(pair) => pair.try_sign(message).map(Signature::Curve).map_err(failed),
-        }
-    }
-}
-
-/// A signature as its kind of key makes it.
-enum Signature {
-    Tag(hmac::Tag),
-    Rsa(Vec<u8>),
-    Curve(signature::Signature),
-}
-
-impl AsRef<[u8]> for Signature {
-    fn as_ref(&self) -> &[u8] {
-        match self {
-            Self::Tag(tag) => tag.as_ref(),
-            Self::Rsa(signature) => signature,
-            Self::Curve(signature) => signature.as_ref(),
-        }
+            Pair::Ec(pair) => pair.sign(&SystemRandom::new(), message).map(|signature| encode(signature.as_ref())),
+            Pair::Ed25519(pair) => pair.try_sign(message).map(|signature| encode(signature.as_ref())),
+        };
+        signed.map_err(|_| SigningFailed)
     }
 }
 
