@@ -178,7 +178,7 @@ where
 
 fn full_stack(key: VerifyingKey, token: &str) -> Operation {
     let policy = ClaimsPolicy::builder(ISSUER, AUDIENCE).build().unwrap();
-    let verifier: Verifier = Verifier::new(policy, KeySet::new([key]).unwrap());
+    let verifier = Verifier::new(policy, KeySet::new([key]).unwrap());
     let service = ServiceBuilder::new()
         .layer(BearerExtractLayer::required())
         .layer(JwtVerifyLayer::new(verifier))

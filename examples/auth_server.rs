@@ -8,7 +8,7 @@
 //! | `STORE` | `memory:` | `memory:` or `sqlite:PATH` |
 //! | `USERS` | none | JSON array of `{"username", "password", "scopes": […]}`, added where missing |
 //! | `ALGORITHM` | `EdDSA` | `EdDSA`, `RS256`, `ES256`, `HS256`, or another that the crate supports |
-//! | `SIGNING_KEY` | made at start | PEM; for `HS256` what `openssl rand -hex 32` prints |
+//! | `SIGNING_KEY` | made at start | PEM; for `HS256` what `openssl rand -hex 32` prints, the text itself being the key |
 //! | `ACCESS_TTL` | `600` | lifetime of an access token in seconds, 1 to 3600 |
 //!
 //! A bad value ends the program with a message that names the variable.
@@ -18,7 +18,7 @@ use std::{collections::HashSet, env, process::ExitCode, sync::Arc, time::Duratio
 
 use axum::{Json, Router, extract::State, routing::get};
 use portcullis::{
-    AuthorizationServer, ResourceServer,
+    AuthorizationServer,
     ident::{LoginName, UserId},
     jwt::{Algorithm, ClaimsPolicy, SigningKey},
     password::PasswordHasher,
@@ -60,12 +60,24 @@ async fn run() -> Result<(), Mistakes> {
 
     let app = routes(&server).map_err(|e| named("routes", e))?;
     println!("listening on http://{}", listener.local_addr().map_err(|e| named("LISTEN", e))?);
-    let stop = async { drop(tokio::signal::ctrl_c().await) };
-    axum::serve(listener, app).with_graceful_shutdown(stop).await.map_err(|e| named("LISTEN", e))
+    axum::serve(listener, app).with_graceful_shutdown(stop()).await.map_err(|e| named("LISTEN", e))
+}
+
+/// Resolves when the program is told to end, by Ctrl-C or, on Unix, by SIGTERM.
+async fn stop() {
+    #[cfg(unix)]
+    if let Ok(mut term) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = term.recv() => {}
+        }
+        return;
+    }
+    let _ = tokio::signal::ctrl_c().await;
 }
 
 fn routes(server: &AuthorizationServer) -> Result<Router, portcullis::config::ConfigErrors> {
-    let api: ResourceServer = server.resource_server()?;
+    let api = server.resource_server()?;
     let items = Router::new().route("/users/me/items", get(my_items)).layer(api.require(["items"])?);
     let me = Router::new().route("/users/me", get(me)).merge(items).layer(api.require(["me"])?);
     let admin = Router::new().route("/admin/reports", get(reports)).layer(api.require(["admin"])?);
@@ -76,8 +88,9 @@ async fn me(State(server): State<AuthorizationServer>, caller: Principal) -> Res
     Ok(Json(server.active_user(&caller).await?.public()))
 }
 
-async fn my_items(caller: Principal) -> Json<Value> {
-    Json(json!([{ "item": "lantern", "owner": caller.subject() }]))
+async fn my_items(State(server): State<AuthorizationServer>, caller: Principal) -> Result<Json<Value>, Rejection> {
+    let user = server.active_user(&caller).await?;
+    Ok(Json(json!([{ "item": "lantern", "owner": user.login.as_str() }])))
 }
 
 async fn reports() -> Json<Value> {
@@ -225,22 +238,28 @@ fn load_key(algorithm: Algorithm, text: &str) -> Result<SigningKey, String> {
 fn open_store(text: &str) -> Result<Option<Arc<dyn UserStore>>, String> {
     match text.split_once(':') {
         Some(("memory", "")) => Ok(Some(Arc::new(MemoryStore::new()))),
-        Some(("sqlite", path)) if !path.is_empty() => {
+        Some(("sqlite", path)) if is_path(path) => {
             SqliteStore::open(path).map(|store| Some(Arc::new(store) as _)).map_err(|e| e.to_string())
         }
-        _ => Err("must be `memory:` or `sqlite:PATH`".to_owned()),
+        _ => Err("must be `memory:` or `sqlite:PATH`, with a plain path".to_owned()),
     }
+}
+
+/// What other programs take for more than a path, such as `//users.db`, `:memory:` and `file:users.db?mode=ro`, is none.
+fn is_path(path: &str) -> bool {
+    !path.is_empty() && !["//", ":", "file:"].iter().any(|start| path.starts_with(start))
 }
 
 /// As [`open_store`], without opening anything.
 fn check_store(text: &str) -> Result<Option<Arc<dyn UserStore>>, String> {
-    if text.strip_prefix("sqlite:").is_some_and(|path| !path.is_empty()) { Ok(None) } else { open_store(text) }
+    if text.strip_prefix("sqlite:").is_some_and(is_path) { Ok(None) } else { open_store(text) }
 }
 
 async fn add_users(store: &dyn UserStore, hasher: &PasswordHasher, users: Vec<NewUser>) -> Result<(), Mistakes> {
     for user in users {
         let login = LoginName::parse(&user.username).map_err(|e| named("USERS", e))?;
         if store.find_by_login(&login).await.map_err(|e| named("STORE", e))?.is_some() {
+            tracing::info!(username = login.as_str(), "the user is there already and stays as they are");
             continue;
         }
         let password = hasher.hash(Secret::new(user.password)).await.map_err(|e| named("USERS", e))?;

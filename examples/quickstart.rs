@@ -1,11 +1,11 @@
 //! Sign in with a password, call protected routes, be refused: `cargo run --example quickstart`.
-#![expect(clippy::print_stdout, reason = "a program talks to its user")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to its user")]
 
-use std::{env, error::Error, sync::Arc};
+use std::{env, error::Error, process::ExitCode, sync::Arc};
 
 use axum::{Json, Router, extract::State, routing::get};
 use portcullis::{
-    AuthorizationServer, ResourceServer,
+    AuthorizationServer,
     ident::{LoginName, UserId},
     jwt::{Algorithm, SigningKey},
     password::PasswordHasher,
@@ -20,21 +20,31 @@ use tokio::net::TcpListener;
 const DATABASE: &str = "quickstart.db";
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("quickstart: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
     // Refusals and logins are told on stderr, with their reason.
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let address = env::var("LISTEN").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
-    let listener = TcpListener::bind(address).await?;
+    let listener = TcpListener::bind(&address).await.map_err(|e| format!("LISTEN={address}: {e}"))?;
     let url = format!("http://{}", listener.local_addr()?);
 
-    let users: Arc<dyn UserStore> = Arc::new(SqliteStore::open(DATABASE)?);
+    let users: Arc<dyn UserStore> = Arc::new(SqliteStore::open(DATABASE).map_err(|e| format!("{DATABASE}: {e}"))?);
     let hasher = PasswordHasher::builder().build()?;
     add_demo_user(&*users, &hasher).await?;
 
     // A key that lives as long as the program. Load one with `SigningKey::from_pem` to keep tokens valid.
     let key = SigningKey::generate(Algorithm::EdDsa)?;
     let server = AuthorizationServer::builder(&url, "quickstart", key).first_party_login(users, hasher).build()?;
-    let api: ResourceServer = server.resource_server()?;
+    let api = server.resource_server()?;
 
     // A scope is demanded where the route stands; what is further in needs what is further out as well.
     let items = Router::new().route("/users/me/items", get(my_items)).layer(api.require(["items"])?);
@@ -51,8 +61,9 @@ async fn me(State(server): State<AuthorizationServer>, caller: Principal) -> Res
     Ok(Json(server.active_user(&caller).await?.public()))
 }
 
-async fn my_items(caller: Principal) -> Json<Value> {
-    Json(json!([{ "item": "lantern", "owner": caller.subject() }]))
+async fn my_items(State(server): State<AuthorizationServer>, caller: Principal) -> Result<Json<Value>, Rejection> {
+    let user = server.active_user(&caller).await?;
+    Ok(Json(json!([{ "item": "lantern", "owner": user.login.as_str() }])))
 }
 
 async fn reports() -> Json<Value> {

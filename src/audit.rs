@@ -4,7 +4,7 @@
 
 use tracing::{Level, event};
 
-use crate::rejection::Rejection;
+use crate::{rejection::Rejection, scope::ScopeSet};
 
 const TARGET: &str = "portcullis::audit";
 
@@ -19,6 +19,8 @@ pub enum Kind {
     CredentialInvalid,
     /// A caller lacks a permission.
     AuthorizationDenied,
+    /// A request to an endpoint is not one that it understands.
+    RequestMalformed,
     /// Somebody signed in.
     LoginSucceeded,
     /// Somebody did not sign in.
@@ -36,6 +38,7 @@ impl Kind {
             Self::CredentialMissing => "credential_missing",
             Self::CredentialInvalid => "credential_invalid",
             Self::AuthorizationDenied => "authorization_denied",
+            Self::RequestMalformed => "request_malformed",
             Self::LoginSucceeded => "login_succeeded",
             Self::LoginFailed => "login_failed",
             Self::LoginShed => "login_shed",
@@ -44,15 +47,21 @@ impl Kind {
     }
 }
 
-/// A gate refused a request.
-pub(crate) fn refused(rejection: Rejection) {
+/// A gate refused a request. `subject` is known only of a caller whose credential was checked; `scope` is what the caller
+/// would have needed.
+pub(crate) fn refused(rejection: Rejection, subject: Option<&str>, scope: Option<&ScopeSet>) {
     let verdict = rejection.verdict();
-    let (kind, status) = (verdict.kind.name(), verdict.status.as_u16());
+    let (kind, status, scope) = (verdict.kind.name(), verdict.status.as_u16(), scope.map(tracing::field::display));
     if verdict.kind == Kind::InfrastructureFailed {
-        event!(target: TARGET, Level::ERROR, kind, status, reason = %rejection, "request refused");
+        event!(target: TARGET, Level::ERROR, kind, status, subject, scope, reason = %rejection, "request refused");
     } else {
-        event!(target: TARGET, Level::INFO, kind, status, reason = %rejection, "request refused");
+        event!(target: TARGET, Level::INFO, kind, status, subject, scope, reason = %rejection, "request refused");
     }
+}
+
+/// An endpoint could not make sense of a request.
+pub(crate) fn malformed(status: u16, reason: &'static str) {
+    event!(target: TARGET, Level::INFO, kind = Kind::RequestMalformed.name(), status, reason, "request refused");
 }
 
 /// A user signed in.

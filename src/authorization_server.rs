@@ -8,7 +8,7 @@ use crate::{
     clock::{Clock, SystemClock},
     config::{ConfigError, ConfigErrors},
     endpoint::{Issuer, JwksEndpoint, TokenEndpoint},
-    jwt::{ClaimsPolicy, CustomClaims, KeySet, SigningKey},
+    jwt::{ClaimsPolicy, KeySet, SigningKey},
     resource_server::ResourceServer,
     scope::{Scope, ScopeSet},
 };
@@ -102,12 +102,13 @@ impl AuthorizationServer {
         active_user(&*login.users, &self.issuer.name, caller).await
     }
 
-    /// A resource server that accepts this server's tokens, with this server's clock, for routes in the same program.
+    /// A resource server that accepts this server's tokens, of up to 16 KiB, with this server's clock, for routes in the
+    /// same program.
     ///
     /// # Errors
     ///
     /// None that a built server can cause; the signature is that of its parts.
-    pub fn resource_server<C: CustomClaims>(&self) -> Result<ResourceServer<C>, ConfigErrors> {
+    pub fn resource_server(&self) -> Result<ResourceServer, ConfigErrors> {
         // Longest names, longest scope, largest key: what this server makes always fits.
         let policy = ClaimsPolicy::builder(&self.issuer.name, &self.issuer.audience).max_token(16 * 1024).build()?;
         let keys = KeySet::new([self.issuer.key.verifying_key()])?;

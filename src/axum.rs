@@ -81,7 +81,11 @@ fn present<T: Clone + Send + Sync + 'static>(parts: &Parts) -> Result<T, Absent>
 }
 
 fn absent(parts: &Parts) -> Absent {
-    let (rejection, answers) = principal::absence(&parts.extensions);
+    let (rejection, answers) = match parts.extensions.get::<Principal>() {
+        // The layers are there and let the caller pass; they read another type of claims.
+        Some(_) => (Rejection::OtherClaims, None),
+        None => principal::absence(&parts.extensions),
+    };
     Absent { rejection, answers: answers.unwrap_or_default(), wire: Wire::of(&parts.headers) }
 }
 

@@ -11,7 +11,7 @@
 //!
 //! use axum::{Router, routing::get};
 //! use portcullis::{
-//!     AuthorizationServer, ResourceServer, jwt::{Algorithm, SigningKey}, password::PasswordHasher,
+//!     AuthorizationServer, jwt::{Algorithm, SigningKey}, password::PasswordHasher,
 //!     principal::Principal, store::MemoryStore,
 //! };
 //!
@@ -24,7 +24,7 @@
 //!     let server = AuthorizationServer::builder("https://api.example", "api", key)
 //!         .first_party_login(Arc::new(MemoryStore::new()), PasswordHasher::builder().build()?)
 //!         .build()?;
-//!     let api: ResourceServer = server.resource_server()?;
+//!     let api = server.resource_server()?;
 //!     let me = Router::new().route("/me", get(me)).layer(api.require(["me"])?).layer(api.authenticate());
 //!     Ok(me.merge(server.routes()))
 //! }

@@ -20,7 +20,7 @@ use crate::{
 ///
 /// # let key = SigningKey::generate(Algorithm::EdDsa)?.verifying_key();
 /// let policy = ClaimsPolicy::builder("https://id.example", "orders").build()?;
-/// let api: ResourceServer = ResourceServer::new(policy, KeySet::new([key])?);
+/// let api = ResourceServer::new(policy, KeySet::new([key])?);
 ///
 /// let whole_router = api.authenticate();
 /// let one_route = api.require(["orders:read"])?;
@@ -32,11 +32,20 @@ pub struct ResourceServer<C = NoClaims> {
     answers: Answers,
 }
 
-impl<C: CustomClaims> ResourceServer<C> {
+impl ResourceServer {
     /// Accepts what `keys` signed and `policy` allows.
     #[must_use]
     pub fn new(policy: ClaimsPolicy, keys: KeySet) -> Self {
         Self { verifier: Verifier::new(policy, keys), clock: Arc::new(SystemClock), answers: Answers::default() }
+    }
+}
+
+impl<C: CustomClaims> ResourceServer<C> {
+    /// The same, but that it reads claims of the program's own type `D` besides, for handlers that take
+    /// [`Verified<D>`](crate::jwt::Verified). Tokens that lack them are refused.
+    #[must_use]
+    pub fn claims<D: CustomClaims>(self) -> ResourceServer<D> {
+        ResourceServer { verifier: self.verifier.claims(), clock: self.clock, answers: self.answers }
     }
 
     /// Sets where the time is read: the system's clock unless set.

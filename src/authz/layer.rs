@@ -92,7 +92,8 @@ where
             Ok(()) => GateFuture::forwarded(self.inner.call(request)),
             Err((rejection, scopes)) => {
                 let wire = Wire::of(request.headers());
-                GateFuture::refused(self.layer.answers.refuse(rejection, scopes.as_ref(), wire))
+                let subject = request.extensions().get().map(Principal::subject);
+                GateFuture::refused(self.layer.answers.refuse_caller(subject, rejection, scopes.as_ref(), wire))
             }
         }
     }

@@ -18,8 +18,10 @@ pub(super) enum EndpointError {
     InvalidGrant,
     /// `grant_type` is not one that this server supports.
     UnsupportedGrantType,
-    /// `scope` is malformed, or nothing of it may be granted.
-    InvalidScope,
+    /// `scope` is not in the grammar, or too long.
+    MalformedScope,
+    /// Nothing of the scope may be granted, or more than fits a token.
+    ScopeNotGranted,
     /// Another method than `allow`.
     MethodNotAllowed { allow: &'static str },
     /// Something that is needed does not answer.
@@ -27,6 +29,17 @@ pub(super) enum EndpointError {
 }
 
 impl EndpointError {
+    /// What a client could have known to be wrong, for the log. Other outcomes are told where they are decided.
+    pub(super) const fn malformed(self) -> Option<(u16, &'static str)> {
+        match self {
+            Self::InvalidRequest(reason) => Some((400, reason)),
+            Self::UnsupportedGrantType => Some((400, "grant type not supported")),
+            Self::MalformedScope => Some((400, "scope malformed")),
+            Self::MethodNotAllowed { .. } => Some((405, "method not supported")),
+            Self::InvalidGrant | Self::ScopeNotGranted | Self::Unavailable { .. } => None,
+        }
+    }
+
     pub(super) fn response(self) -> Response<Full<Bytes>> {
         let (status, code, description) = match self {
             Self::InvalidRequest(description) => (StatusCode::BAD_REQUEST, "invalid_request", description),
@@ -34,7 +47,7 @@ impl EndpointError {
             Self::UnsupportedGrantType => {
                 (StatusCode::BAD_REQUEST, "unsupported_grant_type", "this grant type is not supported")
             }
-            Self::InvalidScope => {
+            Self::MalformedScope | Self::ScopeNotGranted => {
                 (StatusCode::BAD_REQUEST, "invalid_scope", "the scope is malformed or may not be granted")
             }
             Self::MethodNotAllowed { .. } => {

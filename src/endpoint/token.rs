@@ -77,7 +77,14 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let issuer = Arc::clone(&self.issuer);
-        async move { Ok(issuer.answer(request).await.unwrap_or_else(EndpointError::response)) }.boxed()
+        let answer = async move {
+            let answer = issuer.answer(request).await;
+            if let Some((status, reason)) = answer.as_ref().err().and_then(|error| error.malformed()) {
+                audit::malformed(status, reason);
+            }
+            Ok(answer.unwrap_or_else(EndpointError::response))
+        };
+        answer.boxed()
     }
 }
 
@@ -110,7 +117,7 @@ impl Issuer {
         let (username, password) = (form.require("username")?, form.require("password")?);
         // Before the password, so that a malformed scope tells nothing about it.
         let requested = form.get("scope").map(str::parse::<ScopeSet>).transpose();
-        let requested = requested.map_err(|_| EndpointError::InvalidScope)?;
+        let requested = requested.map_err(|_| EndpointError::MalformedScope)?;
         match login.sign_in(username, password.into()).await {
             Outcome::SignedIn(user) => {
                 let subject = user.id.subject();
@@ -187,14 +194,14 @@ fn granted(
     may: &ScopeSet,
 ) -> Result<ScopeSet, EndpointError> {
     match (requested, default) {
-        (Some(requested), _) => {
-            Some(requested.intersection(may)).filter(|granted| !granted.is_empty()).ok_or(EndpointError::InvalidScope)
-        }
+        (Some(requested), _) => Some(requested.intersection(may))
+            .filter(|granted| !granted.is_empty())
+            .ok_or(EndpointError::ScopeNotGranted),
         (None, Some(default)) => Ok(may.intersection(default)),
         (None, None) => Ok(may.clone()),
     }
     // A token with more would be too long for those who check it.
-    .and_then(|granted| if granted.is_short() { Ok(granted) } else { Err(EndpointError::InvalidScope) })
+    .and_then(|granted| if granted.is_short() { Ok(granted) } else { Err(EndpointError::ScopeNotGranted) })
 }
 
 /// One way to authenticate a client per request (RFC 6749 §2.3).
@@ -223,8 +230,8 @@ mod tests {
             (Some("me"), None, Ok("me")),
             (Some("me admin"), None, Ok("me")),
             (Some("items me"), Some("me"), Ok("items me")),
-            (Some("admin"), None, Err(EndpointError::InvalidScope)),
-            (Some("ME"), None, Err(EndpointError::InvalidScope)),
+            (Some("admin"), None, Err(EndpointError::ScopeNotGranted)),
+            (Some("ME"), None, Err(EndpointError::ScopeNotGranted)),
             (None, None, Ok("me items")),
             (None, Some("me admin"), Ok("me")),
             (None, Some("admin"), Ok("")),
@@ -234,7 +241,7 @@ mod tests {
         }
         assert_eq!(granted(None, None, &ScopeSet::default()), Ok(ScopeSet::default()));
         let thousand = (0..1000).map(|n| Scope::parse(&format!("scope-{n}")).unwrap()).collect();
-        assert_eq!(granted(None, None, &thousand), Err(EndpointError::InvalidScope));
+        assert_eq!(granted(None, None, &thousand), Err(EndpointError::ScopeNotGranted));
         assert_eq!(granted(Some(&set("scope-7")), None, &thousand), Ok(set("scope-7")));
     }
 }

@@ -137,7 +137,7 @@ impl VerifyingKey {
     /// # Errors
     ///
     /// [`ConfigError::WeakKey`] if it is shorter than the hash (RFC 7518 §3.2), or is hexadecimal text that spells
-    /// fewer than 32 bytes. [`ConfigError::GuessableKey`] if fewer than 8 different bytes occur in it.
+    /// fewer bytes than that. [`ConfigError::GuessableKey`] if fewer than 8 different bytes occur in it.
     /// [`ConfigError::Key`] if it is a key document: a public key taken for a secret would let everybody sign.
     pub fn hmac(algorithm: Algorithm, secret: &[u8]) -> Result<Self, ConfigError> {
         Ok(Self::prepared(algorithm, Prepared::Hmac(hmac_key(algorithm, secret)?.into())))
@@ -200,11 +200,12 @@ pub(crate) fn hmac_key(algorithm: Algorithm, secret: &[u8]) -> Result<hmac::Key,
             "a PEM or DER document is no HMAC secret: whoever has the public key would have it",
         ));
     }
-    // Hexadecimal text carries four bits a character: 64 of them, as `openssl rand -hex 32` prints, make 32 bytes.
-    let hexadecimal = secret.iter().all(u8::is_ascii_hexdigit);
-    let least = if hexadecimal { bytes.max(64) } else { bytes };
-    if secret.len() < least {
-        return Err(ConfigError::WeakKey { algorithm, bits: secret.len() * 8, least: least * 8 });
+    // Hexadecimal text carries four bits a character: 64 of them, as `openssl rand -hex 32` prints, make 32 bytes. The
+    // line's end that comes with them carries none.
+    let hexadecimal = secret.trim_ascii().iter().all(u8::is_ascii_hexdigit);
+    let bits = if hexadecimal { secret.trim_ascii().len() * 4 } else { secret.len() * 8 };
+    if bits < bytes * 8 {
+        return Err(ConfigError::WeakKey { algorithm, bits, least: bytes * 8 });
     }
     let different = secret.iter().collect::<HashSet<_>>().len();
     // Of 32 random bytes, fewer than 8 different ones never occur; of 64 random hexadecimal digits, one time in 10^11.

@@ -33,7 +33,7 @@
 //! # }))?;
 //! # let public_key = key.verifying_key();
 //! let policy = ClaimsPolicy::builder("https://id.example", "orders").build()?;
-//! let verifier = Verifier::<Tenant>::new(policy, KeySet::new([public_key])?);
+//! let verifier = Verifier::new(policy, KeySet::new([public_key])?).claims::<Tenant>();
 //! let service = ServiceBuilder::new()
 //!     .layer(BearerExtractLayer::required())
 //!     .layer(JwtVerifyLayer::new(verifier))

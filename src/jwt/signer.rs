@@ -206,7 +206,7 @@ impl SigningKey {
     ///     "jti": "1", "iat": 1_000, "exp": 1_600, "scope": "orders:read",
     /// }))?;
     /// let policy = ClaimsPolicy::builder("https://id.example", "orders").build()?;
-    /// let verifier: Verifier = Verifier::new(policy, KeySet::new([key.verifying_key()])?);
+    /// let verifier = Verifier::new(policy, KeySet::new([key.verifying_key()])?);
     /// let verified = verifier.verify_at(token.as_bytes(), UnixSeconds::new(1_200))?;
     /// assert_eq!(verified.subject(), "user:7");
     /// # Ok::<(), Box<dyn std::error::Error>>(())

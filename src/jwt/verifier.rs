@@ -143,10 +143,17 @@ struct Rules {
     known: KnownHeaders,
 }
 
-impl<C: CustomClaims> Verifier<C> {
+impl Verifier {
     /// A verifier that accepts what `keys` signed and `policy` allows.
     pub fn new(policy: ClaimsPolicy, keys: KeySet) -> Self {
         Self { rules: Arc::new(Rules { policy, keys, known: KnownHeaders::default() }), claims: PhantomData }
+    }
+}
+
+impl<C: CustomClaims> Verifier<C> {
+    /// The same, but that it reads claims of the program's own type `D` besides. Tokens that lack them are refused.
+    pub fn claims<D: CustomClaims>(self) -> Verifier<D> {
+        Verifier { rules: self.rules, claims: PhantomData }
     }
 
     /// Checks `token` as of `now`. Layers read the clock; tests and fuzzers pass any second they like.

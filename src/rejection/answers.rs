@@ -119,8 +119,19 @@ impl Answers {
     /// `scopes` is all that would have been needed; it goes into the challenge of
     /// [`InsufficientScope`](Rejection::InsufficientScope).
     pub fn refuse(&self, rejection: Rejection, scopes: Option<&ScopeSet>, wire: Wire) -> Response<Bytes> {
+        self.refuse_caller(None, rejection, scopes, wire)
+    }
+
+    /// As [`refuse`](Self::refuse), where it is known whose request it is.
+    pub(crate) fn refuse_caller(
+        &self,
+        subject: Option<&str>,
+        rejection: Rejection,
+        scopes: Option<&ScopeSet>,
+        wire: Wire,
+    ) -> Response<Bytes> {
         let verdict = rejection.verdict();
-        audit::refused(rejection);
+        audit::refused(rejection, subject, scopes);
         let mut response = match wire {
             Wire::Http => http_answer(verdict),
             Wire::Grpc => grpc_answer(verdict),

@@ -107,8 +107,11 @@ pub enum Rejection {
     #[error("store unavailable")]
     StoreUnavailable,
     /// A layer that this one depends on is missing, or is further in.
-    #[error("{0} is missing, or sits inside the layer that needs it")]
+    #[error("{0} is missing, or sits inside the layer that needs it; `ResourceServer::authenticate` has it")]
     LayerMissing(&'static str),
+    /// A handler takes claims of another type than the verifying layer reads.
+    #[error("the handler takes `Verified` claims of another type than the layer reads: see `ResourceServer::claims`")]
+    OtherClaims,
 }
 
 /// The `error` attribute of a challenge (RFC 6750 §3.1).
@@ -218,7 +221,7 @@ impl Rejection {
                 Grpc::Unavailable,
                 audit::Kind::InfrastructureFailed,
             ),
-            Self::LayerMissing(_) => (
+            Self::LayerMissing(_) | Self::OtherClaims => (
                 StatusCode::INTERNAL_SERVER_ERROR,
                 Challenge::Silent,
                 Grpc::Internal,

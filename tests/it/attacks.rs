@@ -255,7 +255,7 @@ fn oversized_tokens_are_refused_by_their_length_alone() {
     let long = "a".repeat(9000);
     assert_eq!(verdict(hs256_key(), &long), Err(Rejection::TokenTooLong { bytes: 9000, most: 8192 }));
     let policy = ClaimsPolicy::builder(ISSUER, AUDIENCE).max_token(64 * 1024).build().unwrap();
-    let wide: Verifier = Verifier::new(policy, KeySet::new([hs256_key()]).unwrap());
+    let wide = Verifier::new(policy, KeySet::new([hs256_key()]).unwrap());
     // Four thousand members in the header.
     let members = (0..4000).map(|n| format!("\"{n}\":0")).collect::<Vec<_>>().join(",");
     let token = hs256(&format!(r#"{{"alg":"HS256","typ":"at+jwt",{members}}}"#), claims().as_bytes());

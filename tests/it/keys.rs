@@ -31,11 +31,14 @@ const ALL: [Algorithm; 13] = [
     Algorithm::EdDsa,
     Algorithm::Ed25519,
 ];
+/// As FastAPI's tutorial has it: 32 bytes in hexadecimal.
 const SECRET: &[u8] = b"09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4caa6cf63b88e8d3e7";
+/// Long enough for every HMAC.
+const LONG_SECRET: &[u8] = b"_09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4caa6cf63b88e8d3e7";
 
 fn signing(algorithm: Algorithm) -> SigningKey {
     match algorithm.name().get(..2) {
-        Some("HS") => SigningKey::hmac(algorithm, SECRET),
+        Some("HS") => SigningKey::hmac(algorithm, LONG_SECRET),
         Some("RS" | "PS") => SigningKey::from_pem(algorithm, key!("rsa")),
         Some("Ed") => SigningKey::from_pem(algorithm, key!("ed25519")),
         _ if algorithm == Algorithm::Es384 => SigningKey::from_pem(algorithm, key!("p384")),
@@ -46,7 +49,7 @@ fn signing(algorithm: Algorithm) -> SigningKey {
 
 fn verifying(algorithm: Algorithm) -> VerifyingKey {
     match algorithm.name().get(..2) {
-        Some("HS") => VerifyingKey::hmac(algorithm, SECRET),
+        Some("HS") => VerifyingKey::hmac(algorithm, LONG_SECRET),
         Some("RS" | "PS") => VerifyingKey::from_pem(algorithm, key!("rsa_pub")),
         Some("Ed") => VerifyingKey::from_pem(algorithm, key!("ed25519_pub")),
         _ if algorithm == Algorithm::Es384 => VerifyingKey::from_pem(algorithm, key!("p384_pub")),
@@ -86,7 +89,7 @@ fn tokens_of_jsonwebtoken_verify_and_ours_verify_there() {
     for algorithm in ALL {
         let Some(peer) = peer_algorithm(algorithm) else { continue };
         let (encode, decode) = match algorithm.name().get(..2) {
-            Some("HS") => (jwt::EncodingKey::from_secret(SECRET), jwt::DecodingKey::from_secret(SECRET)),
+            Some("HS") => (jwt::EncodingKey::from_secret(LONG_SECRET), jwt::DecodingKey::from_secret(LONG_SECRET)),
             Some("RS" | "PS") => (
                 jwt::EncodingKey::from_rsa_pem(key!("rsa")).unwrap(),
                 jwt::DecodingKey::from_rsa_pem(key!("rsa_pub")).unwrap(),
@@ -189,12 +192,14 @@ fn req_063_hmac_keys_must_be_long_and_random() {
         (Hs384, &bytes[..47], weak(Hs384, 376, 384)),
         (Hs512, &bytes[..64], Ok(())),
         (Hs512, &bytes[..63], weak(Hs512, 504, 512)),
-        (Hs256, b"", weak(Hs256, 0, 512)),
+        (Hs256, b"", weak(Hs256, 0, 256)),
         (Hs256, b"secret", weak(Hs256, 48, 256)),
         (Hs256, SECRET, Ok(())),
-        (Hs512, SECRET, Ok(())),
-        // 16 bytes in hexadecimal are 32 characters.
-        (Hs256, &SECRET[..32], weak(Hs256, 256, 512)),
+        (Hs512, SECRET, weak(Hs512, 256, 512)),
+        (Hs512, LONG_SECRET, Ok(())),
+        // 16 bytes in hexadecimal are 32 characters, with or without the end of a line.
+        (Hs256, &SECRET[..32], weak(Hs256, 128, 256)),
+        (Hs256, b"09d25e094faa6ca2556c818166b7a956\n", weak(Hs256, 128, 256)),
         (Hs256, &[b'x'; 64], Err(ConfigError::GuessableKey)),
         (Hs256, b"changemechangemechangemechangeme", Err(ConfigError::GuessableKey)),
         (Algorithm::Rs256, &bytes, Err(ConfigError::KeyMismatch(Algorithm::Rs256))),

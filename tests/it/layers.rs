@@ -179,6 +179,8 @@ async fn req_016_nested_requirements_accumulate_in_the_challenge() {
         ("items me", 403, "scope=\"admin me items items:read\""),
         ("admin items me", 200, ""),
     ] {
+        let log = Log::default();
+        let _guard = log.capture();
         let request = request(Some(&format!("Bearer {}", authority.token(granted))));
         if status == 200 {
             let (service, mut handle) = mocked(stack.clone());
@@ -189,6 +191,8 @@ async fn req_016_nested_requirements_accumulate_in_the_challenge() {
         let (answered, challenge) = refused(service, &mut handle, request).await;
         assert_eq!(answered, status, "{granted}");
         assert!(challenge.ends_with(needed), "{granted}: {challenge}");
+        let told = format!("subject=\"user:7\" {} reason=scope missing", needed.replace('"', ""));
+        assert!(log.text().contains(&told), "{told} in {}", log.text());
     }
 }
 
@@ -203,7 +207,7 @@ async fn proofs_reach_the_handler() {
     let policy = ClaimsPolicy::builder(ISSUER, AUDIENCE).build().unwrap();
     let service = ServiceBuilder::new()
         .layer(BearerExtractLayer::required())
-        .layer(JwtVerifyLayer::new(Verifier::<Tenant>::new(policy, authority.keys())))
+        .layer(JwtVerifyLayer::new(Verifier::new(policy, authority.keys()).claims::<Tenant>()))
         .service_fn(|request: Request<()>| async move {
             let verified: &Verified<Tenant> = request.extensions().get().unwrap();
             let caller: &Principal = request.extensions().get().unwrap();

@@ -58,7 +58,7 @@ async fn start(users: Arc<dyn UserStore>, hasher: PasswordHasher) -> Server {
     let key = SigningKey::generate(Algorithm::EdDsa).unwrap();
     let server = AuthorizationServer::builder("https://id.example", "orders", key).first_party_login(users, hasher);
     let server = server.build().unwrap();
-    let api = server.resource_server::<portcullis::jwt::NoClaims>().unwrap();
+    let api = server.resource_server().unwrap();
     let me = Router::new().route("/me", axum::routing::get(|| async { "me" })).layer(api.authenticate());
     serve(me.merge(server.routes())).await
 }
@@ -334,16 +334,20 @@ async fn req_191_req_192_req_194_events_tell_what_happened_and_no_secret() {
     post_token(server.address, &form("hunter2-typed-as-name", "x", "")).await;
     post_token(server.address, &form("alice", PASSWORD, "&scope=admin")).await;
     post_token(server.address, &form("broken", PASSWORD, "")).await;
+    post_token(server.address, &form("alice", "Wr0ng-Passw0rd", "&password=hunter2")).await;
+    get(server.address, "/token", &[]).await;
     get_with(server.address, "/me", &format!("{token}AAAA")).await;
     get(server.address, "/me", &[]).await;
     let text = log.text();
-    for kind in ["login_succeeded", "login_failed", "credential_invalid", "credential_missing"] {
+    for kind in ["login_succeeded", "login_failed", "credential_invalid", "credential_missing", "request_malformed"] {
         assert!(text.contains(&format!("kind=\"{kind}\"")), "{kind} in {text}");
     }
     assert!(
         text.contains("subject=\"user:id-alice\"") && text.contains("wrong password") && text.contains("unknown user")
     );
-    for reason in ["scope not granted", "stored password hash cannot be read"] {
+    for reason in
+        ["scope not granted", "stored password hash cannot be read", "a parameter is repeated", "method not supported"]
+    {
         assert!(text.contains(reason), "{reason} in {text}");
     }
     let hash = users.find_by_login(&LoginName::parse("alice").unwrap()).await.unwrap().unwrap().password;
@@ -362,7 +366,7 @@ async fn lifetimes_follow_the_clock_and_have_bounds() {
     };
     let server = build(Duration::from_secs(60)).clock(Arc::clone(&clock) as _);
     let server = server.first_party_login(users().await, hasher()).build().unwrap();
-    let api = server.resource_server::<portcullis::jwt::NoClaims>().unwrap();
+    let api = server.resource_server().unwrap();
     let me = Router::new().route("/me", axum::routing::get(|| async { "me" })).layer(api.authenticate());
     let running = serve(me.merge(server.routes())).await;
     let issued = post_token(running.address, &form("alice", PASSWORD, "")).await;

@@ -128,6 +128,21 @@ async fn sqlite_keeps_what_it_acknowledged_in_a_private_file() {
 }
 
 #[tokio::test]
+async fn sqlite_takes_every_name_for_a_file() {
+    // SQLite alone would take this for databases in memory, one for each connection. Relative, so in the package's folder.
+    let path = std::path::Path::new(":memory:");
+    let file = std::path::absolute(path).unwrap();
+    let store = SqliteStore::open(path).unwrap();
+    store.insert(user("1", "alice")).await.unwrap();
+    let found = store.find_by_login(&LoginName::parse("alice").unwrap()).await;
+    drop(store);
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{suffix}", file.display()));
+    }
+    assert!(found.unwrap().is_some());
+}
+
+#[tokio::test]
 async fn sqlite_says_so_when_it_cannot_answer() {
     let folder = Folder::new("cannot");
     let path = folder.file("users.db");

@@ -16,16 +16,17 @@ use portcullis::{
     store::{MemoryStore, PasswordHash, StoreError, StoreFuture, UserRecord, UserStore, active_user},
 };
 
-use crate::support::{AUDIENCE, Authority, ISSUER, Reply, Server, get, get_with, now, send, serve};
+use crate::support::{AUDIENCE, Authority, ISSUER, Log, Reply, Server, get, get_with, now, send, serve};
 
 /// `/me` needs scope `me`, `/me/items` scope `items` as well, `/user` a live user; `/open` lets strangers in, and
 /// `/naked` and `/unlayered` lack what they need.
 async fn server(authority: &Authority, users: Arc<dyn UserStore>) -> Server {
     let policy = ClaimsPolicy::builder(ISSUER, AUDIENCE).require_claim("tier", ["gold", "silver"]).build().unwrap();
-    let api: ResourceServer = ResourceServer::new(policy, authority.keys()).realm("test").unwrap();
+    let api = ResourceServer::new(policy, authority.keys()).realm("test").unwrap();
     let items = Router::new().route("/me/items", any(|| async { "items" })).layer(api.require(["items"]).unwrap());
     let me = Router::new().route("/me", any(|| async { "me" })).merge(items).layer(api.require(["me"]).unwrap());
-    let user = Router::new().route("/user", on_get(user)).with_state(users);
+    let other = on_get(|_: Verified<OtherClaims>| async { "never" });
+    let user = Router::new().route("/user", on_get(user)).with_state(users).route("/other", other);
     let open = Router::new().route("/open", on_get(open)).layer(api.authenticate_optional());
     let both = Router::new()
         .route("/open/me", on_get(|_: Verified<NoClaims>| async { "me" }))
@@ -37,6 +38,9 @@ async fn server(authority: &Authority, users: Arc<dyn UserStore>) -> Server {
         .route("/unlayered/optional", on_get(|_: Option<Principal>| async { "never" }));
     serve(me.merge(user).layer(api.authenticate()).merge(open).merge(both).merge(naked)).await
 }
+
+#[derive(serde::Deserialize)]
+struct OtherClaims {}
 
 async fn user(State(users): State<Arc<dyn UserStore>>, caller: Principal) -> Result<String, Rejection> {
     active_user(&*users, ISSUER, &caller).await.map(|user| user.login.as_str().to_owned())
@@ -280,6 +284,16 @@ async fn a_missing_layer_is_500_and_no_handler_runs() {
             assert_eq!(reply.header("www-authenticate"), None);
         }
     }
+}
+
+#[tokio::test]
+async fn claims_of_another_type_are_500_and_no_handler_runs() {
+    let log = Log::default();
+    let _guard = log.capture();
+    let authority = Authority::new(Algorithm::EdDsa);
+    let server = with_memory(&authority).await;
+    problem(&get_with(server.address, "/other", &gold(&authority, "me")).await, 500, None);
+    assert!(log.text().contains("see `ResourceServer::claims`"), "{}", log.text());
 }
 
 #[tokio::test]

@@ -198,7 +198,11 @@ pub(super) fn store_error(error: rusqlite::Error) -> StoreError {
     match error.sqlite_error_code() {
         Some(ErrorCode::ConstraintViolation) => StoreError::Conflict,
         Some(ErrorCode::DiskFull) => StoreError::Full,
-        _ => StoreError::unavailable(error),
+        // Without the statement, which tells an operator nothing.
+        _ => match error {
+            rusqlite::Error::SqlInputError { msg, .. } => StoreError::unavailable(msg),
+            error => StoreError::unavailable(error),
+        },
     }
 }
 
