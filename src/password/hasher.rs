@@ -130,7 +130,7 @@ impl PasswordHasherBuilder {
     ///
     /// # Errors
     ///
-    /// [`ConfigErrors`], with one [`ConfigError`] for each setting out of bounds.
+    /// [`ConfigErrors`] that name each setting out of bounds.
     pub fn build(self) -> Result<PasswordHasher, ConfigErrors> {
         let Self { params, stored, concurrency, queue, wait } = self;
         let mut errors = ConfigErrors::default();
