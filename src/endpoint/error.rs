@@ -11,6 +11,7 @@ use super::private_json;
 
 /// Why an endpoint refuses. The texts are ours; nothing that a client sent comes back.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[cfg_attr(not(feature = "password"), expect(dead_code, reason = "no grant needs it"))]
 pub(super) enum EndpointError {
     /// Parameter missing, repeated or malformed; body of another type or too long.
     InvalidRequest(&'static str),

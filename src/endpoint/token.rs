@@ -188,6 +188,7 @@ struct TokenResponse<'a> {
 /// What a user gets: what was asked for, or else the server's default, as far as the user may have it.
 ///
 /// Asking for scopes of which none may be granted is an error (RFC 6749 §3.3), and so is a grant of over 4,096 bytes.
+#[cfg_attr(not(feature = "password"), expect(dead_code, reason = "no grant needs it"))]
 fn granted(
     requested: Option<&ScopeSet>,
     default: Option<&ScopeSet>,
