@@ -10,6 +10,10 @@
 //! | `ALGORITHM` | `EdDSA` | `EdDSA`, `RS256`, `ES256`, `HS256`, or another that the crate supports |
 //! | `SIGNING_KEY` | made at start | PEM; for `HS256` what `openssl rand -hex 32` prints, the text itself being the key |
 //! | `ACCESS_TTL` | `600` | lifetime of an access token in seconds, 1 to 3600 |
+//! | `JWKS_URL` | none | where another issuer publishes its keys; its tokens are then accepted beside our own |
+//! | `JWKS_ISSUER` | none | `iss` of its tokens; needed with `JWKS_URL` |
+//! | `JWKS_AUDIENCE` | `AUDIENCE` | `aud` of its tokens |
+//! | `JWKS_COOLDOWN` | `30` | seconds between fetches that unknown keys cause, 1 to 3600; also the least between others |
 //!
 //! A bad value ends the program with a message that names the variable.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to its user")]
@@ -20,13 +24,13 @@ use axum::{Json, Router, extract::State, routing::get};
 use portcullis::{
     AuthorizationServer,
     ident::{LoginName, UserId},
-    jwt::{Algorithm, ClaimsPolicy, SigningKey},
+    jwt::{Algorithm, ClaimsPolicy, RemoteJwks, SigningKey},
     password::PasswordHasher,
     principal::Principal,
     rejection::Rejection,
     scope::{Scope, ScopeError, ScopeSet},
     secret::Secret,
-    store::{MemoryStore, SqliteStore, StoreError, UserPublic, UserRecord, UserStore},
+    store::{MemoryStore, SqliteStore, StoreError, UserRecord, UserStore},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -52,13 +56,14 @@ async fn run() -> Result<(), Mistakes> {
     let listener = TcpListener::from_std(settings.listener).map_err(|e| named("LISTEN", e))?;
     let hasher = PasswordHasher::builder().build().map_err(|e| named("password hasher", e))?;
     add_users(&*settings.store, &hasher, settings.users).await?;
+    let foreign = settings.foreign.map(Foreign::start).transpose()?;
     let server = AuthorizationServer::builder(settings.issuer, settings.audience, settings.key)
         .first_party_login(settings.store, hasher)
         .access_token_lifetime(settings.lifetime)
         .build()
         .map_err(|e| named("server", e))?;
 
-    let app = routes(&server).map_err(|e| named("routes", e))?;
+    let app = routes(&server, foreign).map_err(|e| named("routes", e))?;
     println!("listening on http://{}", listener.local_addr().map_err(|e| named("LISTEN", e))?);
     axum::serve(listener, app).with_graceful_shutdown(stop()).await.map_err(|e| named("LISTEN", e))
 }
@@ -76,28 +81,60 @@ async fn stop() {
     let _ = tokio::signal::ctrl_c().await;
 }
 
-fn routes(server: &AuthorizationServer) -> Result<Router, portcullis::config::ConfigErrors> {
-    let api = server.resource_server()?;
+fn routes(
+    server: &AuthorizationServer,
+    foreign: Option<(ClaimsPolicy, RemoteJwks)>,
+) -> Result<Router, portcullis::config::ConfigErrors> {
+    let own = server.resource_server()?;
+    let api = match foreign {
+        Some((policy, keys)) => own.trust(policy, keys)?,
+        None => own,
+    };
     let items = Router::new().route("/users/me/items", get(my_items)).layer(api.require(["items"])?);
     let me = Router::new().route("/users/me", get(me)).merge(items).layer(api.require(["me"])?);
     let admin = Router::new().route("/admin/reports", get(reports)).layer(api.require(["admin"])?);
     Ok(me.merge(admin).layer(api.authenticate()).merge(server.routes()).with_state(server.clone()))
 }
 
-async fn me(State(server): State<AuthorizationServer>, caller: Principal) -> Result<Json<UserPublic>, Rejection> {
-    Ok(Json(server.active_user(&caller).await?.public()))
+async fn me(State(server): State<AuthorizationServer>, caller: Principal) -> Result<Json<Value>, Rejection> {
+    if caller.issuer() != server.issuer() {
+        // Somebody else's user: what the token says is all that is known here.
+        let scopes: Vec<&str> = caller.scopes().collect();
+        return Ok(Json(json!({ "issuer": caller.issuer(), "subject": caller.subject(), "scopes": scopes })));
+    }
+    Ok(Json(json!(server.active_user(&caller).await?.public())))
 }
 
 async fn my_items(State(server): State<AuthorizationServer>, caller: Principal) -> Result<Json<Value>, Rejection> {
-    let user = server.active_user(&caller).await?;
-    Ok(Json(json!([{ "item": "lantern", "owner": user.login.as_str() }])))
+    let owner = if caller.issuer() == server.issuer() {
+        server.active_user(&caller).await?.login.as_str().to_owned()
+    } else {
+        caller.subject().to_owned()
+    };
+    Ok(Json(json!([{ "item": "lantern", "owner": owner }])))
 }
 
 async fn reports() -> Json<Value> {
     Json(json!({ "visitors": 42 }))
 }
 
+/// Another issuer whose tokens are accepted.
+struct Foreign {
+    policy: ClaimsPolicy,
+    url: String,
+    cooldown: Duration,
+}
+
+impl Foreign {
+    fn start(self) -> Result<(ClaimsPolicy, RemoteJwks), Mistakes> {
+        let most = Duration::from_secs(3600);
+        let keys = RemoteJwks::builder(self.url).cooldown(self.cooldown).refresh(self.cooldown, most).start();
+        Ok((self.policy, keys.map_err(|e| named("JWKS_URL", e))?))
+    }
+}
+
 struct Settings {
+    foreign: Option<Foreign>,
     listener: std::net::TcpListener,
     issuer: String,
     audience: String,
@@ -126,12 +163,16 @@ impl Settings {
         let issuer = get_or(&mut mistakes, "ISSUER", &own_url, |text| check_names(text, "-"));
         let audience = get_or(&mut mistakes, "AUDIENCE", "api", |text| check_names("-", text));
         let users = get_or(&mut mistakes, "USERS", "[]", parse_users);
-        let lifetime = get_or(&mut mistakes, "ACCESS_TTL", "600", parse_lifetime);
+        let lifetime = get_or(&mut mistakes, "ACCESS_TTL", "600", parse_seconds);
         let algorithm = get_or(&mut mistakes, "ALGORITHM", "EdDSA", |text| {
             text.parse::<Algorithm>().map_err(|e| format!("{e}: try EdDSA, RS256, ES256 or HS256"))
         });
         let key =
             algorithm.and_then(|algorithm| get_or(&mut mistakes, "SIGNING_KEY", "", |text| load_key(algorithm, text)));
+        let foreign = read_foreign(&mut mistakes, audience.as_deref().unwrap_or("-"));
+        if issuer.as_ref().zip(foreign.as_ref()).is_some_and(|(own, foreign)| own == foreign.policy.issuer()) {
+            mistakes.push("JWKS_ISSUER: is our own".to_owned());
+        }
         // Last, because it may create a file.
         let open = if mistakes.is_empty() { open_store } else { check_store };
         let store = get_or(&mut mistakes, "STORE", "memory:", open).flatten();
@@ -144,10 +185,29 @@ impl Settings {
                 Some(users),
                 Some(key),
                 Some(lifetime),
-            ) => Ok(Self { listener, issuer, audience, store, users, key, lifetime }),
+            ) if mistakes.is_empty() => Ok(Self { foreign, listener, issuer, audience, store, users, key, lifetime }),
             _ => Err(mistakes),
         }
     }
+}
+
+/// Reads what begins with `JWKS_`; without `JWKS_URL` there is no other issuer, and the rest would mean nothing.
+fn read_foreign(mistakes: &mut Mistakes, audience: &str) -> Option<Foreign> {
+    let names = ["JWKS_URL", "JWKS_ISSUER", "JWKS_AUDIENCE", "JWKS_COOLDOWN"];
+    let set: Vec<&str> = names.into_iter().filter(|name| env::var_os(name).is_some()).collect();
+    if set.is_empty() {
+        return None;
+    }
+    for name in ["JWKS_URL", "JWKS_ISSUER"].into_iter().filter(|name| !set.contains(name)) {
+        mistakes.push(format!("{name}: is needed with {}", set.join(" and ")));
+    }
+    let url = get_or(mistakes, "JWKS_URL", "-", |text| Ok(text.to_owned()));
+    let issuer = get_or(mistakes, "JWKS_ISSUER", "-", |text| check_names(text, "-"));
+    let audience = get_or(mistakes, "JWKS_AUDIENCE", audience, |text| check_names("-", text));
+    let cooldown = get_or(mistakes, "JWKS_COOLDOWN", "30", parse_seconds);
+    let policy = ClaimsPolicy::builder(issuer?, audience?).build();
+    let policy = policy.map_err(|e| mistakes.push(format!("JWKS_ISSUER: {e}"))).ok();
+    Some(Foreign { policy: policy?, url: url?, cooldown: cooldown? })
 }
 
 /// Reads a variable. One that is set but empty is a mistake: a secret that failed to arrive must not pass for none.
@@ -211,7 +271,7 @@ fn parse_scopes(names: &[String]) -> Result<ScopeSet, ScopeError> {
     names.iter().map(|name| Scope::parse(name)).collect()
 }
 
-fn parse_lifetime(text: &str) -> Result<Duration, String> {
+fn parse_seconds(text: &str) -> Result<Duration, String> {
     match text.parse() {
         Ok(seconds @ 1..=3600) => Ok(Duration::from_secs(seconds)),
         _ => Err("must be a whole number of seconds from 1 to 3600".to_owned()),

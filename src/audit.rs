@@ -21,6 +21,10 @@ pub enum Kind {
     AuthorizationDenied,
     /// A request to an endpoint is not one that it understands.
     RequestMalformed,
+    /// An issuer's keys were fetched, and are others than before.
+    KeysFetched,
+    /// Something that a decision needs answers again.
+    InfrastructureRecovered,
     /// Somebody signed in.
     LoginSucceeded,
     /// Somebody did not sign in.
@@ -39,6 +43,8 @@ impl Kind {
             Self::CredentialInvalid => "credential_invalid",
             Self::AuthorizationDenied => "authorization_denied",
             Self::RequestMalformed => "request_malformed",
+            Self::KeysFetched => "keys_fetched",
+            Self::InfrastructureRecovered => "infrastructure_recovered",
             Self::LoginSucceeded => "login_succeeded",
             Self::LoginFailed => "login_failed",
             Self::LoginShed => "login_shed",
@@ -52,11 +58,32 @@ impl Kind {
 pub(crate) fn refused(rejection: Rejection, subject: Option<&str>, scope: Option<&ScopeSet>) {
     let verdict = rejection.verdict();
     let (kind, status, scope) = (verdict.kind.name(), verdict.status.as_u16(), scope.map(tracing::field::display));
-    if verdict.kind == Kind::InfrastructureFailed {
+    if matches!(rejection, Rejection::KeysUnavailable | Rejection::KeyIdRepeated) {
+        // The outage is told once, where it begins, and not for each request that it hits.
+        event!(target: TARGET, Level::DEBUG, kind, status, subject, scope, reason = %rejection, "request refused");
+    } else if verdict.kind == Kind::InfrastructureFailed {
         event!(target: TARGET, Level::ERROR, kind, status, subject, scope, reason = %rejection, "request refused");
     } else {
         event!(target: TARGET, Level::INFO, kind, status, subject, scope, reason = %rejection, "request refused");
     }
+}
+
+/// A set of keys with new content was fetched.
+#[cfg(feature = "jwks-client")]
+pub(crate) fn keys_fetched(usable: usize, skipped: usize) {
+    event!(target: TARGET, Level::INFO, kind = Kind::KeysFetched.name(), usable, skipped, "keys fetched");
+}
+
+/// Something that decisions need has begun to fail. Told once for each outage.
+#[cfg(feature = "jwks-client")]
+pub(crate) fn outage_begun(what: &'static str, which: &str, reason: &dyn std::fmt::Display) {
+    event!(target: TARGET, Level::ERROR, kind = Kind::InfrastructureFailed.name(), what, which, %reason, "outage begun");
+}
+
+/// It answers again.
+#[cfg(feature = "jwks-client")]
+pub(crate) fn outage_over(what: &'static str, which: &str) {
+    event!(target: TARGET, Level::INFO, kind = Kind::InfrastructureRecovered.name(), what, which, "outage over");
 }
 
 /// An endpoint could not make sense of a request.

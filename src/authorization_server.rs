@@ -79,6 +79,11 @@ impl AuthorizationServer {
         }
     }
 
+    /// What it is called: `iss` of its tokens.
+    pub fn issuer(&self) -> &str {
+        &self.issuer.name
+    }
+
     /// The service for `POST /token`.
     pub fn token_endpoint(&self) -> TokenEndpoint {
         TokenEndpoint::new(Arc::clone(&self.issuer))

@@ -15,6 +15,23 @@ pub enum ConfigError {
     /// The realm is empty or contains a character that a quoted string cannot carry here (RFC 6750 §3).
     #[error("realm {0:?} is empty or contains a character outside %x20-21 / %x23-5B / %x5D-7E")]
     Realm(String),
+    /// Two policies for the same issuer: which would apply?
+    #[error("issuer {0:?} is trusted already")]
+    IssuerTwice(String),
+    /// An address for keys is not `https`, or `http` on loopback, or is malformed.
+    #[error("{0:?} is not an https address, nor http on loopback by name")]
+    KeyAddress(String),
+    /// A file with keys to begin with cannot be used.
+    #[error("seed file {path:?}: {reason}")]
+    Seed {
+        /// Where it is.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The HTTP client could not be set up.
+    #[error("HTTP client: {0}")]
+    Client(String),
     /// A duration is outside its bounds.
     #[error("{setting} is {given:?}; it must be between {least:?} and {most:?}")]
     Duration {

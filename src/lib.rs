@@ -58,6 +58,7 @@
 //! | feature | adds |
 //! |---|---|
 //! | `axum` | router with the endpoints, extractors |
+//! | `jwks-client` | keys that an issuer publishes, fetched in the background |
 //! | `password` | Argon2id hashing, `grant_type=password` |
 //! | `sqlite` | user store in a SQLite file |
 

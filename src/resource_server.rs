@@ -9,7 +9,7 @@ use crate::{
     bearer::{BearerExtract, BearerExtractLayer},
     clock::{Clock, SystemClock},
     config::ConfigErrors,
-    jwt::{ClaimsPolicy, CustomClaims, JwtVerify, JwtVerifyLayer, KeySet, NoClaims, Verifier},
+    jwt::{ClaimsPolicy, CustomClaims, JwtVerify, JwtVerifyLayer, KeySource, NoClaims, Verifier},
     rejection::Answers,
 };
 
@@ -35,12 +35,36 @@ pub struct ResourceServer<C = NoClaims> {
 impl ResourceServer {
     /// Accepts what `keys` signed and `policy` allows.
     #[must_use]
-    pub fn new(policy: ClaimsPolicy, keys: KeySet) -> Self {
+    pub fn new(policy: ClaimsPolicy, keys: impl Into<KeySource>) -> Self {
         Self { verifier: Verifier::new(policy, keys), clock: Arc::new(SystemClock), answers: Answers::default() }
     }
 }
 
 impl<C: CustomClaims> ResourceServer<C> {
+    /// Accepts the tokens of another issuer as well, with keys and rules of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`Verifier::trust`].
+    pub fn trust(self, policy: ClaimsPolicy, keys: impl Into<KeySource>) -> Result<Self, ConfigErrors> {
+        Ok(Self { verifier: self.verifier.trust(policy, keys)?, ..self })
+    }
+
+    /// Sets how many verified tokens are remembered, and how many bytes they may take: 10,000 and 16 MiB unless set.
+    ///
+    /// # Errors
+    ///
+    /// As [`Verifier::cache`].
+    pub fn cache(self, entries: usize, bytes: usize) -> Result<Self, ConfigErrors> {
+        Ok(Self { verifier: self.verifier.cache(entries, bytes)?, ..self })
+    }
+
+    /// Remembers no token: each is checked from its first byte to its last each time.
+    #[must_use]
+    pub fn without_cache(self) -> Self {
+        Self { verifier: self.verifier.without_cache(), ..self }
+    }
+
     /// The same, but that it reads claims of the program's own type `D` besides, for handlers that take
     /// [`Verified<D>`](crate::jwt::Verified). Tokens that lack them are refused.
     #[must_use]

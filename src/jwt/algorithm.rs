@@ -56,6 +56,19 @@ pub(crate) enum Family {
     Ed25519,
 }
 
+/// Algorithms whose verifying keys may be published. `EdDSA` accepts tokens that say `Ed25519`, so it stands for both.
+pub(crate) const ASYMMETRIC: &[Algorithm] = &[
+    Algorithm::Rs256,
+    Algorithm::Rs384,
+    Algorithm::Rs512,
+    Algorithm::Ps256,
+    Algorithm::Ps384,
+    Algorithm::Ps512,
+    Algorithm::Es256,
+    Algorithm::Es384,
+    Algorithm::EdDsa,
+];
+
 impl Algorithm {
     const ALL: [Self; 13] = [
         Self::Hs256,

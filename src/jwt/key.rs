@@ -91,7 +91,10 @@ impl VerifyingKey {
     /// As [`from_pem`](Self::from_pem). Also if the JWK's own `alg`, `use` or `key_ops` speaks against verifying
     /// signatures with `algorithm`.
     pub fn from_jwk(algorithm: Algorithm, json: &str) -> Result<Self, ConfigError> {
-        let jwk: Jwk = serde_json::from_str(json).map_err(|_| ConfigError::Key("not a JWK"))?;
+        Self::from_parsed(algorithm, serde_json::from_str(json).map_err(|_| ConfigError::Key("not a JWK"))?)
+    }
+
+    pub(crate) fn from_parsed(algorithm: Algorithm, jwk: Jwk) -> Result<Self, ConfigError> {
         if !jwk.may_verify() {
             return Err(ConfigError::Key("`use` or `key_ops` speaks against verifying"));
         }

@@ -1,16 +1,35 @@
 //! Which key checks which token.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
-use super::key::VerifyingKey;
+use super::{
+    algorithm::{ASYMMETRIC, Algorithm},
+    jwks::{self, BadSet},
+    key::VerifyingKey,
+    token::{self, Header, Segments, TokenType},
+};
 use crate::{
     config::{ConfigError, ConfigErrors},
     rejection::Rejection,
 };
 
-/// Verification keys, of which exactly one fits a token, or none. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct KeySet(Arc<[VerifyingKey]>);
+/// Verification keys, of which exactly one fits a token, or none. Never changes; cheap to clone.
+#[derive(Clone)]
+pub struct KeySet(Arc<Keys>);
+
+struct Keys {
+    all: Vec<VerifyingKey>,
+    /// Places of the keys with this id. A keyed hash, because tokens choose what is looked up.
+    named: HashMap<Box<str>, Vec<usize>>,
+    unnamed: Vec<usize>,
+    /// For each algorithm, the place of its only key.
+    only: Vec<(Algorithm, Option<usize>)>,
+    known: KnownHeaders,
+}
 
 impl KeySet {
     /// A set of `keys`.
@@ -33,35 +52,149 @@ impl KeySet {
                 errors.push(ConfigError::DuplicateKey(key.kid().map(str::to_owned)));
             }
         }
-        errors.finish(Some(Self(keys.into())))
+        errors.finish(Some(Self::as_published(keys)))
     }
 
-    /// The one key that may check a token whose header names `kid` and `alg`.
+    /// The keys of a JWK set (RFC 7517 §5), such as a server publishes. Those that cannot verify are passed over, as are
+    /// shared secrets; a key that names no algorithm gets the first that fits its type, which for RSA is `RS256`.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new); [`ConfigError::Key`] if the text is no JWK set, or has over 1,024 keys or none to use.
+    ///
+    /// ```
+    /// use portcullis::jwt::KeySet;
+    ///
+    /// let set = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+    /// let keys = KeySet::from_jwks(set.as_bytes())?;
+    /// # Ok::<(), portcullis::config::ConfigErrors>(())
+    /// ```
+    pub fn from_jwks(json: &[u8]) -> Result<Self, ConfigErrors> {
+        let parsed = jwks::parse(json, ASYMMETRIC, 1024).map_err(|bad| match bad {
+            BadSet::NotASet => ConfigError::Key("not a JWK set"),
+            BadSet::TooMany(_) => ConfigError::Key("JWK set of over 1,024 keys"),
+            BadSet::NoneUsable => ConfigError::Key("JWK set without a key that can verify"),
+        })?;
+        Self::new(parsed.keys)
+    }
+
+    /// A set as somebody else publishes it, in which an id may stand for several keys: no token can use it then.
+    pub(crate) fn as_published(keys: Vec<VerifyingKey>) -> Self {
+        let mut named: HashMap<Box<str>, Vec<usize>> = HashMap::new();
+        let mut unnamed = Vec::new();
+        let mut only: Vec<(Algorithm, Option<usize>)> = Vec::new();
+        for (place, key) in keys.iter().enumerate() {
+            match key.kid() {
+                Some(kid) => named.entry(kid.into()).or_default().push(place),
+                None => unnamed.push(place),
+            }
+            match only.iter_mut().find(|(algorithm, _)| algorithm.accepts(key.algorithm().name())) {
+                Some((_, first)) => *first = None,
+                None => only.push((key.algorithm(), Some(place))),
+            }
+        }
+        Self(Arc::new(Keys { all: keys, named, unnamed, only, known: KnownHeaders::default() }))
+    }
+
+    /// Checks header and signature of a token (RFC 7515 §5.2), and says what kind of token it is.
+    pub(crate) fn verify(&self, token: Segments<'_>) -> Result<TokenType, Rejection> {
+        if let Some(known) = self.0.known.find(token.header) {
+            self.0.check(known.key, token)?;
+            return Ok(known.typ);
+        }
+        let text = token::decode_text(token.header)?;
+        let header = Header::parse(&text)?;
+        let key = self.0.select(header.kid.as_deref(), &header.alg)?;
+        self.0.check(key, token)?;
+        let typ = header.token_type();
+        self.0.known.learn(token.header, key, typ);
+        Ok(typ)
+    }
+
+    /// Whether this is the very same set, and not another with the same keys.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl fmt::Debug for KeySet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(&self.0.all).finish()
+    }
+}
+
+impl Keys {
+    /// Place of the one key that may check a token whose header names `kid` and `alg`.
     ///
     /// `alg` comes from the token and only selects among keys: which algorithm runs is the key's own.
-    pub(crate) fn select(&self, kid: Option<&str>, alg: &str) -> Result<&VerifyingKey, Rejection> {
-        let one_of = |wanted: &dyn Fn(&VerifyingKey) -> bool| {
-            let mut fitting = self.0.iter().filter(|key| key.algorithm().accepts(alg) && wanted(key));
+    fn select(&self, kid: Option<&str>, alg: &str) -> Result<usize, Rejection> {
+        let fits = |place: &usize| self.all.get(*place).is_some_and(|key| key.algorithm().accepts(alg));
+        let one_of = |places: &[usize], several| {
+            let mut fitting = places.iter().copied().filter(fits);
             match (fitting.next(), fitting.next()) {
-                (Some(key), None) => Ok(key),
+                (Some(place), None) => Ok(place),
                 (None, _) => Err(Rejection::UnknownKey),
-                (Some(_), Some(_)) => Err(Rejection::AmbiguousKey),
+                (Some(_), Some(_)) => Err(several),
             }
         };
         match kid {
-            None => one_of(&|_| true),
-            Some(kid) => one_of(&|key| key.kid() == Some(kid)).or_else(|rejection| match rejection {
-                Rejection::UnknownKey => one_of(&|key| key.kid().is_none()),
-                other => Err(other),
-            }),
+            None => match self.only.iter().find(|(algorithm, _)| algorithm.accepts(alg)) {
+                Some((_, Some(place))) => Ok(*place),
+                Some((_, None)) => Err(Rejection::AmbiguousKey),
+                None => Err(Rejection::UnknownKey),
+            },
+            Some(kid) => {
+                let named = self.named.get(kid).map_or(&[][..], Vec::as_slice);
+                one_of(named, Rejection::KeyIdRepeated).or_else(|rejection| match rejection {
+                    Rejection::UnknownKey => one_of(&self.unnamed, Rejection::AmbiguousKey),
+                    other => Err(other),
+                })
+            }
+        }
+    }
+
+    fn check(&self, key: usize, token: Segments<'_>) -> Result<(), Rejection> {
+        let key = self.all.get(key).ok_or(Rejection::UnknownKey)?;
+        key.verify(token.signed, token.decode_signature(&mut token::signature_buffer())?)
+    }
+}
+
+/// The first few headers that came with a good signature, and the key that each was checked with.
+///
+/// An issuer writes the same header each time, so comparing its bytes replaces decoding and parsing them. Only headers of
+/// tokens with a good signature get in, and the outcome is the same with and without: the keys of a set never change.
+#[derive(Default)]
+struct KnownHeaders([OnceLock<KnownHeader>; 4]);
+
+struct KnownHeader {
+    text: Box<[u8]>,
+    key: usize,
+    typ: TokenType,
+}
+
+impl KnownHeaders {
+    fn find(&self, segment: &[u8]) -> Option<&KnownHeader> {
+        self.0.iter().map_while(OnceLock::get).find(|known| *known.text == *segment)
+    }
+
+    /// Remembers a header while there is room. It is as short as any token, so the memory is bounded.
+    fn learn(&self, segment: &[u8], key: usize, typ: TokenType) {
+        for slot in &self.0 {
+            match slot.get() {
+                Some(known) if *known.text == *segment => return,
+                Some(_) => {}
+                // Another thread may be faster; then the next token is remembered.
+                None => return drop(slot.set(KnownHeader { text: segment.into(), key, typ })),
+            }
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde::Deserialize;
+
     use super::*;
-    use crate::jwt::Algorithm;
 
     fn key(algorithm: Algorithm, first: u8, kid: Option<&str>) -> VerifyingKey {
         let secret: Vec<u8> = (first..first + 64).collect();
@@ -89,9 +222,25 @@ mod tests {
             (&open, Some("x"), "HS512", Err(Rejection::UnknownKey)),
             (&pair, Some("a"), "HS512", Ok((Hs512, Some("a")))),
         ] {
-            let selected = set.select(kid, alg).map(|key| (key.algorithm(), key.kid()));
+            let selected = set.0.select(kid, alg).map(|place| &set.0.all[place]);
+            let selected = selected.map(|key| (key.algorithm(), key.kid()));
             assert_eq!(selected, expected, "{kid:?} {alg}");
         }
+    }
+
+    #[test]
+    fn req_087_an_id_that_stands_for_several_keys_is_no_use() {
+        use Algorithm::{Hs256, Hs512};
+        let set = KeySet::as_published(vec![
+            key(Hs256, 0, Some("a")),
+            key(Hs256, 1, Some("a")),
+            key(Hs512, 2, Some("a")),
+            key(Hs256, 3, Some("b")),
+        ]);
+        assert_eq!(set.0.select(Some("a"), "HS256"), Err(Rejection::KeyIdRepeated));
+        assert_eq!(set.0.select(Some("a"), "HS512"), Ok(2));
+        assert_eq!(set.0.select(Some("b"), "HS256"), Ok(3));
+        assert_eq!(set.0.select(None, "HS256"), Err(Rejection::AmbiguousKey));
     }
 
     #[test]
@@ -100,6 +249,82 @@ mod tests {
         for kid in [None, Some("a")] {
             let twice = [key(Algorithm::Hs256, 0, kid), key(Algorithm::Hs256, 1, kid)];
             assert_eq!(KeySet::new(twice).unwrap_err(), ConfigError::DuplicateKey(kid.map(str::to_owned)).into());
+        }
+    }
+
+    /// A published example of RFC 7515 appendix A, RFC 7520 section 4 or RFC 8037 appendix A.
+    #[derive(Deserialize)]
+    struct Example {
+        source: String,
+        alg: String,
+        expect: String,
+        jwk: Option<serde_json::Value>,
+        compact: String,
+        payload_utf8: String,
+    }
+
+    fn examples() -> Vec<Example> {
+        serde_json::from_str(include_str!("../../tests/vectors/jose.json")).unwrap()
+    }
+
+    fn one(key: VerifyingKey) -> KeySet {
+        KeySet::new([key]).unwrap()
+    }
+
+    /// Half of the examples carry no claims: what they show is header and signature.
+    fn payload(keys: &KeySet, token: &[u8]) -> Result<String, Rejection> {
+        let token = Segments::split(token)?;
+        keys.verify(token)?;
+        token::decode_text(token.payload)
+    }
+
+    #[test]
+    fn req_092_published_examples_get_the_expected_verdict() {
+        let mut seen = Vec::new();
+        for example in examples() {
+            let Example { source, alg, expect, jwk, compact, payload_utf8 } = example;
+            let key = alg.parse::<Algorithm>().ok().zip(jwk).map(|(algorithm, jwk)| {
+                VerifyingKey::from_jwk(algorithm, &jwk.to_string()).unwrap_or_else(|error| panic!("{source}: {error}"))
+            });
+            match (expect.as_str(), key) {
+                ("valid", Some(key)) => {
+                    assert_eq!(payload(&one(key), compact.as_bytes()), Ok(payload_utf8), "{source}");
+                }
+                ("refused", Some(key)) => assert!(payload(&one(key), compact.as_bytes()).is_err(), "{source}"),
+                // `none`, and ES512, which is not supported: no key can be loaded, and no other key takes the token.
+                ("refused" | "unsupported", None) => {
+                    let other = VerifyingKey::hmac(Algorithm::Hs256, b"0123456789abcdefghijklmnopqrstuv").unwrap();
+                    assert!(payload(&one(other), compact.as_bytes()).is_err(), "{source}");
+                }
+                (other, _) => panic!("{source}: {other}"),
+            }
+            seen.push(source);
+        }
+        let published =
+            "7515 A.1 7515 A.2 7515 A.3 7515 A.4 7515 A.5 7520 4.1 7520 4.2 7520 4.3 7520 4.4 7520 4.5 8037 A.4";
+        assert_eq!(seen.join(" ").replace("RFC ", ""), published);
+    }
+
+    #[test]
+    fn req_092_published_examples_with_any_byte_changed_are_refused() {
+        for Example { source, alg, jwk, compact, .. } in examples().into_iter().filter(|e| e.expect == "valid") {
+            let key = VerifyingKey::from_jwk(alg.parse().unwrap(), &jwk.unwrap().to_string()).unwrap();
+            // Fresh, and after it has seen the header.
+            let (fresh, warm) = (one(key.clone()), one(key));
+            payload(&warm, compact.as_bytes()).unwrap();
+            let mut changed = compact.into_bytes();
+            for at in 0..changed.len() {
+                let original = changed[at];
+                // Neighbours in the alphabet differ in the lowest bits, which a lax decoder drops.
+                for other in [original ^ 1, original ^ 2, original ^ 0x20, b'A', b'.', 0xff] {
+                    if other != original {
+                        changed[at] = other;
+                        assert!(payload(&fresh, &changed).is_err(), "{source}: byte {at} to {other}");
+                        assert!(payload(&warm, &changed).is_err(), "{source}: byte {at} to {other}, header known");
+                    }
+                }
+                changed[at] = original;
+            }
         }
     }
 }

@@ -1,19 +1,26 @@
 //! The gate: a bearer token in, a proof out.
 
 use std::{
-    fmt,
+    fmt, mem,
+    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
+use bytes::Bytes;
+use futures::{FutureExt as _, ready};
 use http::{Request, Response};
+use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::verifier::{CustomClaims, NoClaims, Verifier};
+use super::{
+    source::Fetched,
+    verifier::{CustomClaims, NoClaims, Refused, Verified, Verifier},
+};
 use crate::{
     bearer::Credential,
-    clock::{Clock, SystemClock},
+    clock::{Clock, SystemClock, UnixSeconds},
     gate::{GateBody, GateFuture},
     principal::Anonymous,
     rejection::{Answers, Rejection, Wire},
@@ -77,46 +84,137 @@ impl<S: Clone, C> Clone for JwtVerify<S, C> {
     }
 }
 
-impl<S, C: CustomClaims> JwtVerify<S, C> {
+impl<C: CustomClaims> JwtVerifyLayer<C> {
     /// Puts into the extensions what the credential proves.
-    fn admit<B>(&self, request: &mut Request<B>) -> Result<(), Rejection> {
+    fn admit<B>(&self, request: &mut Request<B>, check: Check<C>) -> Result<(), Refused> {
         let extensions = request.extensions_mut();
         match extensions.get::<Credential>() {
-            None => Err(Rejection::LayerMissing("BearerExtractLayer")),
+            None => Err(Refused::from(Rejection::LayerMissing("BearerExtractLayer"))),
             Some(Credential::Absent) => {
-                extensions.insert(Anonymous { answers: self.layer.answers.clone() });
+                extensions.insert(Anonymous { answers: self.answers.clone() });
                 Ok(())
             }
             Some(Credential::Bearer(token)) => {
-                let verified = self.layer.verifier.verify_at(token.as_bytes(), self.layer.clock.now())?;
+                let verified = check(&self.verifier, token.as_bytes(), self.clock.now())?;
                 extensions.insert(verified.principal());
                 extensions.insert(verified);
                 Ok(())
             }
         }
     }
+
+    fn refuse<B>(&self, rejection: Rejection, request: &Request<B>) -> Response<Bytes> {
+        self.answers.refuse(rejection, None, Wire::of(request.headers()))
+    }
 }
+
+/// The first check of a token, or the last.
+type Check<C> = fn(&Verifier<C>, &[u8], UnixSeconds) -> Result<Verified<C>, Refused>;
 
 impl<S, C, ReqBody, ResBody> Service<Request<ReqBody>> for JwtVerify<S, C>
 where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
     C: CustomClaims,
 {
     type Response = Response<GateBody<ResBody>>;
     type Error = S::Error;
-    type Future = GateFuture<S::Future>;
+    type Future = VerifyFuture<S, C, ReqBody>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        match self.admit(&mut request) {
-            Ok(()) => GateFuture::forwarded(self.inner.call(request)),
-            Err(rejection) => {
-                let wire = Wire::of(request.headers());
-                GateFuture::refused(self.layer.answers.refuse(rejection, None, wire))
+        let state = match self.layer.admit(&mut request, Verifier::check) {
+            Ok(()) => State::Decided { future: GateFuture::forwarded(self.inner.call(request)) },
+            Err(Refused { retry: None, rejection }) => {
+                State::Decided { future: GateFuture::refused(self.layer.refuse(rejection, &request)) }
             }
+            Err(Refused { retry: Some(fetched), .. }) => {
+                // The service that is ready goes with the request; a clone stays for the next.
+                let clone = self.inner.clone();
+                let ready = mem::replace(&mut self.inner, clone);
+                let rest = Box::new(Rest { ready, layer: self.layer.clone(), request });
+                State::Waiting { fetched, rest: Some(rest) }
+            }
+        };
+        VerifyFuture { state }
+    }
+}
+
+pin_project! {
+    /// Response future of [`JwtVerify`]: decided at once, but for a token with a key that is being fetched.
+    pub struct VerifyFuture<S, C, ReqBody>
+    where
+        S: Service<Request<ReqBody>>,
+    {
+        #[pin]
+        state: State<S, C, ReqBody>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<S, C, ReqBody>
+    where
+        S: Service<Request<ReqBody>>,
+    {
+        Waiting { fetched: Fetched, rest: Option<Box<Rest<S, C, ReqBody>>> },
+        Decided { #[pin] future: GateFuture<S::Future> },
+    }
+}
+
+/// What is to be done when keys have been fetched.
+struct Rest<S, C, ReqBody> {
+    ready: S,
+    layer: JwtVerifyLayer<C>,
+    request: Request<ReqBody>,
+}
+
+impl<S, C: CustomClaims, ReqBody> Rest<S, C, ReqBody>
+where
+    S: Service<Request<ReqBody>>,
+{
+    fn decide(mut self) -> GateFuture<S::Future> {
+        let last: Check<C> = |verifier, token, now| verifier.check_again(token, now).map_err(Refused::from);
+        match self.layer.admit(&mut self.request, last) {
+            Ok(()) => GateFuture::forwarded(self.ready.call(self.request)),
+            Err(refused) => GateFuture::refused(self.layer.refuse(refused.rejection, &self.request)),
         }
+    }
+}
+
+impl<S, C, ReqBody, ResBody> Future for VerifyFuture<S, C, ReqBody>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    C: CustomClaims,
+{
+    type Output = Result<Response<GateBody<ResBody>>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        loop {
+            let decided = match state.as_mut().project() {
+                StateProj::Decided { future } => return future.poll(cx),
+                StateProj::Waiting { fetched, rest } => {
+                    ready!(fetched.poll_unpin(cx));
+                    match rest.take() {
+                        Some(rest) => rest.decide(),
+                        // The state is replaced as soon as it is taken.
+                        None => return Poll::Pending,
+                    }
+                }
+            };
+            state.set(State::Decided { future: decided });
+        }
+    }
+}
+
+impl<S, C, ReqBody> fmt::Debug for VerifyFuture<S, C, ReqBody>
+where
+    S: Service<Request<ReqBody>>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VerifyFuture").finish_non_exhaustive()
     }
 }

@@ -45,17 +45,24 @@
 //! ```
 
 mod algorithm;
+mod cache;
 mod claims;
 mod json;
 mod jwk;
+mod jwks;
 mod key;
 mod keyset;
 mod layer;
 mod policy;
+#[cfg(feature = "jwks-client")]
+mod remote;
 mod signer;
+mod source;
 mod token;
 mod verifier;
 
+#[cfg(feature = "jwks-client")]
+pub use self::remote::{FetchError, JwksStatus, RemoteJwks, RemoteJwksBuilder};
 pub use self::{
     algorithm::{Algorithm, UnknownAlgorithm},
     key::VerifyingKey,
@@ -63,5 +70,6 @@ pub use self::{
     layer::{JwtVerify, JwtVerifyLayer},
     policy::{ClaimsPolicy, ClaimsPolicyBuilder},
     signer::{SigningFailed, SigningKey},
+    source::KeySource,
     verifier::{CustomClaims, NoClaims, Verified, Verifier},
 };

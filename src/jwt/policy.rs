@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::{claims::RegisteredClaims, token::Header};
+use super::{claims::RegisteredClaims, token::TokenType};
 use crate::{
     clock::UnixSeconds,
     config::{ConfigError, ConfigErrors},
@@ -65,9 +65,14 @@ impl ClaimsPolicy {
         })
     }
 
+    /// The issuer whose tokens it is for.
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
     /// Checks the header's `typ` (RFC 9068 §4, RFC 8725 §3.11).
-    pub(crate) fn check_type(&self, header: &Header<'_>) -> Result<(), Rejection> {
-        if self.any_type || header.is_type(ACCESS_TOKEN) { Ok(()) } else { Err(Rejection::WrongType) }
+    pub(crate) fn check_type(&self, typ: TokenType) -> Result<(), Rejection> {
+        if self.any_type || typ == TokenType::Access { Ok(()) } else { Err(Rejection::WrongType) }
     }
 
     /// Checks every rule as of `now`.
@@ -86,7 +91,7 @@ impl ClaimsPolicy {
         self.check_required(claims.payload())
     }
 
-    fn check_times(&self, claims: &RegisteredClaims, now: UnixSeconds) -> Result<(), Rejection> {
+    pub(crate) fn check_times(&self, claims: &RegisteredClaims, now: UnixSeconds) -> Result<(), Rejection> {
         let exp = claims.expires_at;
         // Strictly before: at `exp` itself the token is expired (RFC 7519 §4.1.4).
         if now >= exp.saturating_add(self.leeway) {
@@ -129,9 +134,6 @@ impl ClaimsPolicy {
         })
     }
 }
-
-/// `typ` of an access token (RFC 9068 §2.1).
-pub(crate) const ACCESS_TOKEN: &str = "at+jwt";
 
 impl ClaimsPolicyBuilder {
     /// Adds another name under which this server is addressed in `aud`.
@@ -301,7 +303,7 @@ mod tests {
         let bare = [("client_id", gone.clone()), ("jti", gone.clone()), ("iat", gone.clone())];
         assert_eq!(check(&policy, &bare), Ok(()));
         assert_eq!(check(&policy, &[("sub", gone)]), Err(Rejection::ClaimMissing("sub")));
-        assert_eq!(policy.check_type(&Header::default()), Ok(()));
+        assert_eq!(policy.check_type(TokenType::Other), Ok(()));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::{
     algorithm::{Algorithm, Family},
     jwk::{Jwk, JwkSet},
     key::{self, VerifyingKey},
-    policy::ACCESS_TOKEN,
+    token::ACCESS_TOKEN,
 };
 use crate::{config::ConfigError, random};
 

@@ -9,12 +9,26 @@ use crate::rejection::Rejection;
 /// Levels that a header may nest.
 const HEADER_DEPTH: u8 = 16;
 /// Longest signature: that of RSA with 8,192 bits.
-pub(crate) const MAX_SIGNATURE: usize = 1024;
+const MAX_SIGNATURE: usize = 1024;
 /// Its length in base64url.
 const MAX_SIGNATURE_TEXT: usize = (MAX_SIGNATURE * 4).div_ceil(3);
 
 /// Room for a signature, of which only what was decoded is ever read.
 pub(crate) type SignatureBuffer = [MaybeUninit<u8>; MAX_SIGNATURE];
+
+pub(crate) const fn signature_buffer() -> SignatureBuffer {
+    [MaybeUninit::uninit(); MAX_SIGNATURE]
+}
+
+/// `typ` of an access token (RFC 9068 §2.1).
+pub(crate) const ACCESS_TOKEN: &str = "at+jwt";
+
+/// What kind of token a header says that it belongs to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum TokenType {
+    Access,
+    Other,
+}
 
 /// A token in compact serialisation, cut at its two dots.
 #[derive(Clone, Copy)]
@@ -86,6 +100,11 @@ impl<'a> Header<'a> {
             None if header.alg.is_empty() => Err(Rejection::MalformedToken("no algorithm")),
             None => Ok(header),
         }
+    }
+
+    /// What kind of token it says to be (RFC 9068 §2.1).
+    pub(crate) fn token_type(&self) -> TokenType {
+        if self.is_type(ACCESS_TOKEN) { TokenType::Access } else { TokenType::Other }
     }
 
     /// Whether `typ` is `expected`, case and a leading `application/` aside (RFC 7515 §4.1.9).

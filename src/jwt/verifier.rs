@@ -1,24 +1,20 @@
 //! From a token's text to the proof that it is good.
 
-use std::{
-    any::Any,
-    fmt,
-    marker::PhantomData,
-    mem::MaybeUninit,
-    sync::{Arc, OnceLock},
-};
+use std::{any::Any, fmt, sync::Arc};
 
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
+    cache::{Cache, CacheSize},
     claims::RegisteredClaims,
-    key::VerifyingKey,
     keyset::KeySet,
     policy::ClaimsPolicy,
-    token::{self, Header, MAX_SIGNATURE, Segments, SignatureBuffer},
+    source::{Fetched, KeySource},
+    token::{self, Segments},
 };
 use crate::{
     clock::UnixSeconds,
+    config::{ConfigError, ConfigErrors},
     principal::{Identity, Principal},
     rejection::Rejection,
 };
@@ -42,12 +38,19 @@ pub struct Verified<C = NoClaims>(Arc<Checked<C>>);
 struct Checked<C> {
     registered: RegisteredClaims,
     custom: C,
+    /// Whose keys and rules it was checked with: the issuer's place, and the very set of keys.
+    issuer: usize,
+    keys: KeySet,
 }
 
 impl<C> Verified<C> {
     /// The claims of the program's own type.
     pub fn claims(&self) -> &C {
         &self.0.custom
+    }
+
+    pub(super) fn text_length(&self) -> usize {
+        self.0.registered.payload().len()
     }
 
     /// `iss`: who made the token.
@@ -130,107 +133,192 @@ impl<C> fmt::Debug for Verified<C> {
     }
 }
 
-/// Checks tokens against one set of keys and one policy. Cheap to clone.
+/// Checks tokens against the keys and the policy of their issuer. Cheap to clone.
+///
+/// ```
+/// use portcullis::jwt::*;
+///
+/// # let (ours, theirs) = (SigningKey::generate(Algorithm::EdDsa)?, SigningKey::generate(Algorithm::Es256)?);
+/// # let (ours, theirs) = (KeySet::new([ours.verifying_key()])?, KeySet::new([theirs.verifying_key()])?);
+/// let verifier = Verifier::new(ClaimsPolicy::builder("https://id.example", "orders").build()?, ours)
+///     .trust(ClaimsPolicy::builder("https://partner.example", "orders").build()?, theirs)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// Tokens that were verified are remembered, 10,000 of them and 16 MiB at most, so that one that comes again costs a
+/// look-up. Their times are checked again each time, and all of them when the issuer's keys have changed.
 pub struct Verifier<C = NoClaims> {
-    rules: Arc<Rules>,
-    claims: PhantomData<fn() -> C>,
+    issuers: Arc<[Trusted]>,
+    /// For these issuers and this type of claims alone: it is made anew where either changes.
+    cache: Option<Arc<Cache<C>>>,
 }
 
-#[derive(Debug)]
-struct Rules {
+/// An issuer whose tokens are accepted: its rules and its keys, which check its tokens and nobody else's.
+#[derive(Clone, Debug)]
+struct Trusted {
     policy: ClaimsPolicy,
-    keys: KeySet,
-    known: KnownHeaders,
+    keys: KeySource,
 }
 
 impl Verifier {
-    /// A verifier that accepts what `keys` signed and `policy` allows.
-    pub fn new(policy: ClaimsPolicy, keys: KeySet) -> Self {
-        Self { rules: Arc::new(Rules { policy, keys, known: KnownHeaders::default() }), claims: PhantomData }
+    /// A verifier that accepts what `keys` signed and `policy` allows: a [`KeySet`], or keys that change.
+    pub fn new(policy: ClaimsPolicy, keys: impl Into<KeySource>) -> Self {
+        let cache = Some(Arc::new(Cache::new(CacheSize::default())));
+        Self { issuers: Arc::new([Trusted { policy, keys: keys.into() }]), cache }
     }
 }
 
 impl<C: CustomClaims> Verifier<C> {
     /// The same, but that it reads claims of the program's own type `D` besides. Tokens that lack them are refused.
     pub fn claims<D: CustomClaims>(self) -> Verifier<D> {
-        Verifier { rules: self.rules, claims: PhantomData }
+        let cache = self.cache.map(|cache| Arc::new(Cache::new(cache.size())));
+        Verifier { issuers: self.issuers, cache }
     }
 
-    /// Checks `token` as of `now`. Layers read the clock; tests and fuzzers pass any second they like.
+    /// Sets how many verified tokens are remembered, and how many bytes they may take: 10,000 and 16 MiB unless set, 10
+    /// million and 16 GiB at most.
     ///
     /// # Errors
     ///
-    /// The [`Rejection`] that says which check failed first. No claim is read before the signature has been checked.
-    pub fn verify_at(&self, token: &[u8], now: UnixSeconds) -> Result<Verified<C>, Rejection> {
-        let policy = &self.rules.policy;
-        if token.len() > policy.max_token {
-            return Err(Rejection::TokenTooLong { bytes: token.len(), most: policy.max_token });
+    /// [`ConfigErrors`] that name each number out of bounds.
+    pub fn cache(self, entries: usize, bytes: usize) -> Result<Self, ConfigErrors> {
+        Ok(Self { cache: Some(Arc::new(Cache::new(CacheSize::new(entries, bytes)?))), ..self })
+    }
+
+    /// Remembers no token: each is checked from its first byte to its last each time.
+    #[must_use]
+    pub fn without_cache(self) -> Self {
+        Self { cache: None, ..self }
+    }
+
+    /// Accepts the tokens of another issuer as well, with keys and rules of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::IssuerTwice`] if the issuer is accepted already.
+    pub fn trust(self, policy: ClaimsPolicy, keys: impl Into<KeySource>) -> Result<Self, ConfigErrors> {
+        if self.issuers.iter().any(|trusted| trusted.policy.issuer() == policy.issuer()) {
+            return Err(ConfigError::IssuerTwice(policy.issuer().to_owned()).into());
         }
-        let payload = self.rules.verify_signature(Segments::split(token)?)?;
-        let registered = RegisteredClaims::parse(payload, policy.max_depth)?;
-        policy.check(&registered, now)?;
-        let custom = custom(registered.payload())?;
-        Ok(Verified(Arc::new(Checked { registered, custom })))
+        let another = Trusted { policy, keys: keys.into() };
+        let cache = self.cache.map(|cache| Arc::new(Cache::new(cache.size())));
+        Ok(Self { issuers: self.issuers.iter().cloned().chain([another]).collect(), cache })
+    }
+
+    /// Checks `token` as of `now`, with the keys that are there. Layers read the clock; tests and fuzzers pass any second
+    /// they like.
+    ///
+    /// # Errors
+    ///
+    /// The [`Rejection`] that says which check failed first. The issuer is looked at before anything else, because it
+    /// decides whose keys and rules apply; no other claim before the signature has been checked.
+    pub fn verify_at(&self, token: &[u8], now: UnixSeconds) -> Result<Verified<C>, Rejection> {
+        self.check(token, now).map_err(|refused| refused.rejection)
+    }
+
+    /// As [`verify_at`](Self::verify_at). For a token with an unknown key of an issuer whose keys are fetched, the keys
+    /// are fetched again first, if that has not just been done; waiting for it is bounded.
+    ///
+    /// # Errors
+    ///
+    /// As [`verify_at`](Self::verify_at).
+    pub async fn verify(&self, token: &[u8], now: UnixSeconds) -> Result<Verified<C>, Rejection> {
+        match self.check(token, now) {
+            Ok(verified) => Ok(verified),
+            Err(Refused { rejection, retry: None }) => Err(rejection),
+            Err(Refused { retry: Some(fetched), .. }) => {
+                fetched.await;
+                self.check_again(token, now)
+            }
+        }
+    }
+
+    /// The check after a fetch: whatever it brought is what there is.
+    pub(crate) fn check_again(&self, token: &[u8], now: UnixSeconds) -> Result<Verified<C>, Rejection> {
+        self.check_with(token, now).map_err(|(rejection, keys)| keys.map_or(rejection, |keys| keys.verdict(rejection)))
+    }
+
+    /// Checks `token`; a refusal says whether it is worth fetching keys and trying again.
+    pub(crate) fn check(&self, token: &[u8], now: UnixSeconds) -> Result<Verified<C>, Refused> {
+        self.check_with(token, now).map_err(|(rejection, keys)| match (rejection, keys) {
+            (Rejection::UnknownKey, Some(keys)) => match keys.fetch_again() {
+                None => Refused { rejection: keys.verdict(rejection), retry: None },
+                retry => Refused { rejection, retry },
+            },
+            _ => Refused { rejection, retry: None },
+        })
+    }
+
+    fn check_with(&self, token: &[u8], now: UnixSeconds) -> Result<Verified<C>, (Rejection, Option<&KeySource>)> {
+        let most = self.issuers.iter().map(|issuer| issuer.policy.max_token).max().unwrap_or_default();
+        if token.len() > most {
+            return Err((Rejection::TokenTooLong { bytes: token.len(), most }, None));
+        }
+        let own = |rejection| (rejection, None);
+        if let Some(verified) = self.recall(token, now).map_err(own)? {
+            return Ok(verified);
+        }
+        let token_parts = Segments::split(token).map_err(own)?;
+        let payload = token::decode_text(token_parts.payload).map_err(own)?;
+        let depth = self.issuers.iter().map(|issuer| issuer.policy.max_depth).max().unwrap_or_default();
+        let registered = RegisteredClaims::parse(payload, depth).map_err(own)?;
+        let issuer = self.issuers.iter().position(|trusted| trusted.policy.issuer() == registered.issuer());
+        let trusted = issuer.and_then(|place| self.issuers.get(place).map(|trusted| (place, trusted)));
+        let (issuer, Trusted { policy, keys }) = trusted.ok_or((Rejection::WrongIssuer, None))?;
+        if token.len() > policy.max_token {
+            return Err((Rejection::TokenTooLong { bytes: token.len(), most: policy.max_token }, None));
+        }
+        let its = |rejection| (rejection, Some(keys));
+        let keys = keys.current().map_err(its)?;
+        let typ = keys.verify(token_parts).map_err(its)?;
+        policy.check_type(typ).map_err(own)?;
+        policy.check(&registered, now).map_err(own)?;
+        let custom = custom(registered.payload()).map_err(own)?;
+        let verified = Verified(Arc::new(Checked { registered, custom, issuer, keys }));
+        if let Some(cache) = &self.cache {
+            cache.insert(token, verified.clone());
+        }
+        Ok(verified)
+    }
+
+    /// A token that was verified before, if that still holds: the same keys, and times that are right as of `now`.
+    fn recall(&self, token: &[u8], now: UnixSeconds) -> Result<Option<Verified<C>>, Rejection> {
+        let Some((cache, verified)) = self.cache.as_ref().and_then(|cache| Some((cache, cache.get(token)?))) else {
+            return Ok(None);
+        };
+        let checked = &*verified.0;
+        let trusted = self.issuers.get(checked.issuer);
+        let Some(trusted) = trusted.filter(|trusted| trusted.keys.are(&checked.keys)) else {
+            cache.remove(token);
+            return Ok(None);
+        };
+        trusted.policy.check_times(&checked.registered, now)?;
+        Ok(Some(verified))
+    }
+}
+
+/// Why a token is refused for now.
+pub(crate) struct Refused {
+    pub(crate) rejection: Rejection,
+    /// Resolves when keys have been fetched, or cannot be: then it is worth checking again.
+    pub(crate) retry: Option<Fetched>,
+}
+
+impl From<Rejection> for Refused {
+    fn from(rejection: Rejection) -> Self {
+        Self { rejection, retry: None }
     }
 }
 
 impl<C> Clone for Verifier<C> {
     fn clone(&self) -> Self {
-        Self { rules: Arc::clone(&self.rules), claims: PhantomData }
+        Self { issuers: Arc::clone(&self.issuers), cache: self.cache.clone() }
     }
 }
 
 impl<C> fmt::Debug for Verifier<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Verifier").field(&self.rules).finish()
-    }
-}
-
-impl Rules {
-    /// Checks header and signature of a token and returns its payload (RFC 7515 §5.2).
-    fn verify_signature(&self, token: Segments<'_>) -> Result<String, Rejection> {
-        if let Some(key) = self.known.key(token.header) {
-            check(key, token)?;
-        } else {
-            let text = token::decode_text(token.header)?;
-            let header = Header::parse(&text)?;
-            let key = self.keys.select(header.kid.as_deref(), &header.alg)?;
-            self.policy.check_type(&header)?;
-            check(key, token)?;
-            self.known.learn(token.header, key);
-        }
-        token::decode_text(token.payload)
-    }
-}
-
-fn check(key: &VerifyingKey, token: Segments<'_>) -> Result<(), Rejection> {
-    let mut buffer: SignatureBuffer = [MaybeUninit::uninit(); MAX_SIGNATURE];
-    key.verify(token.signed, token.decode_signature(&mut buffer)?)
-}
-
-/// The first few headers that came with a good signature, and the key that each was checked with.
-///
-/// An issuer writes the same header each time, so comparing its bytes replaces decoding and parsing them. Only headers
-/// that passed every check get in, and the outcome is the same with and without: keys and policy never change here.
-#[derive(Debug, Default)]
-struct KnownHeaders([OnceLock<(Box<[u8]>, VerifyingKey)>; 4]);
-
-impl KnownHeaders {
-    fn key(&self, segment: &[u8]) -> Option<&VerifyingKey> {
-        let known = self.0.iter().map_while(OnceLock::get);
-        known.into_iter().find(|(header, _)| **header == *segment).map(|(_, key)| key)
-    }
-
-    /// Remembers a header while there is room. It is as short as any token, so the memory is bounded.
-    fn learn(&self, segment: &[u8], key: &VerifyingKey) {
-        for slot in &self.0 {
-            match slot.get() {
-                Some((known, _)) if **known == *segment => return,
-                Some(_) => {}
-                // Another thread may be faster; then the next token is remembered.
-                None => return drop(slot.set((segment.into(), key.clone()))),
-            }
-        }
+        f.debug_struct("Verifier").field("issuers", &self.issuers).field("cache", &self.cache).finish()
     }
 }
 
@@ -241,85 +329,4 @@ fn custom<C: CustomClaims>(payload: &str) -> Result<C, Rejection> {
         *none = Some(NoClaims {});
     }
     none.map_or_else(|| serde_json::from_str(payload).map_err(|_| Rejection::CustomClaims), Ok)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::jwt::Algorithm;
-
-    /// A published example of RFC 7515 appendix A, RFC 7520 section 4 or RFC 8037 appendix A.
-    #[derive(Deserialize)]
-    struct Example {
-        source: String,
-        alg: String,
-        expect: String,
-        jwk: Option<serde_json::Value>,
-        compact: String,
-        payload_utf8: String,
-    }
-
-    fn examples() -> Vec<Example> {
-        serde_json::from_str(include_str!("../../tests/vectors/jose.json")).unwrap()
-    }
-
-    /// The examples carry no type, and half of them no claims: what they show is header and signature.
-    fn rules(key: VerifyingKey) -> Rules {
-        let policy = ClaimsPolicy::builder("joe", "-").danger_any_token_type().build().unwrap();
-        Rules { policy, keys: KeySet::new([key]).unwrap(), known: KnownHeaders::default() }
-    }
-
-    fn payload(rules: &Rules, token: &[u8]) -> Result<String, Rejection> {
-        rules.verify_signature(Segments::split(token)?)
-    }
-
-    #[test]
-    fn req_092_published_examples_get_the_expected_verdict() {
-        let mut seen = Vec::new();
-        for example in examples() {
-            let Example { source, alg, expect, jwk, compact, payload_utf8 } = example;
-            let key = alg.parse::<Algorithm>().ok().zip(jwk).map(|(algorithm, jwk)| {
-                VerifyingKey::from_jwk(algorithm, &jwk.to_string()).unwrap_or_else(|error| panic!("{source}: {error}"))
-            });
-            match (expect.as_str(), key) {
-                ("valid", Some(key)) => {
-                    assert_eq!(payload(&rules(key), compact.as_bytes()), Ok(payload_utf8), "{source}");
-                }
-                ("refused", Some(key)) => assert!(payload(&rules(key), compact.as_bytes()).is_err(), "{source}"),
-                // `none`, and ES512, which is not supported: no key can be loaded, and no other key takes the token.
-                ("refused" | "unsupported", None) => {
-                    let other = VerifyingKey::hmac(Algorithm::Hs256, b"0123456789abcdefghijklmnopqrstuv").unwrap();
-                    assert!(payload(&rules(other), compact.as_bytes()).is_err(), "{source}");
-                }
-                (other, _) => panic!("{source}: {other}"),
-            }
-            seen.push(source);
-        }
-        let published =
-            "7515 A.1 7515 A.2 7515 A.3 7515 A.4 7515 A.5 7520 4.1 7520 4.2 7520 4.3 7520 4.4 7520 4.5 8037 A.4";
-        assert_eq!(seen.join(" ").replace("RFC ", ""), published);
-    }
-
-    #[test]
-    fn req_092_published_examples_with_any_byte_changed_are_refused() {
-        for Example { source, alg, jwk, compact, .. } in examples().into_iter().filter(|e| e.expect == "valid") {
-            let key = VerifyingKey::from_jwk(alg.parse().unwrap(), &jwk.unwrap().to_string()).unwrap();
-            // Fresh, and after it has seen the header.
-            let (fresh, warm) = (rules(key.clone()), rules(key));
-            payload(&warm, compact.as_bytes()).unwrap();
-            let mut changed = compact.into_bytes();
-            for at in 0..changed.len() {
-                let original = changed[at];
-                // Neighbours in the alphabet differ in the lowest bits, which a lax decoder drops.
-                for other in [original ^ 1, original ^ 2, original ^ 0x20, b'A', b'.', 0xff] {
-                    if other != original {
-                        changed[at] = other;
-                        assert!(payload(&fresh, &changed).is_err(), "{source}: byte {at} to {other}");
-                        assert!(payload(&warm, &changed).is_err(), "{source}: byte {at} to {other}, header known");
-                    }
-                }
-                changed[at] = original;
-            }
-        }
-    }
 }

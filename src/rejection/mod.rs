@@ -49,6 +49,12 @@ pub enum Rejection {
     /// The token does not say which of several keys it was signed with.
     #[error("several keys fit this token")]
     AmbiguousKey,
+    /// The issuer publishes several keys that fit under the token's key id: its mistake, not the token's.
+    #[error("several keys under this key id")]
+    KeyIdRepeated,
+    /// The issuer's keys cannot be had.
+    #[error("verification keys unavailable")]
+    KeysUnavailable,
     /// The signature is not one of the key over this text.
     #[error("bad signature")]
     BadSignature,
@@ -215,7 +221,7 @@ impl Rejection {
                 Grpc::PermissionDenied,
                 audit::Kind::AuthorizationDenied,
             ),
-            Self::StoreUnavailable => (
+            Self::StoreUnavailable | Self::KeysUnavailable | Self::KeyIdRepeated => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 Challenge::Silent,
                 Grpc::Unavailable,

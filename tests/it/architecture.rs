@@ -51,7 +51,7 @@ fn decisions_name_neither_tower_nor_tokio_and_read_no_clock() {
         "jwt/key.rs",
         "jwt/keyset.rs",
         "jwt/jwk.rs",
-        "jwt/verifier.rs",
+        "jwt/jwks.rs",
         "jwt/signer.rs",
         "bearer/credentials.rs",
         "authz/scopes.rs",

@@ -23,6 +23,11 @@ const RSA: &[u8] = include_bytes!("../keys/rsa.pem");
 const RSA_PUBLIC: &[u8] = include_bytes!("../keys/rsa_pub.pem");
 const P256: &[u8] = include_bytes!("../keys/p256.pem");
 const P256_PUBLIC: &[u8] = include_bytes!("../keys/p256_pub.pem");
+/// FIPS 186-4 §D.1.2.3.
+const P256_ORDER: [u8; 32] = [
+    0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc, 0xe6, 0xfa, 0xad, 0xa7,
+    0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
+];
 const SECRET: &[u8] = b"0123456789abcdefghijklmnopqrstuv";
 
 fn claims() -> String {
@@ -205,10 +210,7 @@ fn req_082_ecdsa_signatures_of_other_forms() {
     };
     let fixed = sign(&signature::ECDSA_P256_SHA256_FIXED_SIGNING);
     assert_eq!(verdict(key.clone(), &format!("{signed}.{}", encode(&fixed))), Ok(()));
-    let order = [
-        0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc, 0xe6, 0xfa, 0xad,
-        0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51_u8,
-    ];
+    let order = P256_ORDER;
     let (r, s) = fixed.split_at(32);
     for bad in [
         sign(&signature::ECDSA_P256_SHA256_ASN1_SIGNING),
@@ -260,6 +262,65 @@ fn oversized_tokens_are_refused_by_their_length_alone() {
     let members = (0..4000).map(|n| format!("\"{n}\":0")).collect::<Vec<_>>().join(",");
     let token = hs256(&format!(r#"{{"alg":"HS256","typ":"at+jwt",{members}}}"#), claims().as_bytes());
     assert!(token.len() < 64 * 1024 && wide.verify_at(token.as_bytes(), UnixSeconds::new(now())).is_ok());
+}
+
+#[test]
+fn what_resembles_a_token_that_was_just_verified_is_refused() {
+    let verifier = verifier(hs256_key());
+    let good = hs256(HEADER, claims().as_bytes());
+    let [header, payload, signature] = good.split('.').collect::<Vec<_>>()[..] else { panic!("{good}") };
+    let other_claims = claims().replace("user:7", "user:1");
+    let none = encode(r#"{"alg":"none","typ":"at+jwt"}"#);
+    let check = |token: &str| verifier.verify_at(token.as_bytes(), UnixSeconds::new(now())).map(drop);
+    for _ in 0..3 {
+        assert_eq!(check(&good), Ok(()));
+        assert_eq!(check(&format!("{header}.{payload}.{}", encode([7; 32]))), Err(Rejection::BadSignature));
+        assert_eq!(check(&format!("{header}.{}.{signature}", encode(&other_claims))), Err(Rejection::BadSignature));
+        assert_eq!(check(&format!("{none}.{payload}.{signature}")), Err(Rejection::UnknownKey));
+        assert!(check(&format!("{none}.{payload}.")).is_err());
+        assert!(check(&format!("{header}.{payload}")).is_err());
+        assert!(check(&good[..good.len() - 1]).is_err());
+    }
+}
+
+#[test]
+fn a_token_that_was_verified_is_looked_at_again() {
+    let verifier = verifier(hs256_key());
+    let with = |exp: u64, nbf: u64| {
+        let claims = claims().replace("\"exp\"", "\"x\"");
+        format!("{{\"exp\":{exp},\"nbf\":{nbf},{}", claims.strip_prefix('{').unwrap())
+    };
+    let token = hs256(HEADER, with(now() + 60, now() - 60).as_bytes());
+    let at = |seconds| verifier.verify_at(token.as_bytes(), UnixSeconds::new(seconds)).map(drop);
+    assert_eq!(at(now()), Ok(()));
+    assert_eq!(at(now() + 89), Ok(()), "with leeway");
+    assert!(matches!(at(now() + 90), Err(Rejection::Expired { .. })));
+    assert!(matches!(at(now() - 91), Err(Rejection::NotYetValid { .. })), "the clock was set back");
+    assert_eq!(at(now()), Ok(()));
+}
+
+/// ECDSA signatures have two valid forms, s and n - s. The other one is another text, and so another entry.
+#[test]
+fn the_other_form_of_an_ecdsa_signature_is_the_same_token() {
+    let authority = Authority::new(Algorithm::Es256);
+    let verifier = authority.verifier();
+    let token = authority.token("me");
+    let (signed, signature) = token.rsplit_once('.').unwrap();
+    let mut signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
+    let mut borrow = 0;
+    for (order, s) in P256_ORDER.iter().zip(&mut signature[32..]).rev() {
+        let difference = i16::from(*order) - i16::from(*s) - borrow;
+        borrow = i16::from(difference < 0);
+        *s = u8::try_from(difference.rem_euclid(256)).unwrap();
+    }
+    let other = format!("{signed}.{}", encode(&signature));
+    assert_ne!(other, token);
+    let subject = |token: &str| {
+        let proof = verifier.verify_at(token.as_bytes(), UnixSeconds::new(now()))?;
+        Ok::<_, Rejection>(proof.principal().token_id().unwrap().to_owned())
+    };
+    // What revokes the one by its id revokes the other.
+    assert_eq!((subject(&token), subject(&other)), (Ok("t-1".to_owned()), Ok("t-1".to_owned())));
 }
 
 /// Status, challenge and body of a request with this `Authorization` field.

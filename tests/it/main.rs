@@ -19,6 +19,7 @@ mod keys;
 mod layers;
 mod login;
 mod programs;
+mod remote;
 mod stores;
 mod support;
 mod wire;

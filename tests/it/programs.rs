@@ -165,6 +165,38 @@ async fn auth_server_with_each_algorithm_and_store() {
     assert_eq!(get_with(plain.address, "/users/me", &token).await.status, 200, "every default");
 }
 
+/// One server as the issuer, another that trusts it beside itself.
+#[tokio::test]
+async fn auth_server_as_a_resource_server_of_another() {
+    let folder = Folder::new("foreign");
+    let issuer = [("USERS", USERS), ("ISSUER", "https://id.example"), ("AUDIENCE", "theirs")];
+    let theirs = start("auth_server", &folder, &issuer);
+    let url = format!("http://{}/.well-known/jwks.json", theirs.address);
+    let variables =
+        [("USERS", USERS), ("JWKS_URL", &url), ("JWKS_ISSUER", "https://id.example"), ("JWKS_AUDIENCE", "theirs")];
+    let ours = start("auth_server", &folder, &variables);
+    let foreign = token(&theirs, "alice", "a+long+enough+one").await;
+    let own = token(&ours, "alice", "a+long+enough+one").await;
+    // The keys are fetched in the background; until then the answer is 503.
+    let mut reply = get_with(ours.address, "/users/me", &foreign).await;
+    for _ in 0..100 {
+        if reply.status != 503 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        reply = get_with(ours.address, "/users/me", &foreign).await;
+    }
+    assert_eq!((reply.status, &reply.json()["issuer"]), (200, &"https://id.example".into()), "{reply:?}");
+    for path in ["/users/me", "/users/me/items", "/admin/reports"] {
+        assert_eq!(get_with(ours.address, path, &foreign).await.status, 200, "{path}");
+        assert_eq!(get_with(ours.address, path, &own).await.status, 200, "{path}");
+        assert_eq!(get_with(theirs.address, path, &own).await.status, 401, "trust goes one way");
+    }
+    // An outage of the issuer does not make its tokens bad.
+    drop(theirs);
+    assert_eq!(get_with(ours.address, "/admin/reports", &foreign).await.status, 200);
+}
+
 #[test]
 fn a_bad_value_ends_auth_server_and_names_the_variable() {
     let folder = Folder::new("bad-values");
@@ -204,6 +236,11 @@ fn a_bad_value_ends_auth_server_and_names_the_variable() {
         ),
         (&[("AUDIENCE", "")], &["AUDIENCE"]),
         (&[("LISTEN", "nonsense")], &["LISTEN"]),
+        (&[("JWKS_URL", "http://id.example/keys"), ("JWKS_ISSUER", "https://id.example")], &["JWKS_URL"]),
+        (&[("JWKS_URL", "https://id.example/keys")], &["JWKS_ISSUER"]),
+        (&[("JWKS_AUDIENCE", "a")], &["JWKS_URL", "JWKS_ISSUER"]),
+        (&[("JWKS_URL", "https://x.example"), ("JWKS_ISSUER", "x"), ("JWKS_COOLDOWN", "0")], &["JWKS_COOLDOWN"]),
+        (&[("JWKS_URL", "https://x.example"), ("JWKS_ISSUER", "x"), ("ISSUER", "x")], &["JWKS_ISSUER"]),
         (
             &[("ACCESS_TTL", "x"), ("ALGORITHM", "x"), ("STORE", "x"), ("USERS", "x")],
             &["ACCESS_TTL", "ALGORITHM", "STORE", "USERS"],
@@ -211,7 +248,20 @@ fn a_bad_value_ends_auth_server_and_names_the_variable() {
     ] {
         let (success, stderr) = ended(command("auth_server", &folder, variables));
         assert!(!success, "{variables:?}");
-        for name in ["LISTEN", "ISSUER", "AUDIENCE", "STORE", "USERS", "ALGORITHM", "SIGNING_KEY", "ACCESS_TTL"] {
+        for name in [
+            "LISTEN",
+            "ISSUER",
+            "AUDIENCE",
+            "STORE",
+            "USERS",
+            "ALGORITHM",
+            "SIGNING_KEY",
+            "ACCESS_TTL",
+            "JWKS_URL",
+            "JWKS_ISSUER",
+            "JWKS_AUDIENCE",
+            "JWKS_COOLDOWN",
+        ] {
             let line = stderr.lines().any(|line| line.starts_with(&format!("auth_server: {name}: ")));
             assert_eq!(line, named.contains(&name), "{variables:?}: {stderr}");
         }

@@ -1,0 +1,476 @@
+//! Keys that an issuer publishes, fetched in the background and kept through its outages.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use futures::FutureExt as _;
+use http::{Request, Response};
+use http_body::Body;
+use http_body_util::Empty;
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, watch},
+    task::AbortHandle,
+    time::{self, Instant},
+};
+use tower_service::Service;
+
+use self::fetch::{Fetch, Location};
+use super::{
+    algorithm::{ASYMMETRIC, Algorithm},
+    jwks,
+    keyset::KeySet,
+    source::Fetched,
+};
+use crate::{
+    audit,
+    config::{ConfigError, ConfigErrors},
+    random,
+};
+
+mod fetch;
+
+pub use self::fetch::FetchError;
+
+/// Requests that may wait for one fetch. Further ones are answered at once.
+const MOST_WAITING: usize = 1024;
+
+/// The keys that an issuer publishes as a JWK set. Cheap to clone.
+///
+/// A task fetches them in the background: ahead of their expiry, and when a token names a key that is not there, but for
+/// that reason at most once in a cooldown, whatever comes of it. Requests never fetch; those with an unknown key wait for
+/// the task, as long as one fetch may take. While the issuer does not answer, the last good set is used, and its end is
+/// `503`, never `401`. The task ends with the last clone, or with [`stop`](Self::stop).
+///
+/// | setting | default | bound |
+/// |---|---|---|
+/// | address | | `https`; `http` on `localhost`, `127.0.0.1`, `[::1]` |
+/// | redirects | to the same origin, 3 | fixed |
+/// | time for one fetch | 5 s | 0.1 s to 60 s |
+/// | body | 256 KiB, not compressed | fixed |
+/// | keys | 64 | 1 to 1,024 |
+/// | fetched again | at 4/5 of `max-age`, held to 1 min to 1 h | 1 s to 24 h |
+/// | fetched again for an unknown key | once in 30 s | 1 s to 1 h |
+/// | after a failure | after 1 s, doubling to 32 s | fixed |
+/// | last good set | 24 h | 7 d |
+///
+/// Keys that cannot verify are skipped: other `use` or `key_ops`, shared secrets, RSA below 2,048 bits, unknown types and
+/// curves, `alg` that contradicts. A set with none left is a failure. Two keys that fit one key id are of no use: their
+/// tokens are answered `503`. A key that is withdrawn stops verifying with the next fetch.
+///
+/// ```no_run
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), portcullis::config::ConfigErrors> {
+/// use portcullis::{ResourceServer, jwt::{ClaimsPolicy, RemoteJwks}};
+///
+/// let keys = RemoteJwks::builder("https://id.example/.well-known/jwks.json").start()?;
+/// keys.ready().await; // or answer 503 until they are there
+/// let policy = ClaimsPolicy::builder("https://id.example", "orders").build()?;
+/// let api = ResourceServer::new(policy, keys);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct RemoteJwks(Arc<Task>);
+
+/// Ends the task when the last handle goes.
+struct Task {
+    shared: Arc<Shared>,
+    task: AbortHandle,
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// What requests and the task know of each other.
+struct Shared {
+    current: ArcSwapOption<KeySet>,
+    skipped: AtomicUsize,
+    failing: AtomicBool,
+    waiting: AtomicUsize,
+    asked: Mutex<Asked>,
+    wanted: Notify,
+    /// Number of the last fetch that has ended.
+    ended: watch::Sender<u64>,
+    timeout: Duration,
+    cooldown: Duration,
+}
+
+/// When a request last had reason to ask for new keys, and which fetch answers that.
+#[derive(Default)]
+struct Asked {
+    /// Number of the last fetch that has begun.
+    begun: u64,
+    at: Option<Instant>,
+    answered_by: u64,
+}
+
+/// How a [`RemoteJwks`] is doing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct JwksStatus {
+    /// Whether there are keys to verify with.
+    pub ready: bool,
+    /// Whether the last fetch failed.
+    pub failing: bool,
+    /// Fetches that have ended so far.
+    pub fetches: u64,
+    /// Keys of the last good set that cannot verify.
+    pub skipped: usize,
+}
+
+impl RemoteJwks {
+    /// Keys at this address.
+    pub fn builder(address: impl Into<String>) -> RemoteJwksBuilder {
+        RemoteJwksBuilder::new(Location::Keys(address.into()))
+    }
+
+    /// Keys of this issuer, whose address is found at `<issuer>/.well-known/openid-configuration` (OpenID Connect
+    /// Discovery 1.0 §4). The document must name the issuer in the same bytes.
+    pub fn discover_openid(issuer: impl Into<String>) -> RemoteJwksBuilder {
+        RemoteJwksBuilder::new(Location::OpenId(issuer.into()))
+    }
+
+    /// As [`discover_openid`](Self::discover_openid), from the metadata of RFC 8414 §3: `oauth-authorization-server`
+    /// below `.well-known`, inserted between host and path of the issuer.
+    pub fn discover_oauth(issuer: impl Into<String>) -> RemoteJwksBuilder {
+        RemoteJwksBuilder::new(Location::OAuth(issuer.into()))
+    }
+
+    /// Resolves when there are keys to verify with. Waits as long as that takes; put a timeout around it.
+    pub async fn ready(&self) {
+        let mut ended = self.0.shared.ended.subscribe();
+        while self.current().is_none() {
+            if ended.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// How the keys are doing, for a readiness probe.
+    pub fn status(&self) -> JwksStatus {
+        let shared = &self.0.shared;
+        JwksStatus {
+            ready: shared.current.load().is_some(),
+            failing: shared.failing.load(Ordering::Relaxed),
+            fetches: *shared.ended.borrow(),
+            skipped: shared.skipped.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Ends fetching, for a program that shuts down. The keys stay as they are.
+    pub fn stop(&self) {
+        self.0.task.abort();
+    }
+
+    pub(crate) fn current(&self) -> Option<KeySet> {
+        self.0.shared.current.load().as_deref().cloned()
+    }
+
+    pub(crate) fn are(&self, keys: &KeySet) -> bool {
+        self.0.shared.current.load().as_ref().is_some_and(|current| current.is(keys))
+    }
+
+    /// Asks the task for new keys; `None` if it has just been asked, and has answered.
+    pub(crate) fn fetch_again(&self) -> Option<Fetched> {
+        let shared = Arc::clone(&self.0.shared);
+        let answered_by = shared.ask(Instant::now())?;
+        let place = WaitingPlace::take(shared)?;
+        let wait = async move {
+            let mut ended = place.0.ended.subscribe();
+            let _ = time::timeout(place.0.timeout, ended.wait_for(|ended| *ended >= answered_by)).await;
+        };
+        Some(wait.boxed())
+    }
+
+    /// Whether a key that is not there may be one that could not be fetched.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.0.shared.is_failing()
+    }
+}
+
+impl fmt::Debug for RemoteJwks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("RemoteJwks").field(&self.status()).finish()
+    }
+}
+
+impl Shared {
+    /// Number of the fetch to wait for, if one is on its way or may begin.
+    fn ask(&self, now: Instant) -> Option<u64> {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if asked.answered_by > *self.ended.borrow() {
+            return Some(asked.answered_by);
+        }
+        if asked.at.is_some_and(|at| now.duration_since(at) < self.cooldown) {
+            return None;
+        }
+        asked.at = Some(now);
+        asked.answered_by = asked.begun + 1;
+        self.wanted.notify_one();
+        Some(asked.answered_by)
+    }
+
+    fn begin(&self) -> u64 {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.begun += 1;
+        asked.begun
+    }
+
+    fn is_failing(&self) -> bool {
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        self.failing.load(Ordering::Relaxed) || asked.answered_by > *self.ended.borrow()
+    }
+}
+
+/// One of the places for requests that wait, given back when dropped.
+struct WaitingPlace(Arc<Shared>);
+
+impl WaitingPlace {
+    fn take(shared: Arc<Shared>) -> Option<Self> {
+        let before = shared.waiting.fetch_add(1, Ordering::Relaxed);
+        let place = Self(shared);
+        (before < MOST_WAITING).then_some(place)
+    }
+}
+
+impl Drop for WaitingPlace {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Builder of a [`RemoteJwks`], which has the defaults and bounds.
+#[must_use]
+pub struct RemoteJwksBuilder {
+    location: Location,
+    algorithms: Vec<Algorithm>,
+    timeout: Duration,
+    cooldown: Duration,
+    refresh: (Duration, Duration),
+    keep: Duration,
+    most_keys: usize,
+    seed: Option<PathBuf>,
+    fetch: Option<Fetch>,
+}
+
+impl RemoteJwksBuilder {
+    fn new(location: Location) -> Self {
+        Self {
+            location,
+            algorithms: ASYMMETRIC.to_vec(),
+            timeout: Duration::from_secs(5),
+            cooldown: Duration::from_secs(30),
+            refresh: (Duration::from_secs(60), Duration::from_secs(3600)),
+            keep: Duration::from_secs(24 * 3600),
+            most_keys: 64,
+            seed: None,
+            fetch: None,
+        }
+    }
+
+    /// Sets the algorithms that the issuer may sign with: all but those with shared secrets unless set. A key that names
+    /// none gets the first that fits its type; for RSA that is `RS256` unless set.
+    pub fn algorithms(self, algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
+        Self { algorithms: algorithms.into_iter().collect(), ..self }
+    }
+
+    /// Sets how long one fetch may take, and a request wait for it: 5 seconds unless set.
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
+    /// Sets how often unknown keys may cause a fetch: once in 30 seconds unless set.
+    pub fn cooldown(self, cooldown: Duration) -> Self {
+        Self { cooldown, ..self }
+    }
+
+    /// Sets the bounds to which the set's own `max-age` is held: a minute and an hour unless set.
+    pub fn refresh(self, least: Duration, most: Duration) -> Self {
+        Self { refresh: (least, most), ..self }
+    }
+
+    /// Sets how long the last good set is used while the issuer does not answer: a day unless set.
+    pub fn keep(self, keep: Duration) -> Self {
+        Self { keep, ..self }
+    }
+
+    /// Sets how many keys a set may have: 64 unless set. One with more is a failure.
+    pub fn most_keys(self, most_keys: usize) -> Self {
+        Self { most_keys, ..self }
+    }
+
+    /// Begins with the JWK set in this file, so that a start during the issuer's outage can verify.
+    pub fn seed_file(self, path: impl Into<PathBuf>) -> Self {
+        Self { seed: Some(path.into()), ..self }
+    }
+
+    /// Fetches with this service in place of the built-in client. It must not follow redirects to other origins.
+    pub fn http_service<S, B>(self, service: S) -> Self
+    where
+        S: Service<Request<Empty<Bytes>>, Response = Response<B>> + Clone + Send + Sync + 'static,
+        S::Future: Send,
+        S::Error: fmt::Display,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        Self { fetch: Some(fetch::with_service(service)), ..self }
+    }
+
+    /// Starts the task; the keys are there when [`ready`](RemoteJwks::ready) resolves. Must be called in a Tokio runtime
+    /// with its timer and I/O enabled.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigErrors`] that name each setting out of bounds, an address that is not `https`, or a seed file without a
+    /// usable key.
+    pub fn start(self) -> Result<RemoteJwks, ConfigErrors> {
+        let mut errors = ConfigErrors::default();
+        let second = Duration::from_secs(1);
+        let hour = Duration::from_secs(3600);
+        errors.bound("JWKS timeout", self.timeout, Duration::from_millis(100), Duration::from_secs(60));
+        errors.bound("JWKS cooldown", self.cooldown, second, hour);
+        errors.bound("JWKS refresh, at the most", self.refresh.1, second, 24 * hour);
+        errors.bound("JWKS refresh, at the least", self.refresh.0, second, self.refresh.1.max(second));
+        errors.bound("JWKS kept", self.keep, Duration::ZERO, 7 * 24 * hour);
+        errors.bound_number("JWKS keys", self.most_keys, 1, 1024);
+        if self.algorithms.is_empty() {
+            errors.push(ConfigError::NoKey);
+        }
+        let checked = errors.keep(self.location.check());
+        let fetch = match self.fetch {
+            Some(fetch) => Some(fetch),
+            None => errors.keep(fetch::client().map_err(ConfigError::Client)),
+        };
+        let runtime = errors.keep(Handle::try_current().map_err(|error| ConfigError::Client(error.to_string())));
+        let seed = self.seed.and_then(|path| errors.keep(read_seed(&path, &self.algorithms, self.most_keys)));
+        let parts = checked.and(fetch).zip(runtime);
+        let (fetch, runtime) = errors.finish(parts)?;
+        let shared = Arc::new(Shared {
+            current: ArcSwapOption::from_pointee(seed),
+            skipped: AtomicUsize::new(0),
+            failing: AtomicBool::new(false),
+            waiting: AtomicUsize::new(0),
+            asked: Mutex::default(),
+            wanted: Notify::new(),
+            ended: watch::Sender::new(0),
+            timeout: self.timeout,
+            cooldown: self.cooldown,
+        });
+        let fetcher = Fetcher {
+            shared: Arc::clone(&shared),
+            location: self.location,
+            fetch,
+            algorithms: self.algorithms,
+            most_keys: self.most_keys,
+            refresh: self.refresh,
+            keep: self.keep,
+            last_good: Instant::now(),
+            last_text: None,
+            failures: 0,
+        };
+        let task = runtime.spawn(fetcher.run()).abort_handle();
+        Ok(RemoteJwks(Arc::new(Task { shared, task })))
+    }
+}
+
+impl fmt::Debug for RemoteJwksBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RemoteJwksBuilder").field("location", &self.location).finish_non_exhaustive()
+    }
+}
+
+fn read_seed(path: &Path, algorithms: &[Algorithm], most_keys: usize) -> Result<KeySet, ConfigError> {
+    let read = || {
+        let text = std::fs::read(path).map_err(|error| error.to_string())?;
+        jwks::parse(&text, algorithms, most_keys).map_err(|error| error.to_string())
+    };
+    let parsed = read().map_err(|reason| ConfigError::Seed { path: path.display().to_string(), reason })?;
+    Ok(KeySet::as_published(parsed.keys))
+}
+
+/// The task: the only one that fetches, so that there is never more than one fetch at a time.
+struct Fetcher {
+    shared: Arc<Shared>,
+    location: Location,
+    fetch: Fetch,
+    algorithms: Vec<Algorithm>,
+    most_keys: usize,
+    refresh: (Duration, Duration),
+    keep: Duration,
+    last_good: Instant,
+    /// The document that the current keys were read from.
+    last_text: Option<Bytes>,
+    failures: u32,
+}
+
+impl Fetcher {
+    async fn run(mut self) {
+        let mut next = Instant::now();
+        loop {
+            tokio::select! {
+                () = time::sleep_until(next) => {}
+                () = self.shared.wanted.notified() => {}
+            }
+            let number = self.shared.begin();
+            let fetched = time::timeout(self.shared.timeout, self.location.fetch(&self.fetch)).await;
+            let kept = fetched.unwrap_or(Err(FetchError::Timeout)).and_then(|answer| self.keep_keys(&answer));
+            next = match kept {
+                Ok(lifetime) => Instant::now() + lifetime,
+                Err(error) => self.failed(&error),
+            };
+            self.shared.ended.send_replace(number);
+        }
+    }
+
+    /// Takes over a good set, and says in how long to fetch it again.
+    fn keep_keys(&mut self, answer: &fetch::Answer) -> Result<Duration, FetchError> {
+        // The same text is the same set, and what was remembered of it stays good.
+        if self.last_text.as_ref() != Some(&answer.body) {
+            let parsed = jwks::parse(&answer.body, &self.algorithms, self.most_keys)?;
+            audit::keys_fetched(parsed.keys.len(), parsed.skipped);
+            self.shared.skipped.store(parsed.skipped, Ordering::Relaxed);
+            self.shared.current.store(Some(Arc::new(KeySet::as_published(parsed.keys))));
+            self.last_text = Some(answer.body.clone());
+        }
+        if self.shared.failing.swap(false, Ordering::Relaxed) {
+            audit::outage_over("JWKS", self.location.name());
+        }
+        self.failures = 0;
+        self.last_good = Instant::now();
+        let lifetime = answer.lifetime.unwrap_or(self.refresh.1) * 4 / 5;
+        Ok(lifetime.clamp(self.refresh.0, self.refresh.1))
+    }
+
+    /// Notes a failure, and says when to try again. It is told once, when it begins.
+    fn failed(&mut self, error: &FetchError) -> Instant {
+        if !self.shared.failing.swap(true, Ordering::Relaxed) {
+            audit::outage_begun("JWKS", self.location.name(), error);
+        }
+        let now = Instant::now();
+        let expiry = self.last_good + self.keep;
+        if now >= expiry && self.shared.current.swap(None).is_some() {
+            audit::outage_begun("last good JWKS", self.location.name(), &"kept as long as it may be");
+            self.last_text = None;
+        }
+        let wait = Duration::from_secs(1 << self.failures.min(5));
+        self.failures += 1;
+        // Up to a quarter more, so that many programs do not come back at once.
+        let quarter = random::bytes::<1>().map_or(0, |[byte]| u32::from(byte));
+        let again = now + wait + wait * quarter / 1024;
+        if now < expiry { again.min(expiry) } else { again }
+    }
+}

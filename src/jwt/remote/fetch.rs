@@ -1,0 +1,300 @@
+//! One fetch: where to, what of the answer counts, and why it failed.
+
+use std::{fmt, future::poll_fn, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::{FutureExt as _, future::BoxFuture};
+use http::{
+    HeaderMap, Request, Response, StatusCode, Uri,
+    header::{AGE, CACHE_CONTROL, CONTENT_ENCODING},
+    uri::Scheme,
+};
+use http_body::Body;
+use http_body_util::{BodyExt as _, Empty, Limited};
+use serde::Deserialize;
+use tower_service::Service;
+
+use crate::{config::ConfigError, jwt::jwks::BadSet};
+
+/// Longest document, in bytes.
+const MAX_BODY: usize = 256 * 1024;
+const MAX_REDIRECTS: usize = 3;
+
+/// Fetches one document, with its body held to [`MAX_BODY`].
+pub(super) type Fetch = Arc<dyn Fn(Uri) -> BoxFuture<'static, Result<Answer, FetchError>> + Send + Sync>;
+
+/// A document.
+pub(super) struct Answer {
+    pub(super) body: Bytes,
+    /// How much longer caches may keep it, if it says so.
+    pub(super) lifetime: Option<Duration>,
+}
+
+/// Why keys could not be fetched, for operators.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FetchError {
+    /// The server could not be reached, or the connection broke.
+    #[error("no answer: {0}")]
+    Transport(String),
+    /// It took too long.
+    #[error("no answer in time")]
+    Timeout,
+    /// Another status than 200; a redirect to another origin is one of these.
+    #[error("answered with status {0}")]
+    Status(u16),
+    /// The body is over 256 KiB.
+    #[error("document longer than {MAX_BODY} bytes")]
+    TooLong,
+    /// The body is compressed, though nobody asked for that.
+    #[error("document is compressed")]
+    Compressed,
+    /// The document is not a JWK set, has too many keys, or none that can verify.
+    #[error("{0}")]
+    Unusable(String),
+    /// The metadata are malformed, or name another issuer.
+    #[error("metadata: {0}")]
+    Metadata(&'static str),
+}
+
+impl From<BadSet> for FetchError {
+    fn from(bad: BadSet) -> Self {
+        Self::Unusable(bad.to_string())
+    }
+}
+
+/// Where the keys are.
+#[derive(Clone, Debug)]
+pub(super) enum Location {
+    Keys(String),
+    OpenId(String),
+    OAuth(String),
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    issuer: String,
+    jwks_uri: String,
+}
+
+impl Location {
+    pub(super) fn name(&self) -> &str {
+        let (Self::Keys(name) | Self::OpenId(name) | Self::OAuth(name)) = self;
+        name
+    }
+
+    /// Whether the first address is one that may be fetched from.
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        self.first().map(drop).ok_or_else(|| ConfigError::KeyAddress(self.name().to_owned()))
+    }
+
+    /// Address of the keys, or of the metadata that name it.
+    fn first(&self) -> Option<Uri> {
+        match self {
+            Self::Keys(address) => safe(address),
+            Self::OpenId(issuer) => {
+                safe(issuer)?;
+                safe(&format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/')))
+            }
+            Self::OAuth(issuer) => {
+                let uri = safe(issuer)?;
+                let path = uri.path().trim_end_matches('/');
+                let (scheme, authority) = (uri.scheme()?, uri.authority()?);
+                safe(&format!("{scheme}://{authority}/.well-known/oauth-authorization-server{path}"))
+            }
+        }
+    }
+
+    /// The key set, by way of the metadata if need be. They are read each time: an issuer may move its keys.
+    pub(super) async fn fetch(&self, fetch: &Fetch) -> Result<Answer, FetchError> {
+        let first = self.first().ok_or(FetchError::Metadata("address"))?;
+        let answer = fetch(first).await?;
+        let (Self::OpenId(issuer) | Self::OAuth(issuer)) = self else {
+            return Ok(answer);
+        };
+        let metadata: Metadata =
+            serde_json::from_slice(&answer.body).map_err(|_| FetchError::Metadata("`issuer` or `jwks_uri` missing"))?;
+        // OpenID Connect Discovery 1.0 §4.3, RFC 8414 §3.3: or somebody else's metadata would bring their keys.
+        if metadata.issuer != *issuer {
+            return Err(FetchError::Metadata("of another issuer"));
+        }
+        fetch(safe(&metadata.jwks_uri).ok_or(FetchError::Metadata("`jwks_uri` is not https"))?).await
+    }
+}
+
+/// An address that may be fetched from: `https`, or `http` on loopback by name.
+fn safe(address: &str) -> Option<Uri> {
+    let uri: Uri = address.parse().ok()?;
+    let loopback = matches!(uri.host()?, "localhost" | "127.0.0.1" | "[::1]");
+    let scheme = uri.scheme()?;
+    let plain = !address.contains(['#', '@']);
+    (plain && (*scheme == Scheme::HTTPS || (*scheme == Scheme::HTTP && loopback))).then_some(uri)
+}
+
+/// What counts of an answer's head: status 200, no compression, and how long it may be kept.
+fn read_head(status: StatusCode, headers: &HeaderMap) -> Result<Option<Duration>, FetchError> {
+    if status != StatusCode::OK {
+        return Err(FetchError::Status(status.as_u16()));
+    }
+    if headers.get(CONTENT_ENCODING).is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Err(FetchError::Compressed);
+    }
+    Ok(lifetime(headers))
+}
+
+/// `max-age` less `Age` (RFC 9111 §4.2); nothing where a cache should not keep it.
+fn lifetime(headers: &HeaderMap) -> Option<Duration> {
+    let mut lifetime = None;
+    let fields = headers.get_all(CACHE_CONTROL).iter().filter_map(|field| field.to_str().ok());
+    for directive in fields.flat_map(|field| field.split(',')).map(str::trim) {
+        let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
+        if name.eq_ignore_ascii_case("no-store") || name.eq_ignore_ascii_case("no-cache") {
+            return Some(Duration::ZERO);
+        }
+        if name.eq_ignore_ascii_case("max-age") {
+            lifetime = value.trim_matches('"').parse().ok().map(Duration::from_secs).or(lifetime);
+        }
+    }
+    let age = headers.get(AGE).and_then(|age| age.to_str().ok()).and_then(|age| age.parse().ok());
+    lifetime.map(|lifetime| lifetime.saturating_sub(Duration::from_secs(age.unwrap_or(0))))
+}
+
+/// Fetches with a service of the program's own.
+pub(super) fn with_service<S, B>(service: S) -> Fetch
+where
+    S: Service<Request<Empty<Bytes>>, Response = Response<B>> + Clone + Send + Sync + 'static,
+    S::Future: Send,
+    S::Error: fmt::Display,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    Arc::new(move |uri| {
+        let mut service = service.clone();
+        let fetch = async move {
+            let broken = |error: S::Error| FetchError::Transport(error.to_string());
+            let mut request = Request::new(Empty::new());
+            *request.uri_mut() = uri;
+            poll_fn(|cx| service.poll_ready(cx)).await.map_err(broken)?;
+            let (head, body) = service.call(request).await.map_err(broken)?.into_parts();
+            let lifetime = read_head(head.status, &head.headers)?;
+            let body = Limited::new(body, MAX_BODY).collect().await.map_err(|error| {
+                let too_long = error.downcast_ref::<http_body_util::LengthLimitError>().is_some();
+                if too_long { FetchError::TooLong } else { FetchError::Transport(error.to_string()) }
+            })?;
+            Ok(Answer { body: body.to_bytes(), lifetime })
+        };
+        fetch.boxed()
+    })
+}
+
+/// Fetches with reqwest: rustls, no compression, redirects within the origin alone.
+pub(super) fn client() -> Result<Fetch, String> {
+    let redirect = reqwest::redirect::Policy::custom(|attempt| {
+        let origin = |url: &reqwest::Url| url.origin();
+        let same = attempt.previous().first().is_some_and(|first| origin(first) == origin(attempt.url()));
+        if same && attempt.previous().len() <= MAX_REDIRECTS { attempt.follow() } else { attempt.stop() }
+    });
+    let client = reqwest::Client::builder().redirect(redirect).referer(false).build();
+    let client = client.map_err(|error| error.to_string())?;
+    Ok(Arc::new(move |uri: Uri| {
+        let client = client.clone();
+        let fetch = async move {
+            let broken = |error: reqwest::Error| FetchError::Transport(cause(&error));
+            let mut response = client.get(uri.to_string()).send().await.map_err(broken)?;
+            let lifetime = read_head(response.status(), response.headers())?;
+            let mut body = Vec::new();
+            while let Some(chunk) = response.chunk().await.map_err(broken)? {
+                if body.len() + chunk.len() > MAX_BODY {
+                    return Err(FetchError::TooLong);
+                }
+                body.extend_from_slice(&chunk);
+            }
+            Ok(Answer { body: body.into(), lifetime })
+        };
+        fetch.boxed()
+    }))
+}
+
+/// The innermost reason, which is the one that says something.
+fn cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    #[test]
+    fn addresses() {
+        for (address, good) in [
+            ("https://id.example/keys", true),
+            ("https://id.example:8443", true),
+            ("http://127.0.0.1:9/keys", true),
+            ("http://localhost/keys", true),
+            ("http://[::1]:9/keys", true),
+            ("http://id.example/keys", false),
+            ("http://127.0.0.1.evil.example/", false),
+            ("http://localhost.evil.example/", false),
+            ("http://localhost@evil.example/", false),
+            ("https://user@id.example/", false),
+            ("https://id.example/#x", false),
+            ("ftp://id.example/", false),
+            ("file:///etc/passwd", false),
+            ("id.example", false),
+            ("/keys", false),
+            ("", false),
+        ] {
+            assert_eq!(safe(address).is_some(), good, "{address}");
+        }
+    }
+
+    #[test]
+    fn well_known_addresses() {
+        for (issuer, openid, oauth) in [
+            (
+                "https://id.example",
+                "https://id.example/.well-known/openid-configuration",
+                "https://id.example/.well-known/oauth-authorization-server",
+            ),
+            (
+                "https://id.example/realms/a/",
+                "https://id.example/realms/a/.well-known/openid-configuration",
+                "https://id.example/.well-known/oauth-authorization-server/realms/a",
+            ),
+        ] {
+            assert_eq!(Location::OpenId(issuer.to_owned()).first().unwrap().to_string(), openid);
+            assert_eq!(Location::OAuth(issuer.to_owned()).first().unwrap().to_string(), oauth);
+        }
+        assert!(Location::OpenId("http://id.example".to_owned()).check().is_err());
+    }
+
+    #[test]
+    fn lifetimes() {
+        for (cache_control, age, expected) in [
+            ("max-age=600", None, Some(600)),
+            ("public, Max-Age=\"600\", must-revalidate", None, Some(600)),
+            ("max-age=600", Some("100"), Some(500)),
+            ("max-age=600", Some("1000"), Some(0)),
+            ("max-age=600", Some("x"), Some(600)),
+            ("no-store", None, Some(0)),
+            ("max-age=600, no-cache", None, Some(0)),
+            ("max-age=-1", None, None),
+            ("max-age=99999999999999999999", None, None),
+            ("s-maxage=600", None, None),
+            ("", None, None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache_control));
+            if let Some(age) = age {
+                headers.insert(AGE, HeaderValue::from_static(age));
+            }
+            assert_eq!(lifetime(&headers), expected.map(Duration::from_secs), "{cache_control} {age:?}");
+        }
+    }
+}

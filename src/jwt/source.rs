@@ -1,0 +1,79 @@
+//! Where a verifier's keys come from: a set that never changes, or one that is fetched from the issuer.
+
+use futures::future::BoxFuture;
+
+use super::keyset::KeySet;
+#[cfg(feature = "jwks-client")]
+use super::remote::RemoteJwks;
+use crate::rejection::Rejection;
+
+/// Resolves when a fetch has ended, well or not, or has taken too long to wait for.
+pub(crate) type Fetched = BoxFuture<'static, ()>;
+
+/// Where a verifier gets the keys of an issuer. Made of a [`KeySet`]
+#[cfg_attr(feature = "jwks-client", doc = "or a [`RemoteJwks`]")]
+/// with `into()`, which [`Verifier::new`](super::Verifier::new) does by itself. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct KeySource(Source);
+
+#[derive(Clone, Debug)]
+enum Source {
+    Fixed(KeySet),
+    #[cfg(feature = "jwks-client")]
+    Remote(RemoteJwks),
+}
+
+impl From<KeySet> for KeySource {
+    fn from(keys: KeySet) -> Self {
+        Self(Source::Fixed(keys))
+    }
+}
+
+#[cfg(feature = "jwks-client")]
+impl From<RemoteJwks> for KeySource {
+    fn from(keys: RemoteJwks) -> Self {
+        Self(Source::Remote(keys))
+    }
+}
+
+impl KeySource {
+    /// The keys as they are now.
+    #[cfg_attr(
+        not(feature = "jwks-client"),
+        expect(clippy::unnecessary_wraps, reason = "keys that do not change are always there")
+    )]
+    pub(crate) fn current(&self) -> Result<KeySet, Rejection> {
+        match &self.0 {
+            Source::Fixed(keys) => Ok(keys.clone()),
+            #[cfg(feature = "jwks-client")]
+            Source::Remote(remote) => remote.current().ok_or(Rejection::KeysUnavailable),
+        }
+    }
+
+    /// Whether `keys` are the very set that there is now.
+    pub(crate) fn are(&self, keys: &KeySet) -> bool {
+        match &self.0 {
+            Source::Fixed(own) => own.is(keys),
+            #[cfg(feature = "jwks-client")]
+            Source::Remote(remote) => remote.are(keys),
+        }
+    }
+
+    /// Asks for new keys, because a token names one that is not there. `None` if that has just been tried.
+    pub(crate) fn fetch_again(&self) -> Option<Fetched> {
+        match &self.0 {
+            Source::Fixed(_) => None,
+            #[cfg(feature = "jwks-client")]
+            Source::Remote(remote) => remote.fetch_again(),
+        }
+    }
+
+    /// What a rejection means, as far as these keys can tell: a key that is not there may be one that could not be fetched.
+    pub(crate) fn verdict(&self, rejection: Rejection) -> Rejection {
+        match (&self.0, rejection) {
+            #[cfg(feature = "jwks-client")]
+            (Source::Remote(remote), Rejection::UnknownKey) if remote.is_failing() => Rejection::KeysUnavailable,
+            _ => rejection,
+        }
+    }
+}
