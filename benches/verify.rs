@@ -33,9 +33,8 @@ use futures::FutureExt as _;
 use http::{HeaderValue, Request, Response, header::AUTHORIZATION};
 use jsonwebtoken as jwt;
 use portcullis::{
-    authz::RequireScopesLayer,
-    bearer::BearerExtractLayer,
-    jwt::{Algorithm, ClaimsPolicy, JwtVerifyLayer, KeySet, SigningKey, Verifier, VerifyingKey},
+    ResourceServer,
+    jwt::{Algorithm, ClaimsPolicy, KeySet, SigningKey, VerifyingKey},
 };
 use serde_json::{Value, json};
 use tower::{Service, ServiceBuilder, service_fn};
@@ -179,13 +178,10 @@ where
 
 fn full_stack(key: VerifyingKey, token: &str, remember: bool) -> Operation {
     let policy = ClaimsPolicy::builder(ISSUER, AUDIENCE).build().unwrap();
-    let verifier = Verifier::new(policy, KeySet::new([key]).unwrap());
-    let verifier = if remember { verifier } else { verifier.without_cache() };
-    let service = ServiceBuilder::new()
-        .layer(BearerExtractLayer::required())
-        .layer(JwtVerifyLayer::new(verifier))
-        .layer(RequireScopesLayer::all_of(["items"]).unwrap())
-        .service(empty());
+    let api = ResourceServer::new(policy, KeySet::new([key]).unwrap());
+    let api = if remember { api } else { api.without_cache() };
+    let service =
+        ServiceBuilder::new().layer(api.authenticate()).layer(api.require(["items"]).unwrap()).service(empty());
     through(service, token)
 }
 

@@ -6,7 +6,6 @@ use tower_layer::Layer;
 
 use crate::{
     authz::RequireScopesLayer,
-    bearer::{BearerExtract, BearerExtractLayer},
     clock::{Clock, SystemClock},
     config::ConfigErrors,
     jwt::{ClaimsPolicy, CustomClaims, JwtVerify, JwtVerifyLayer, KeySource, NoClaims, Verifier},
@@ -89,13 +88,13 @@ impl<C: CustomClaims> ResourceServer<C> {
 
     /// A layer that refuses requests without a good token.
     pub fn authenticate(&self) -> AuthenticateLayer<C> {
-        self.behind(BearerExtractLayer::required())
+        self.reading(false)
     }
 
     /// A layer that lets requests without a credential pass, with no caller. One with a bad token is refused all the
     /// same.
     pub fn authenticate_optional(&self) -> AuthenticateLayer<C> {
-        self.behind(BearerExtractLayer::optional())
+        self.reading(true)
     }
 
     /// A layer, to sit inside [`authenticate`](Self::authenticate), that demands every one of `scopes`.
@@ -127,12 +126,9 @@ impl<C: CustomClaims> ResourceServer<C> {
         &self.answers
     }
 
-    fn behind(&self, extract: BearerExtractLayer) -> AuthenticateLayer<C> {
+    fn reading(&self, optional: bool) -> AuthenticateLayer<C> {
         let verify = JwtVerifyLayer::new(self.verifier.clone()).clock(Arc::clone(&self.clock));
-        AuthenticateLayer {
-            extract: extract.answers(self.answers.clone()),
-            verify: verify.answers(self.answers.clone()),
-        }
+        AuthenticateLayer { verify: verify.answers(self.answers.clone()).reading_header(optional) }
     }
 }
 
@@ -148,18 +144,18 @@ impl<C> fmt::Debug for ResourceServer<C> {
     }
 }
 
-/// [`BearerExtractLayer`] around [`JwtVerifyLayer`], from [`ResourceServer::authenticate`].
+/// What [`BearerExtractLayer`](crate::bearer::BearerExtractLayer) around [`JwtVerifyLayer`] answers and lets pass, in one
+/// step: from [`ResourceServer::authenticate`]. It leaves no [`Credential`](crate::bearer::Credential) in the extensions.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct AuthenticateLayer<C = NoClaims> {
-    extract: BearerExtractLayer,
     verify: JwtVerifyLayer<C>,
 }
 
 impl<S, C: CustomClaims> Layer<S> for AuthenticateLayer<C> {
-    type Service = BearerExtract<JwtVerify<S, C>>;
+    type Service = JwtVerify<S, C>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        self.extract.layer(self.verify.layer(inner))
+        self.verify.layer(inner)
     }
 }

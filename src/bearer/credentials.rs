@@ -41,6 +41,14 @@ impl fmt::Debug for BearerToken {
 /// [`Rejection::NoCredential`] and [`Rejection::OtherScheme`] say that there is none; every other refusal says that
 /// there is one and it is bad.
 pub(crate) fn read(headers: &HeaderMap, uri: &Uri) -> Result<BearerToken, Rejection> {
+    let (field, start) = locate(headers, uri)?;
+    let token = BearerToken { field: field.clone(), start };
+    if is_b64token(token.as_bytes()) { Ok(token) } else { Err(Rejection::MalformedCredential) }
+}
+
+/// As [`read`], without a look at the token's characters, and without keeping it. A gate that goes on to verify the token
+/// calls this, and [`is_b64token`] only for a token that is no good: a good one has no other characters.
+pub(crate) fn locate<'a>(headers: &'a HeaderMap, uri: &Uri) -> Result<(&'a HeaderValue, usize), Rejection> {
     let mut fields = headers.get_all(AUTHORIZATION).iter();
     let field = fields.next().ok_or(Rejection::NoCredential)?;
     // RFC 9110 §5.3: the field is a singleton. Which of two would a proxy in front have looked at?
@@ -49,12 +57,14 @@ pub(crate) fn read(headers: &HeaderMap, uri: &Uri) -> Result<BearerToken, Reject
     }
     let start = token_start(field.as_bytes())?;
     if uri.query().is_some_and(carries_token) {
-        return Err(Rejection::RepeatedCredential);
+        // A malformed token is told as such, whatever else is wrong.
+        let well_formed = field.as_bytes().get(start..).is_some_and(is_b64token);
+        return Err(if well_formed { Rejection::RepeatedCredential } else { Rejection::MalformedCredential });
     }
-    Ok(BearerToken { field: field.clone(), start })
+    Ok((field, start))
 }
 
-/// Offset of the token in `"Bearer" 1*SP b64token` (RFC 6750 §2.1).
+/// Offset of the token in `"Bearer" 1*SP b64token` (RFC 6750 §2.1), whose characters are not looked at.
 fn token_start(field: &[u8]) -> Result<usize, Rejection> {
     let scheme_end = field.iter().position(|&byte| !is_tchar(byte)).unwrap_or(field.len());
     let (scheme, rest) = field.split_at_checked(scheme_end).ok_or(Rejection::MalformedCredential)?;
@@ -65,11 +75,7 @@ fn token_start(field: &[u8]) -> Result<usize, Rejection> {
     if !scheme.eq_ignore_ascii_case(b"bearer") {
         return Err(Rejection::OtherScheme);
     }
-    let token = rest.trim_ascii_start_spaces();
-    if !is_b64token(token) {
-        return Err(Rejection::MalformedCredential);
-    }
-    Ok(field.len() - token.len())
+    Ok(field.len() - rest.trim_ascii_start_spaces().len())
 }
 
 trait TrimSpaces {
@@ -85,7 +91,7 @@ impl TrimSpaces for [u8] {
 }
 
 #[expect(clippy::needless_bitwise_bool, reason = "a branch would keep the compiler from using vectors")]
-fn is_b64token(token: &[u8]) -> bool {
+pub(crate) fn is_b64token(token: &[u8]) -> bool {
     let padding = token.iter().rev().take_while(|&&byte| byte == b'=').count();
     let text = token.get(..token.len() - padding).unwrap_or_default();
     // Without a branch or an early exit, so that the compiler looks at many bytes at a time. `-` to `9` are minus, period,

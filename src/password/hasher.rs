@@ -309,15 +309,21 @@ mod tests {
         let broken = PasswordHash::from_phc("$argon2id$");
         let cases = [None, Some(own.clone()), Some(imported), Some(broken)];
         let mut fastest = [f64::MAX; 4];
-        for _ in 0..3 {
+        let spread = |fastest: &[f64]| {
+            let (least, most) = fastest.iter().fold((f64::MAX, 0_f64), |(least, most), &t| (least.min(t), most.max(t)));
+            most / least
+        };
+        // The fastest of as many rounds as a busy machine needs; without a defence it stays at a factor of seven.
+        let mut rounds = 0;
+        while rounds < 3 || (spread(&fastest) > 1.5 && rounds < 30) {
+            rounds += 1;
             for (hash, fastest) in cases.iter().zip(&mut fastest) {
                 let begin = Instant::now();
                 assert!(matches!(hasher.check("y".into(), hash.clone()).await, Ok(Check::Differs | Check::Unreadable)));
                 *fastest = fastest.min(begin.elapsed().as_secs_f64());
             }
         }
-        let (least, most) = fastest.iter().fold((f64::MAX, 0_f64), |(least, most), &t| (least.min(t), most.max(t)));
-        assert!(most < 1.5 * least, "{fastest:?}; without a defence it is a factor of seven");
+        assert!(spread(&fastest) <= 1.5, "{fastest:?}");
         assert_eq!(hasher.check("x".into(), Some(own)).await, Ok(Check::Fits));
         assert_eq!(hasher.memories.lock().unwrap().len(), 1, "one at a time, one memory");
     }

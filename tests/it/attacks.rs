@@ -9,8 +9,9 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderValue, Request, Response};
 use http_body_util::BodyExt as _;
 use portcullis::{
+    bearer::BearerExtractLayer,
     clock::UnixSeconds,
-    jwt::{Algorithm, ClaimsPolicy, KeySet, Verifier, VerifyingKey},
+    jwt::{Algorithm, ClaimsPolicy, JwtVerifyLayer, KeySet, Verifier, VerifyingKey},
     rejection::Rejection,
 };
 use proptest::prelude::*;
@@ -323,23 +324,71 @@ fn the_other_form_of_an_ecdsa_signature_is_the_same_token() {
     assert_eq!((subject(&token), subject(&other)), (Ok("t-1".to_owned()), Ok("t-1".to_owned())));
 }
 
-/// Status, challenge and body of a request with this `Authorization` field.
-fn answer(field: &[u8], authority: &Authority) -> Option<(u16, String, Vec<u8>)> {
+type Answer = (u16, String, Vec<u8>);
+
+/// Status, challenge and body of a request with this `Authorization` field: the two layers', and theirs in one step.
+fn answer(field: &[u8], query: &str, optional: bool, authority: &Authority) -> Option<Answer> {
     let field = HeaderValue::from_bytes(field).ok()?;
-    let inner = service_fn(|_: Request<()>| async { Ok::<_, std::convert::Infallible>(Response::new(String::new())) });
-    let service = authority.api().authenticate().layer(inner);
-    let request = Request::builder().header("authorization", field).body(()).unwrap();
+    let inner =
+        || service_fn(|_: Request<()>| async { Ok::<_, std::convert::Infallible>(Response::new(String::new())) });
+    let extract = if optional { BearerExtractLayer::optional() } else { BearerExtractLayer::required() };
+    let two = extract.layer(JwtVerifyLayer::new(authority.verifier()).layer(inner()));
+    let api = authority.api();
+    let one = if optional { api.authenticate_optional() } else { api.authenticate() }.layer(inner());
+    let request =
+        || Request::builder().uri(format!("/{query}")).header("authorization", field.clone()).body(()).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
-        let response = service.oneshot(request).await.unwrap();
-        let challenge = response.headers().get("www-authenticate").map(|field| field.to_str().unwrap().to_owned());
-        let status = response.status().as_u16();
-        Some((status, challenge.unwrap_or_default(), response.into_body().collect().await.unwrap().to_bytes().to_vec()))
+        let (two, one) = (two.oneshot(request()).await.unwrap(), one.oneshot(request()).await.unwrap());
+        let (two, one) = (parts(two).await, parts(one).await);
+        assert_eq!(two, one, "{field:?} {query}");
+        Some(one)
     })
 }
 
+async fn parts<B: http_body::Body>(response: Response<B>) -> Answer
+where
+    B::Error: std::fmt::Debug,
+{
+    let challenge = response.headers().get("www-authenticate").map(|field| field.to_str().unwrap().to_owned());
+    let status = response.status().as_u16();
+    (status, challenge.unwrap_or_default(), response.into_body().collect().await.unwrap().to_bytes().to_vec())
+}
+
+#[test]
+fn one_step_answers_what_the_two_layers_answer() {
+    let authority = Authority::new(Algorithm::Hs256);
+    let good = authority.token("me");
+    for field in [
+        format!("Bearer {good}"),
+        format!("bearer   {good}"),
+        format!("Bearer {good}="),
+        format!("Bearer {good} "),
+        format!("Bearer {good},x"),
+        format!("Bearer {}", &good[1..]),
+        format!("Bearer {}", "a".repeat(9000)),
+        format!("Bearer {}", "é".repeat(9000)),
+        "Bearer".to_owned(),
+        "Bearer ".to_owned(),
+        "Bearer a.b.c".to_owned(),
+        "Bearer a b".to_owned(),
+        "Bearer \"\"".to_owned(),
+        "Basic YTpi".to_owned(),
+        ",Bearer a".to_owned(),
+        String::new(),
+    ] {
+        for query in ["", "?access_token=x", "?x=1"] {
+            for optional in [false, true] {
+                let answered = answer(field.as_bytes(), query, optional, &authority);
+                let passes = field.ends_with(&good) && query != "?access_token=x" || optional && field == "Basic YTpi";
+                assert_eq!(answered.map(|(status, ..)| status == 200), Some(passes), "{field} {query} {optional}");
+            }
+        }
+    }
+}
+
 fn is_refused(field: &[u8], authority: &Authority) {
-    let Some((status, challenge, body)) = answer(field, authority) else { return };
+    let Some((status, challenge, body)) = answer(field, "", false, authority) else { return };
     assert!(matches!(status, 400 | 401), "{status} for {field:?}");
     assert!(challenge.starts_with("Bearer realm=\"api\""), "{challenge}");
     let body = String::from_utf8(body).unwrap();

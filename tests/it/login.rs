@@ -312,15 +312,21 @@ async fn req_034_unknown_users_cost_a_hash() {
     let mut fastest = [f64::MAX; 5];
     let logins =
         [("alice", "wrong"), ("nobody", "wrong"), ("mallory", "wrong"), ("mallory", PASSWORD), ("broken", "wrong")];
-    for _ in 0..7 {
+    let spread = |fastest: &[f64]| {
+        let (least, most) = fastest.iter().fold((f64::MAX, 0_f64), |(least, most), &t| (least.min(t), most.max(t)));
+        most / least
+    };
+    // The fastest of as many rounds as a busy machine needs; a login that skips the hash takes a tenth.
+    let mut rounds = 0;
+    while rounds < 7 || (spread(&fastest) > 2.0 && rounds < 50) {
+        rounds += 1;
         for (at, (user, password)) in logins.into_iter().enumerate() {
             let begin = Instant::now();
             refused(&post_token(server.address, &form(user, password, "")).await, 400, "invalid_grant");
             fastest[at] = fastest[at].min(begin.elapsed().as_secs_f64());
         }
     }
-    let (least, most) = fastest.iter().fold((f64::MAX, 0_f64), |(least, most), &t| (least.min(t), most.max(t)));
-    assert!(most < 2.0 * least, "{fastest:?}");
+    assert!(spread(&fastest) <= 2.0, "{fastest:?}");
 }
 
 #[tokio::test]
