@@ -70,8 +70,13 @@ pub(crate) fn refused(rejection: Rejection, subject: Option<&str>, scope: Option
 
 /// A set of keys with new content was fetched.
 #[cfg(feature = "jwks-client")]
-pub(crate) fn keys_fetched(usable: usize, skipped: usize) {
-    event!(target: TARGET, Level::INFO, kind = Kind::KeysFetched.name(), usable, skipped, "keys fetched");
+pub(crate) fn keys_fetched(usable: usize, skipped: usize, ids_of_several: usize) {
+    let kind = Kind::KeysFetched.name();
+    if ids_of_several > 0 {
+        event!(target: TARGET, Level::WARN, kind, usable, skipped, ids_of_several, "keys fetched; some ids are ambiguous");
+    } else {
+        event!(target: TARGET, Level::INFO, kind, usable, skipped, "keys fetched");
+    }
 }
 
 /// Something that decisions need has begun to fail. Told once for each outage.

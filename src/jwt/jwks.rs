@@ -16,6 +16,8 @@ pub(crate) struct Parsed {
     /// Keys that cannot verify here: `use` or `key_ops` says so, a type or curve that is not supported, a shared secret,
     /// RSA below 2,048 bits, `alg` that contradicts, members missing.
     pub(crate) skipped: usize,
+    /// All of them, each as JSON with its members in order: what tells one set from another.
+    pub(crate) members: Vec<String>,
 }
 
 /// Why a document is of no use at all.
@@ -45,6 +47,7 @@ pub(crate) fn parse(json: &[u8], algorithms: &[Algorithm], most: usize) -> Resul
     }
     let mut parsed = Parsed::default();
     for key in keys {
+        parsed.members.push(key.to_string());
         match usable(key, algorithms) {
             Some(key) => parsed.keys.push(key),
             None => parsed.skipped += 1,

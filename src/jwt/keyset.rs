@@ -3,7 +3,10 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use super::{
@@ -21,7 +24,19 @@ use crate::{
 #[derive(Clone)]
 pub struct KeySet(Arc<Keys>);
 
+/// Tells sets apart without keeping them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct SetId(u64);
+
+impl SetId {
+    fn next() -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Self(LAST.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
 struct Keys {
+    id: SetId,
     all: Vec<VerifyingKey>,
     /// Places of the keys with this id. A keyed hash, because tokens choose what is looked up.
     named: HashMap<Box<str>, Vec<usize>>,
@@ -93,7 +108,23 @@ impl KeySet {
                 None => only.push((key.algorithm(), Some(place))),
             }
         }
-        Self(Arc::new(Keys { all: keys, named, unnamed, only, known: KnownHeaders::default() }))
+        Self(Arc::new(Keys { id: SetId::next(), all: keys, named, unnamed, only, known: KnownHeaders::default() }))
+    }
+
+    #[cfg(feature = "jwks-client")]
+    pub(crate) fn len(&self) -> usize {
+        self.0.all.len()
+    }
+
+    /// How many key ids stand for several keys of one algorithm, so that no token can use them.
+    #[cfg(feature = "jwks-client")]
+    pub(crate) fn ids_of_several(&self) -> usize {
+        let keys = |places: &[usize]| places.iter().filter_map(|place| self.0.all.get(*place)).collect::<Vec<_>>();
+        let clash = |places: &&Vec<usize>| {
+            let keys = keys(places);
+            keys.iter().any(|one| keys.iter().filter(|two| two.algorithm().accepts(one.algorithm().name())).count() > 1)
+        };
+        self.0.named.values().filter(clash).count()
     }
 
     /// Checks header and signature of a token (RFC 7515 §5.2), and says what kind of token it is.
@@ -111,9 +142,9 @@ impl KeySet {
         Ok(typ)
     }
 
-    /// Whether this is the very same set, and not another with the same keys.
-    pub(crate) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+    /// A number that no other set of this process has, nor will have.
+    pub(crate) fn id(&self) -> SetId {
+        self.0.id
     }
 }
 

@@ -4,9 +4,9 @@
 //! its token is good, with a [`Verified<C>`] and a [`Principal`](crate::principal::Principal) in the extensions, and
 //! answers `401` with `error="invalid_token"` otherwise.
 //!
-//! What is checked, and in this order: length, three segments, strict base64url, strict JSON header without `crit`,
-//! one key that fits `kid` and `alg`, type, signature, strict JSON claims, issuer, audience, times, presence, scope
-//! grammar, required claims, and last the program's own type `C`.
+//! What is checked, and in this order: length, three segments, strict base64url, strict JSON claims, issuer; with that
+//! issuer's keys and rules, strict JSON header without `crit`, one key that fits `kid` and `alg`, signature, type, audience,
+//! times, presence, scope grammar, required claims, and last the program's own type `C`.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -62,7 +62,7 @@ mod token;
 mod verifier;
 
 #[cfg(feature = "jwks-client")]
-pub use self::remote::{FetchError, JwksStatus, RemoteJwks, RemoteJwksBuilder};
+pub use self::remote::{JwksStatus, RemoteJwks, RemoteJwksBuilder};
 pub use self::{
     algorithm::{Algorithm, UnknownAlgorithm},
     key::VerifyingKey,

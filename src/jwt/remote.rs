@@ -2,7 +2,10 @@
 
 use std::{
     fmt,
+    io::Read as _,
+    panic::AssertUnwindSafe,
     path::{Path, PathBuf},
+    pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -12,7 +15,7 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use futures::FutureExt as _;
+use futures::{FutureExt as _, future};
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::Empty;
@@ -24,11 +27,11 @@ use tokio::{
 };
 use tower_service::Service;
 
-use self::fetch::{Fetch, Location};
+use self::fetch::{Fetch, FetchError, Location};
 use super::{
     algorithm::{ASYMMETRIC, Algorithm},
     jwks,
-    keyset::KeySet,
+    keyset::{KeySet, SetId},
     source::Fetched,
 };
 use crate::{
@@ -38,8 +41,6 @@ use crate::{
 };
 
 mod fetch;
-
-pub use self::fetch::FetchError;
 
 /// Requests that may wait for one fetch. Further ones are answered at once.
 const MOST_WAITING: usize = 1024;
@@ -65,7 +66,8 @@ const MOST_WAITING: usize = 1024;
 ///
 /// Keys that cannot verify are skipped: other `use` or `key_ops`, shared secrets, RSA below 2,048 bits, unknown types and
 /// curves, `alg` that contradicts. A set with none left is a failure. Two keys that fit one key id are of no use: their
-/// tokens are answered `503`. A key that is withdrawn stops verifying with the next fetch.
+/// tokens are answered `503`. A key that is withdrawn stops verifying with the next fetch. New material under an old key id
+/// is seen only then, too: issuers must give a new key a new id.
 ///
 /// ```no_run
 /// # #[tokio::main(flavor = "current_thread")]
@@ -125,6 +127,8 @@ pub struct JwksStatus {
     pub ready: bool,
     /// Whether the last fetch failed.
     pub failing: bool,
+    /// Whether nothing is fetched any more: after [`stop`](RemoteJwks::stop), or because the runtime has ended.
+    pub stopped: bool,
     /// Fetches that have ended so far.
     pub fetches: u64,
     /// Keys of the last good set that cannot verify.
@@ -149,13 +153,13 @@ impl RemoteJwks {
         RemoteJwksBuilder::new(Location::OAuth(issuer.into()))
     }
 
-    /// Resolves when there are keys to verify with. Waits as long as that takes; put a timeout around it.
+    /// Resolves when there are keys to verify with, or when the task has been stopped. Waits as long as that takes; put a
+    /// timeout around it.
     pub async fn ready(&self) {
         let mut ended = self.0.shared.ended.subscribe();
-        while self.current().is_none() {
-            if ended.changed().await.is_err() {
-                return;
-            }
+        while self.current().is_none() && !self.0.task.is_finished() {
+            // Looked at now and then, because a task that is stopped tells nobody.
+            let _ = time::timeout(Duration::from_secs(1), ended.changed()).await;
         }
     }
 
@@ -165,12 +169,13 @@ impl RemoteJwks {
         JwksStatus {
             ready: shared.current.load().is_some(),
             failing: shared.failing.load(Ordering::Relaxed),
+            stopped: self.0.task.is_finished(),
             fetches: *shared.ended.borrow(),
             skipped: shared.skipped.load(Ordering::Relaxed),
         }
     }
 
-    /// Ends fetching, for a program that shuts down. The keys stay as they are.
+    /// Ends fetching, for a program that shuts down. The keys stay as they are, however old they become.
     pub fn stop(&self) {
         self.0.task.abort();
     }
@@ -179,12 +184,15 @@ impl RemoteJwks {
         self.0.shared.current.load().as_deref().cloned()
     }
 
-    pub(crate) fn are(&self, keys: &KeySet) -> bool {
-        self.0.shared.current.load().as_ref().is_some_and(|current| current.is(keys))
+    pub(crate) fn are(&self, id: SetId) -> bool {
+        self.0.shared.current.load().as_ref().is_some_and(|current| current.id() == id)
     }
 
     /// Asks the task for new keys; `None` if it has just been asked, and has answered.
     pub(crate) fn fetch_again(&self) -> Option<Fetched> {
+        if self.0.task.is_finished() {
+            return None;
+        }
         let shared = Arc::clone(&self.0.shared);
         let answered_by = shared.ask(Instant::now())?;
         let place = WaitingPlace::take(shared)?;
@@ -197,7 +205,7 @@ impl RemoteJwks {
 
     /// Whether a key that is not there may be one that could not be fetched.
     pub(crate) fn is_failing(&self) -> bool {
-        self.0.shared.is_failing()
+        self.0.task.is_finished() || self.0.shared.is_failing()
     }
 }
 
@@ -211,8 +219,9 @@ impl Shared {
     /// Number of the fetch to wait for, if one is on its way or may begin.
     fn ask(&self, now: Instant) -> Option<u64> {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        if asked.answered_by > *self.ended.borrow() {
-            return Some(asked.answered_by);
+        let ended = *self.ended.borrow();
+        if asked.answered_by.max(asked.begun) > ended {
+            return Some(asked.answered_by.max(asked.begun));
         }
         if asked.at.is_some_and(|at| now.duration_since(at) < self.cooldown) {
             return None;
@@ -223,15 +232,30 @@ impl Shared {
         Some(asked.answered_by)
     }
 
-    fn begin(&self) -> u64 {
+    /// Until it is time, or somebody asks.
+    async fn wait(&self, until: Instant) {
+        future::select(pin!(time::sleep_until(until)), pin!(self.wanted.notified())).await;
+    }
+
+    fn begin(&self, now: Instant) -> u64 {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         asked.begun += 1;
+        if asked.answered_by == asked.begun {
+            // The cooldown runs from the fetch, which may have had to wait for another.
+            asked.at = Some(now);
+        }
         asked.begun
     }
 
+    /// Whether a request has asked for a fetch that has not ended.
+    fn is_asked(&self) -> bool {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).answered_by > *self.ended.borrow()
+    }
+
+    /// Whether the last fetch failed, or one is on its way.
     fn is_failing(&self) -> bool {
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        self.failing.load(Ordering::Relaxed) || asked.answered_by > *self.ended.borrow()
+        self.failing.load(Ordering::Relaxed) || asked.answered_by.max(asked.begun) > *self.ended.borrow()
     }
 }
 
@@ -312,7 +336,8 @@ impl RemoteJwksBuilder {
         Self { most_keys, ..self }
     }
 
-    /// Begins with the JWK set in this file, so that a start during the issuer's outage can verify.
+    /// Begins with the JWK set in this file, so that a start during the issuer's outage can verify. It is read once, at the
+    /// start, and counts as fetched then: a key that was withdrawn since the file was written is good until the first fetch.
     pub fn seed_file(self, path: impl Into<PathBuf>) -> Self {
         Self { seed: Some(path.into()), ..self }
     }
@@ -380,6 +405,7 @@ impl RemoteJwksBuilder {
             keep: self.keep,
             last_good: Instant::now(),
             last_text: None,
+            last_members: Vec::new(),
             failures: 0,
         };
         let task = runtime.spawn(fetcher.run()).abort_handle();
@@ -395,7 +421,13 @@ impl fmt::Debug for RemoteJwksBuilder {
 
 fn read_seed(path: &Path, algorithms: &[Algorithm], most_keys: usize) -> Result<KeySet, ConfigError> {
     let read = || {
-        let text = std::fs::read(path).map_err(|error| error.to_string())?;
+        // One byte more than may be, so that a longer one is seen.
+        let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
+        let mut text = Vec::new();
+        file.take(fetch::MAX_BODY as u64 + 1).read_to_end(&mut text).map_err(|error| error.to_string())?;
+        if text.len() > fetch::MAX_BODY {
+            return Err(FetchError::TooLong.to_string());
+        }
         jwks::parse(&text, algorithms, most_keys).map_err(|error| error.to_string())
     };
     let parsed = read().map_err(|reason| ConfigError::Seed { path: path.display().to_string(), reason })?;
@@ -414,6 +446,8 @@ struct Fetcher {
     last_good: Instant,
     /// The document that the current keys were read from.
     last_text: Option<Bytes>,
+    /// Its keys, each as it was spelt, in order.
+    last_members: Vec<String>,
     failures: u32,
 }
 
@@ -421,14 +455,15 @@ impl Fetcher {
     async fn run(mut self) {
         let mut next = Instant::now();
         loop {
-            tokio::select! {
-                () = time::sleep_until(next) => {}
-                () = self.shared.wanted.notified() => {}
+            self.shared.wait(next).await;
+            if Instant::now() < next && !self.shared.is_asked() {
+                // Woken for what a fetch on time has answered.
+                continue;
             }
-            let number = self.shared.begin();
-            let fetched = time::timeout(self.shared.timeout, self.location.fetch(&self.fetch)).await;
-            let kept = fetched.unwrap_or(Err(FetchError::Timeout)).and_then(|answer| self.keep_keys(&answer));
-            next = match kept {
+            let number = self.shared.begin(Instant::now());
+            // A service of the program's own may panic; the keys must be fetched again all the same.
+            let round = AssertUnwindSafe(self.round()).catch_unwind().await;
+            next = match round.unwrap_or(Err(FetchError::Panicked)) {
                 Ok(lifetime) => Instant::now() + lifetime,
                 Err(error) => self.failed(&error),
             };
@@ -436,14 +471,25 @@ impl Fetcher {
         }
     }
 
+    async fn round(&mut self) -> Result<Duration, FetchError> {
+        let fetched = time::timeout(self.shared.timeout, self.location.fetch(&self.fetch)).await;
+        self.keep_keys(&fetched.unwrap_or(Err(FetchError::Timeout))?)
+    }
+
     /// Takes over a good set, and says in how long to fetch it again.
     fn keep_keys(&mut self, answer: &fetch::Answer) -> Result<Duration, FetchError> {
         // The same text is the same set, and what was remembered of it stays good.
         if self.last_text.as_ref() != Some(&answer.body) {
-            let parsed = jwks::parse(&answer.body, &self.algorithms, self.most_keys)?;
-            audit::keys_fetched(parsed.keys.len(), parsed.skipped);
-            self.shared.skipped.store(parsed.skipped, Ordering::Relaxed);
-            self.shared.current.store(Some(Arc::new(KeySet::as_published(parsed.keys))));
+            let mut parsed = jwks::parse(&answer.body, &self.algorithms, self.most_keys)?;
+            parsed.members.sort_unstable();
+            // So are the same keys in another order, as servers behind one address may write them.
+            if self.last_text.is_none() || parsed.members != self.last_members {
+                let keys = KeySet::as_published(parsed.keys);
+                audit::keys_fetched(keys.len(), parsed.skipped, keys.ids_of_several());
+                self.shared.skipped.store(parsed.skipped, Ordering::Relaxed);
+                self.shared.current.store(Some(Arc::new(keys)));
+                self.last_members = parsed.members;
+            }
             self.last_text = Some(answer.body.clone());
         }
         if self.shared.failing.swap(false, Ordering::Relaxed) {
@@ -451,8 +497,9 @@ impl Fetcher {
         }
         self.failures = 0;
         self.last_good = Instant::now();
-        let lifetime = answer.lifetime.unwrap_or(self.refresh.1) * 4 / 5;
-        Ok(lifetime.clamp(self.refresh.0, self.refresh.1))
+        // Held to the bound first: what a server claims may be longer than a `Duration` can be multiplied.
+        let lifetime = answer.lifetime.unwrap_or(self.refresh.1).min(self.refresh.1 * 2);
+        Ok((lifetime * 4 / 5).clamp(self.refresh.0, self.refresh.1))
     }
 
     /// Notes a failure, and says when to try again. It is told once, when it begins.
@@ -467,7 +514,7 @@ impl Fetcher {
             self.last_text = None;
         }
         let wait = Duration::from_secs(1 << self.failures.min(5));
-        self.failures += 1;
+        self.failures = self.failures.saturating_add(1);
         // Up to a quarter more, so that many programs do not come back at once.
         let quarter = random::bytes::<1>().map_or(0, |[byte]| u32::from(byte));
         let again = now + wait + wait * quarter / 1024;

@@ -2,7 +2,7 @@
 
 use futures::future::BoxFuture;
 
-use super::keyset::KeySet;
+use super::keyset::{KeySet, SetId};
 #[cfg(feature = "jwks-client")]
 use super::remote::RemoteJwks;
 use crate::rejection::Rejection;
@@ -50,12 +50,12 @@ impl KeySource {
         }
     }
 
-    /// Whether `keys` are the very set that there is now.
-    pub(crate) fn are(&self, keys: &KeySet) -> bool {
+    /// Whether the set that there is now has this number.
+    pub(crate) fn are(&self, id: SetId) -> bool {
         match &self.0 {
-            Source::Fixed(own) => own.is(keys),
+            Source::Fixed(own) => own.id() == id,
             #[cfg(feature = "jwks-client")]
-            Source::Remote(remote) => remote.are(keys),
+            Source::Remote(remote) => remote.are(id),
         }
     }
 
@@ -68,11 +68,14 @@ impl KeySource {
         }
     }
 
-    /// What a rejection means, as far as these keys can tell: a key that is not there may be one that could not be fetched.
+    /// What a rejection means, as far as these keys can tell: a key that is not there may be one that could not be fetched,
+    /// and keys that cannot be told apart are their issuer's mistake.
     pub(crate) fn verdict(&self, rejection: Rejection) -> Rejection {
         match (&self.0, rejection) {
             #[cfg(feature = "jwks-client")]
             (Source::Remote(remote), Rejection::UnknownKey) if remote.is_failing() => Rejection::KeysUnavailable,
+            #[cfg(feature = "jwks-client")]
+            (Source::Remote(_), Rejection::AmbiguousKey) => Rejection::KeyIdRepeated,
             _ => rejection,
         }
     }

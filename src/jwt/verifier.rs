@@ -7,7 +7,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use super::{
     cache::{Cache, CacheSize},
     claims::RegisteredClaims,
-    keyset::KeySet,
+    keyset::SetId,
     policy::ClaimsPolicy,
     source::{Fetched, KeySource},
     token::{self, Segments},
@@ -40,7 +40,7 @@ struct Checked<C> {
     custom: C,
     /// Whose keys and rules it was checked with: the issuer's place, and the very set of keys.
     issuer: usize,
-    keys: KeySet,
+    keys: SetId,
 }
 
 impl<C> Verified<C> {
@@ -145,7 +145,7 @@ impl<C> fmt::Debug for Verified<C> {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Tokens that were verified are remembered, 10,000 of them and 16 MiB at most, so that one that comes again costs a
+/// Tokens that were verified are remembered, 10,000 of them and 16 MiB of their text and claims at most, so that one that comes again costs a
 /// look-up. Their times are checked again each time, and all of them when the issuer's keys have changed.
 pub struct Verifier<C = NoClaims> {
     issuers: Arc<[Trusted]>,
@@ -206,7 +206,7 @@ impl<C: CustomClaims> Verifier<C> {
     }
 
     /// Checks `token` as of `now`, with the keys that are there. Layers read the clock; tests and fuzzers pass any second
-    /// they like.
+    /// they like. A token with an unknown key makes keys that are fetched be fetched again, without waiting for it.
     ///
     /// # Errors
     ///
@@ -217,7 +217,8 @@ impl<C: CustomClaims> Verifier<C> {
     }
 
     /// As [`verify_at`](Self::verify_at). For a token with an unknown key of an issuer whose keys are fetched, the keys
-    /// are fetched again first, if that has not just been done; waiting for it is bounded.
+    /// are fetched again first, if that has not just been done; waiting for it is bounded by the time for one fetch, and
+    /// needs a Tokio runtime with its timer enabled.
     ///
     /// # Errors
     ///
@@ -235,26 +236,36 @@ impl<C: CustomClaims> Verifier<C> {
 
     /// The check after a fetch: whatever it brought is what there is.
     pub(crate) fn check_again(&self, token: &[u8], now: UnixSeconds) -> Result<Verified<C>, Rejection> {
-        self.check_with(token, now).map_err(|(rejection, keys)| keys.map_or(rejection, |keys| keys.verdict(rejection)))
+        self.check_twice(token, now).map_err(|(rejection, keys)| keys.map_or(rejection, |keys| keys.verdict(rejection)))
     }
 
     /// Checks `token`; a refusal says whether it is worth fetching keys and trying again.
     pub(crate) fn check(&self, token: &[u8], now: UnixSeconds) -> Result<Verified<C>, Refused> {
-        self.check_with(token, now).map_err(|(rejection, keys)| match (rejection, keys) {
-            (Rejection::UnknownKey, Some(keys)) => match keys.fetch_again() {
-                None => Refused { rejection: keys.verdict(rejection), retry: None },
-                retry => Refused { rejection, retry },
-            },
-            _ => Refused { rejection, retry: None },
+        self.check_twice(token, now).map_err(|(rejection, keys)| {
+            let unknown = keys.filter(|_| rejection == Rejection::UnknownKey);
+            let retry = unknown.and_then(KeySource::fetch_again);
+            // With a fetch on its way, it is not known that there is no such key.
+            Refused { rejection: keys.map_or(rejection, |keys| keys.verdict(rejection)), retry }
         })
     }
 
-    fn check_with(&self, token: &[u8], now: UnixSeconds) -> Result<Verified<C>, (Rejection, Option<&KeySource>)> {
+    /// Checks once more where the keys have changed while that was done: a verdict must not rest on those before.
+    fn check_twice(&self, token: &[u8], now: UnixSeconds) -> Result<Verified<C>, (Rejection, Option<&KeySource>)> {
+        let checked = self.check_with(token, now).or_else(|failed| match failed.keys {
+            Some((keys, Some(seen))) if failed.rejection == Rejection::UnknownKey && !keys.are(seen) => {
+                self.check_with(token, now)
+            }
+            _ => Err(failed),
+        });
+        checked.map_err(|failed| (failed.rejection, failed.keys.map(|(keys, _)| keys)))
+    }
+
+    fn check_with(&self, token: &[u8], now: UnixSeconds) -> Result<Verified<C>, Failed<'_>> {
         let most = self.issuers.iter().map(|issuer| issuer.policy.max_token).max().unwrap_or_default();
         if token.len() > most {
-            return Err((Rejection::TokenTooLong { bytes: token.len(), most }, None));
+            return Err(Failed::from(Rejection::TokenTooLong { bytes: token.len(), most }));
         }
-        let own = |rejection| (rejection, None);
+        let own = Failed::from;
         if let Some(verified) = self.recall(token, now).map_err(own)? {
             return Ok(verified);
         }
@@ -264,17 +275,17 @@ impl<C: CustomClaims> Verifier<C> {
         let registered = RegisteredClaims::parse(payload, depth).map_err(own)?;
         let issuer = self.issuers.iter().position(|trusted| trusted.policy.issuer() == registered.issuer());
         let trusted = issuer.and_then(|place| self.issuers.get(place).map(|trusted| (place, trusted)));
-        let (issuer, Trusted { policy, keys }) = trusted.ok_or((Rejection::WrongIssuer, None))?;
+        let (issuer, Trusted { policy, keys }) = trusted.ok_or(own(Rejection::WrongIssuer))?;
         if token.len() > policy.max_token {
-            return Err((Rejection::TokenTooLong { bytes: token.len(), most: policy.max_token }, None));
+            return Err(own(Rejection::TokenTooLong { bytes: token.len(), most: policy.max_token }));
         }
-        let its = |rejection| (rejection, Some(keys));
-        let keys = keys.current().map_err(its)?;
-        let typ = keys.verify(token_parts).map_err(its)?;
+        let its = |seen| move |rejection| Failed { rejection, keys: Some((keys, seen)) };
+        let current = keys.current().map_err(its(None))?;
+        let typ = current.verify(token_parts).map_err(its(Some(current.id())))?;
         policy.check_type(typ).map_err(own)?;
         policy.check(&registered, now).map_err(own)?;
         let custom = custom(registered.payload()).map_err(own)?;
-        let verified = Verified(Arc::new(Checked { registered, custom, issuer, keys }));
+        let verified = Verified(Arc::new(Checked { registered, custom, issuer, keys: current.id() }));
         if let Some(cache) = &self.cache {
             cache.insert(token, verified.clone());
         }
@@ -288,12 +299,24 @@ impl<C: CustomClaims> Verifier<C> {
         };
         let checked = &*verified.0;
         let trusted = self.issuers.get(checked.issuer);
-        let Some(trusted) = trusted.filter(|trusted| trusted.keys.are(&checked.keys)) else {
+        let Some(trusted) = trusted.filter(|trusted| trusted.keys.are(checked.keys)) else {
             cache.remove(token);
             return Ok(None);
         };
         trusted.policy.check_times(&checked.registered, now)?;
         Ok(Some(verified))
+    }
+}
+
+/// A check that failed, and with which keys, if it came to that.
+struct Failed<'v> {
+    rejection: Rejection,
+    keys: Option<(&'v KeySource, Option<SetId>)>,
+}
+
+impl From<Rejection> for Failed<'_> {
+    fn from(rejection: Rejection) -> Self {
+        Self { rejection, keys: None }
     }
 }
 

@@ -418,6 +418,32 @@ async fn any_service_may_fetch() {
     assert_eq!(verdict(&Verifier::new(policy(), keys), &issuer.token()).await, Ok(()));
 }
 
+/// Metadata of an issuer on the network that point at our own loopback, and a lifetime that overflows.
+#[tokio::test]
+async fn a_hostile_key_server_neither_reaches_inside_nor_ends_the_task() {
+    let issuer = Issuer::new();
+    let set = json!({ "keys": [issuer.jwk] }).to_string();
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&asked);
+    let service = tower::service_fn(move |request: http::Request<http_body_util::Empty<bytes::Bytes>>| {
+        let (set, uri) = (set.clone(), request.uri().to_string());
+        seen.lock().unwrap().push(uri.clone());
+        let metadata = json!({ "issuer": "https://id.example", "jwks_uri": "http://127.0.0.1:9/keys" }).to_string();
+        let body = if uri.contains("well-known") { metadata } else { set };
+        let response = http::Response::builder().header("cache-control", format!("max-age={}", u64::MAX));
+        async move { response.body(http_body_util::Full::new(bytes::Bytes::from(body))) }
+    });
+    let remote = RemoteJwks::discover_openid("https://id.example").http_service(service.clone()).start().unwrap();
+    until("a fetch", async || remote.status().fetches > 0).await;
+    assert!(remote.status().failing);
+    assert!(asked.lock().unwrap().iter().all(|uri| uri.starts_with("https://id.example/")), "{asked:?}");
+    let second = Duration::from_secs(1);
+    let keys = RemoteJwks::builder("https://id.example/keys").refresh(second, second).http_service(service);
+    let keys = keys.start().unwrap();
+    until("a second fetch", async || keys.status().fetches >= 2).await;
+    assert!(keys.status().ready && !keys.status().failing);
+}
+
 #[tokio::test]
 async fn every_mistake_is_named() {
     let second = Duration::from_secs(1);

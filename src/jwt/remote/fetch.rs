@@ -17,7 +17,7 @@ use tower_service::Service;
 use crate::{config::ConfigError, jwt::jwks::BadSet};
 
 /// Longest document, in bytes.
-const MAX_BODY: usize = 256 * 1024;
+pub(super) const MAX_BODY: usize = 256 * 1024;
 const MAX_REDIRECTS: usize = 3;
 
 /// Fetches one document, with its body held to [`MAX_BODY`].
@@ -31,12 +31,14 @@ pub(super) struct Answer {
 }
 
 /// Why keys could not be fetched, for operators.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum FetchError {
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FetchError {
     /// The server could not be reached, or the connection broke.
     #[error("no answer: {0}")]
     Transport(String),
+    /// The program's own service panicked.
+    #[error("the service that fetches panicked")]
+    Panicked,
     /// It took too long.
     #[error("no answer in time")]
     Timeout,
@@ -92,6 +94,7 @@ impl Location {
     fn first(&self) -> Option<Uri> {
         match self {
             Self::Keys(address) => safe(address),
+            Self::OpenId(issuer) | Self::OAuth(issuer) if issuer.contains('?') => None,
             Self::OpenId(issuer) => {
                 safe(issuer)?;
                 safe(&format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/')))
@@ -118,7 +121,9 @@ impl Location {
         if metadata.issuer != *issuer {
             return Err(FetchError::Metadata("of another issuer"));
         }
-        fetch(safe(&metadata.jwks_uri).ok_or(FetchError::Metadata("`jwks_uri` is not https"))?).await
+        // An issuer on the network has no business with what listens on our loopback.
+        let keys = safe(&metadata.jwks_uri).filter(|keys| is_https(keys) || !issuer.starts_with("https:"));
+        fetch(keys.ok_or(FetchError::Metadata("`jwks_uri` is not https"))?).await
     }
 }
 
@@ -128,7 +133,11 @@ fn safe(address: &str) -> Option<Uri> {
     let loopback = matches!(uri.host()?, "localhost" | "127.0.0.1" | "[::1]");
     let scheme = uri.scheme()?;
     let plain = !address.contains(['#', '@']);
-    (plain && (*scheme == Scheme::HTTPS || (*scheme == Scheme::HTTP && loopback))).then_some(uri)
+    (plain && (is_https(&uri) || (*scheme == Scheme::HTTP && loopback))).then_some(uri)
+}
+
+fn is_https(uri: &Uri) -> bool {
+    uri.scheme() == Some(&Scheme::HTTPS)
 }
 
 /// What counts of an answer's head: status 200, no compression, and how long it may be kept.
@@ -188,17 +197,13 @@ where
     })
 }
 
-/// Fetches with reqwest: rustls, no compression, redirects within the origin alone.
+/// Fetches with reqwest: rustls, no compression, redirects within the origin alone. A proxy of the environment is used for
+/// `https` alone: whoever reads plain `http` to loopback would choose the keys.
 pub(super) fn client() -> Result<Fetch, String> {
-    let redirect = reqwest::redirect::Policy::custom(|attempt| {
-        let origin = |url: &reqwest::Url| url.origin();
-        let same = attempt.previous().first().is_some_and(|first| origin(first) == origin(attempt.url()));
-        if same && attempt.previous().len() <= MAX_REDIRECTS { attempt.follow() } else { attempt.stop() }
-    });
-    let client = reqwest::Client::builder().redirect(redirect).referer(false).build();
-    let client = client.map_err(|error| error.to_string())?;
+    let secure = builder().build().map_err(|error| error.to_string())?;
+    let loopback = builder().no_proxy().build().map_err(|error| error.to_string())?;
     Ok(Arc::new(move |uri: Uri| {
-        let client = client.clone();
+        let client = if is_https(&uri) { secure.clone() } else { loopback.clone() };
         let fetch = async move {
             let broken = |error: reqwest::Error| FetchError::Transport(cause(&error));
             let mut response = client.get(uri.to_string()).send().await.map_err(broken)?;
@@ -214,6 +219,17 @@ pub(super) fn client() -> Result<Fetch, String> {
         };
         fetch.boxed()
     }))
+}
+
+fn builder() -> reqwest::ClientBuilder {
+    let redirect = reqwest::redirect::Policy::custom(|attempt| {
+        let origin = |url: &reqwest::Url| url.origin();
+        let same = attempt.previous().first().is_some_and(|first| origin(first) == origin(attempt.url()));
+        if same && attempt.previous().len() <= MAX_REDIRECTS { attempt.follow() } else { attempt.stop() }
+    });
+    // Also where another crate has switched the features on.
+    let plain = reqwest::Client::builder().no_gzip().no_brotli().no_zstd().no_deflate();
+    plain.redirect(redirect).referer(false)
 }
 
 /// The innermost reason, which is the one that says something.
@@ -286,6 +302,7 @@ mod tests {
             ("max-age=600, no-cache", None, Some(0)),
             ("max-age=-1", None, None),
             ("max-age=99999999999999999999", None, None),
+            ("max-age=18446744073709551615", None, Some(u64::MAX)),
             ("s-maxage=600", None, None),
             ("", None, None),
         ] {
