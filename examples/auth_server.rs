@@ -56,14 +56,13 @@ async fn run() -> Result<(), Mistakes> {
     let listener = TcpListener::from_std(settings.listener).map_err(|e| named("LISTEN", e))?;
     let hasher = PasswordHasher::builder().build().map_err(|e| named("password hasher", e))?;
     add_users(&*settings.store, &hasher, settings.users).await?;
-    let foreign = settings.foreign.map(Foreign::start).transpose()?;
     let server = AuthorizationServer::builder(settings.issuer, settings.audience, settings.key)
         .first_party_login(settings.store, hasher)
         .access_token_lifetime(settings.lifetime)
         .build()
         .map_err(|e| named("server", e))?;
 
-    let app = routes(&server, foreign).map_err(|e| named("routes", e))?;
+    let app = routes(&server, settings.foreign).map_err(|e| named("routes", e))?;
     println!("listening on http://{}", listener.local_addr().map_err(|e| named("LISTEN", e))?);
     axum::serve(listener, app).with_graceful_shutdown(stop()).await.map_err(|e| named("LISTEN", e))
 }
@@ -118,23 +117,9 @@ async fn reports() -> Json<Value> {
     Json(json!({ "visitors": 42 }))
 }
 
-/// Another issuer whose tokens are accepted.
-struct Foreign {
-    policy: ClaimsPolicy,
-    url: String,
-    cooldown: Duration,
-}
-
-impl Foreign {
-    fn start(self) -> Result<(ClaimsPolicy, RemoteJwks), Mistakes> {
-        let most = Duration::from_secs(3600);
-        let keys = RemoteJwks::builder(self.url).cooldown(self.cooldown).refresh(self.cooldown, most).start();
-        Ok((self.policy, keys.map_err(|e| named("JWKS_URL", e))?))
-    }
-}
-
 struct Settings {
-    foreign: Option<Foreign>,
+    /// Another issuer whose tokens are accepted.
+    foreign: Option<(ClaimsPolicy, RemoteJwks)>,
     listener: std::net::TcpListener,
     issuer: String,
     audience: String,
@@ -170,7 +155,7 @@ impl Settings {
         let key =
             algorithm.and_then(|algorithm| get_or(&mut mistakes, "SIGNING_KEY", "", |text| load_key(algorithm, text)));
         let foreign = read_foreign(&mut mistakes, audience.as_deref().unwrap_or("-"));
-        if issuer.as_ref().zip(foreign.as_ref()).is_some_and(|(own, foreign)| own == foreign.policy.issuer()) {
+        if issuer.as_ref().zip(foreign.as_ref()).is_some_and(|(own, (policy, _))| own == policy.issuer()) {
             mistakes.push("JWKS_ISSUER: is our own".to_owned());
         }
         // Last, because it may create a file.
@@ -192,7 +177,7 @@ impl Settings {
 }
 
 /// Reads what begins with `JWKS_`; without `JWKS_URL` there is no other issuer, and the rest would mean nothing.
-fn read_foreign(mistakes: &mut Mistakes, audience: &str) -> Option<Foreign> {
+fn read_foreign(mistakes: &mut Mistakes, audience: &str) -> Option<(ClaimsPolicy, RemoteJwks)> {
     let names = ["JWKS_URL", "JWKS_ISSUER", "JWKS_AUDIENCE", "JWKS_COOLDOWN"];
     let set: Vec<&str> = names.into_iter().filter(|name| env::var_os(name).is_some()).collect();
     if set.is_empty() {
@@ -201,13 +186,20 @@ fn read_foreign(mistakes: &mut Mistakes, audience: &str) -> Option<Foreign> {
     for name in ["JWKS_URL", "JWKS_ISSUER"].into_iter().filter(|name| !set.contains(name)) {
         mistakes.push(format!("{name}: is needed with {}", set.join(" and ")));
     }
-    let url = get_or(mistakes, "JWKS_URL", "-", |text| Ok(text.to_owned()));
     let issuer = get_or(mistakes, "JWKS_ISSUER", "-", |text| check_names(text, "-"));
     let audience = get_or(mistakes, "JWKS_AUDIENCE", audience, |text| check_names("-", text));
-    let cooldown = get_or(mistakes, "JWKS_COOLDOWN", "30", parse_seconds);
+    let cooldown = get_or(mistakes, "JWKS_COOLDOWN", "30", parse_seconds).unwrap_or(Duration::from_secs(30));
+    // Fetches from now on; where something else is wrong, it ends with the program.
+    let mut fetch = || {
+        get_or(mistakes, "JWKS_URL", "", |url| {
+            let builder = RemoteJwks::builder(url).cooldown(cooldown).refresh(cooldown, Duration::from_secs(3600));
+            builder.start().map_err(|e| e.to_string())
+        })
+    };
+    let keys = if set.contains(&"JWKS_URL") { fetch() } else { None };
     let policy = ClaimsPolicy::builder(issuer?, audience?).build();
     let policy = policy.map_err(|e| mistakes.push(format!("JWKS_ISSUER: {e}"))).ok();
-    Some(Foreign { policy: policy?, url: url?, cooldown: cooldown? })
+    policy.zip(keys)
 }
 
 /// Reads a variable. One that is set but empty is a mistake: a secret that failed to arrive must not pass for none.

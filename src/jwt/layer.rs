@@ -1,7 +1,7 @@
 //! The gate: a bearer token in, a proof out.
 
 use std::{
-    fmt, mem,
+    fmt,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -168,11 +168,9 @@ where
                 State::Decided { future: GateFuture::refused(self.layer.refuse(rejection, &request)) }
             }
             Err(Refused { retry: Some(fetched), .. }) => {
-                // The service that is ready goes with the request; a clone stays for the next.
-                let clone = self.inner.clone();
-                let ready = mem::replace(&mut self.inner, clone);
-                let rest = Box::new(Rest { ready, layer: self.layer.clone(), request });
-                State::Waiting { fetched, rest: Some(rest) }
+                // A clone, and not the service that is ready: what it has reserved is not held while this one waits.
+                let rest = Rest { service: self.inner.clone(), layer: self.layer.clone(), request };
+                State::Fetching { fetched, rest: Some(Box::new(rest)) }
             }
         };
         VerifyFuture { state }
@@ -196,29 +194,17 @@ pin_project! {
     where
         S: Service<Request<ReqBody>>,
     {
-        Waiting { fetched: Fetched, rest: Option<Box<Rest<S, C, ReqBody>>> },
+        Fetching { fetched: Fetched, rest: Option<Box<Rest<S, C, ReqBody>>> },
+        Admitted { rest: Option<Box<Rest<S, C, ReqBody>>> },
         Decided { #[pin] future: GateFuture<S::Future> },
     }
 }
 
 /// What is to be done when keys have been fetched.
 struct Rest<S, C, ReqBody> {
-    ready: S,
+    service: S,
     layer: JwtVerifyLayer<C>,
     request: Request<ReqBody>,
-}
-
-impl<S, C: CustomClaims, ReqBody> Rest<S, C, ReqBody>
-where
-    S: Service<Request<ReqBody>>,
-{
-    fn decide(mut self) -> GateFuture<S::Future> {
-        let last: Check<C> = |verifier, token, now| verifier.check_again(token, now).map_err(Refused::from);
-        match self.layer.admit(&mut self.request, last) {
-            Ok(()) => GateFuture::forwarded(self.ready.call(self.request)),
-            Err(refused) => GateFuture::refused(self.layer.refuse(refused.rejection, &self.request)),
-        }
-    }
 }
 
 impl<S, C, ReqBody, ResBody> Future for VerifyFuture<S, C, ReqBody>
@@ -229,20 +215,31 @@ where
     type Output = Result<Response<GateBody<ResBody>>, S::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let last: Check<C> = |verifier, token, now| verifier.check_again(token, now).map_err(Refused::from);
         let mut state = self.project().state;
         loop {
-            let decided = match state.as_mut().project() {
+            let next = match state.as_mut().project() {
                 StateProj::Decided { future } => return future.poll(cx),
-                StateProj::Waiting { fetched, rest } => {
+                StateProj::Fetching { fetched, rest } => {
                     ready!(fetched.poll_unpin(cx));
-                    match rest.take() {
-                        Some(rest) => rest.decide(),
-                        // The state is replaced as soon as it is taken.
-                        None => return Poll::Pending,
+                    // Taken once, because the state is replaced right away; so below.
+                    let Some(mut rest) = rest.take() else { return Poll::Pending };
+                    match rest.layer.admit(&mut rest.request, last) {
+                        Ok(()) => State::Admitted { rest: Some(rest) },
+                        Err(refused) => {
+                            let answer = rest.layer.refuse(refused.rejection, &rest.request);
+                            State::Decided { future: GateFuture::refused(answer) }
+                        }
                     }
                 }
+                StateProj::Admitted { rest } => {
+                    let Some(waiting) = rest.as_mut() else { return Poll::Pending };
+                    ready!(waiting.service.poll_ready(cx))?;
+                    let Some(mut rest) = rest.take() else { return Poll::Pending };
+                    State::Decided { future: GateFuture::forwarded(rest.service.call(rest.request)) }
+                }
             };
-            state.set(State::Decided { future: decided });
+            state.set(next);
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     clock::UnixSeconds,
     config::{ConfigError, ConfigErrors},
     rejection::Rejection,
-    scope::is_scope_text,
+    scope::{Scope, ScopeSet, is_scope_text},
 };
 
 /// The rules that a token must satisfy besides its signature.
@@ -38,6 +38,8 @@ pub struct ClaimsPolicy {
     leeway: Duration,
     any_type: bool,
     required: Vec<(String, Vec<Value>)>,
+    /// What a scope of the issuer is called here; `None` if its scopes count as they are.
+    scopes: Option<Vec<(Scope, Scope)>>,
     pub(crate) max_token: usize,
     pub(crate) max_depth: u8,
 }
@@ -45,7 +47,7 @@ pub struct ClaimsPolicy {
 /// Builder of a [`ClaimsPolicy`].
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct ClaimsPolicyBuilder(ClaimsPolicy);
+pub struct ClaimsPolicyBuilder(ClaimsPolicy, ConfigErrors);
 
 const MAX_LEEWAY: Duration = Duration::from_secs(300);
 const MAX_TOKEN: usize = 64 * 1024;
@@ -54,15 +56,19 @@ const MAX_NAME: usize = 1024;
 impl ClaimsPolicy {
     /// Begins a policy for tokens that `issuer` made for `audience`. Neither has a safe default.
     pub fn builder(issuer: impl Into<String>, audience: impl Into<String>) -> ClaimsPolicyBuilder {
-        ClaimsPolicyBuilder(Self {
-            issuer: issuer.into(),
-            audiences: vec![audience.into()],
-            leeway: Duration::from_secs(30),
-            any_type: false,
-            required: Vec::new(),
-            max_token: 8 * 1024,
-            max_depth: 16,
-        })
+        ClaimsPolicyBuilder(
+            Self {
+                issuer: issuer.into(),
+                audiences: vec![audience.into()],
+                leeway: Duration::from_secs(30),
+                any_type: false,
+                required: Vec::new(),
+                scopes: None,
+                max_token: 8 * 1024,
+                max_depth: 16,
+            },
+            ConfigErrors::default(),
+        )
     }
 
     /// The issuer whose tokens it is for.
@@ -120,6 +126,13 @@ impl ClaimsPolicy {
         claims.issued_at.map(drop).ok_or(Rejection::ClaimMissing("iat"))
     }
 
+    /// What a token's scopes amount to here, where that is not what it says.
+    pub(crate) fn map_scope(&self, scope: &str) -> Option<String> {
+        let map = self.scopes.as_ref()?;
+        let known = scope.split(' ').flat_map(|name| map.iter().filter(move |(theirs, _)| theirs.as_str() == name));
+        Some(known.map(|(_, ours)| ours.clone()).collect::<ScopeSet>().to_string())
+    }
+
     fn check_required(&self, payload: &str) -> Result<(), Rejection> {
         if self.required.is_empty() {
             return Ok(());
@@ -167,6 +180,20 @@ impl ClaimsPolicyBuilder {
         self
     }
 
+    /// Lets only these scopes of the issuer count, each under the name that it has here: `(theirs, ours)`. Others are passed
+    /// over. Without this, a scope that the issuer grants is granted here under the same name: for one whose word is not
+    /// law here, say which of its scopes mean what.
+    pub fn map_scopes<S: AsRef<str>>(mut self, names: impl IntoIterator<Item = (S, S)>) -> Self {
+        let Self(policy, errors) = &mut self;
+        let map = policy.scopes.get_or_insert_default();
+        for (theirs, ours) in names {
+            let mut scope =
+                |name: &str| errors.keep(Scope::parse(name).map_err(|_| ConfigError::Scope(name.to_owned())));
+            map.extend(scope(theirs.as_ref()).zip(scope(ours.as_ref())));
+        }
+        self
+    }
+
     /// Accepts tokens of any `typ`, or none, and asks for `sub` alone besides `iss`, `aud` and `exp`.
     ///
     /// For issuers whose access tokens predate RFC 9068. What is lost: an ID token, or any other JWT that this issuer
@@ -183,8 +210,7 @@ impl ClaimsPolicyBuilder {
     ///
     /// [`ConfigErrors`], with one [`ConfigError`] for each bad setting.
     pub fn build(self) -> Result<ClaimsPolicy, ConfigErrors> {
-        let Self(policy) = self;
-        let mut errors = ConfigErrors::default();
+        let Self(policy, mut errors) = self;
         if !is_name(&policy.issuer) {
             errors.push(ConfigError::Issuer(policy.issuer.clone()));
         }
@@ -294,6 +320,24 @@ mod tests {
         assert_eq!(tenant("acme".into(), "2".into()), Err(Rejection::ClaimNotAllowed));
         assert_eq!(tenant("acme".into(), Value::Null), Err(Rejection::ClaimNotAllowed));
         assert_eq!(tenant("(gone)".into(), 2.into()), Err(Rejection::RequiredClaimMissing));
+    }
+
+    #[test]
+    fn scopes_of_another_issuer_count_as_mapped() {
+        let map = [("orders.read", "orders:read"), ("orders.all", "orders:read"), ("orders.all", "orders:write")];
+        let policy = policy().map_scopes(map).build().unwrap();
+        for (theirs, ours) in [
+            ("orders.read", "orders:read"),
+            ("orders.all admin", "orders:read orders:write"),
+            ("orders.read orders.all", "orders:read orders:write"),
+            ("admin orders:read", ""),
+            ("", ""),
+        ] {
+            assert_eq!(policy.map_scope(theirs).as_deref(), Some(ours), "{theirs}");
+        }
+        assert_eq!(self::policy().build().unwrap().map_scope("admin"), None);
+        let errors = self::policy().map_scopes([("a b", ""), ("a", "b")]).build().unwrap_err();
+        assert_eq!(errors.iter().count(), 2);
     }
 
     #[test]

@@ -41,6 +41,8 @@ struct Checked<C> {
     /// Whose keys and rules it was checked with: the issuer's place, and the very set of keys.
     issuer: usize,
     keys: SetId,
+    /// Scopes as they count here, where the policy gives them other names.
+    scope: Option<String>,
 }
 
 impl<C> Verified<C> {
@@ -105,7 +107,7 @@ impl<C: Send + Sync> Identity for Checked<C> {
     }
 
     fn scope(&self) -> &str {
-        self.registered.scope().unwrap_or_default()
+        self.scope.as_deref().or_else(|| self.registered.scope()).unwrap_or_default()
     }
 
     fn session_id(&self) -> Option<&str> {
@@ -191,7 +193,8 @@ impl<C: CustomClaims> Verifier<C> {
         Self { cache: None, ..self }
     }
 
-    /// Accepts the tokens of another issuer as well, with keys and rules of its own.
+    /// Accepts the tokens of another issuer as well, with keys and rules of its own. What it grants is granted here, unless
+    /// its policy says otherwise with [`map_scopes`](super::ClaimsPolicyBuilder::map_scopes).
     ///
     /// # Errors
     ///
@@ -285,7 +288,13 @@ impl<C: CustomClaims> Verifier<C> {
         policy.check_type(typ).map_err(own)?;
         policy.check(&registered, now).map_err(own)?;
         let custom = custom(registered.payload()).map_err(own)?;
-        let verified = Verified(Arc::new(Checked { registered, custom, issuer, keys: current.id() }));
+        let verified = Verified(Arc::new(Checked {
+            scope: policy.map_scope(registered.scope().unwrap_or_default()),
+            registered,
+            custom,
+            issuer,
+            keys: current.id(),
+        }));
         if let Some(cache) = &self.cache {
             cache.insert(token, verified.clone());
         }

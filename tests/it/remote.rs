@@ -445,6 +445,64 @@ async fn a_hostile_key_server_neither_reaches_inside_nor_ends_the_task() {
 }
 
 #[tokio::test]
+async fn a_service_that_panics_is_an_outage_and_a_stopped_task_makes_nobody_wait() {
+    let (issuer, other) = (Issuer::new(), Issuer::new());
+    let calls = Arc::new(AtomicU64::new(0));
+    let (set, counted) = (json!({ "keys": [issuer.jwk] }).to_string(), Arc::clone(&calls));
+    let service = tower::service_fn(move |_: http::Request<http_body_util::Empty<bytes::Bytes>>| {
+        let (set, call) = (set.clone(), counted.fetch_add(1, Ordering::SeqCst));
+        async move {
+            assert_ne!(call, 0, "the first call panics");
+            Ok::<_, std::convert::Infallible>(http::Response::new(http_body_util::Full::new(bytes::Bytes::from(set))))
+        }
+    });
+    let keys = RemoteJwks::builder("https://id.example/keys").timeout(Duration::from_secs(60)).http_service(service);
+    let keys = keys.start().unwrap();
+    let verifier = Verifier::new(policy(), keys.clone());
+    until("a panic", async || keys.status().failing).await;
+    assert_eq!(verdict(&verifier, &issuer.token()).await, Err(Rejection::KeysUnavailable));
+    until("keys", async || verdict(&verifier, &issuer.token()).await.is_ok()).await;
+    keys.stop();
+    until("the end", async || keys.status().stopped).await;
+    let begin = Instant::now();
+    assert_eq!(verdict(&verifier, &other.token()).await, Err(Rejection::KeysUnavailable));
+    keys.ready().await;
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    assert_eq!(verdict(&verifier, &issuer.token()).await, Ok(()));
+}
+
+/// Without waiting, too, a key that is being looked for is not a bad one.
+#[tokio::test]
+async fn verify_at_during_an_outage_is_503() {
+    let (issuer, other) = (Issuer::new(), Issuer::new());
+    let server = KeyServer::new(Behaviour::json(&json!({ "keys": [issuer.jwk] }))).await;
+    let keys = RemoteJwks::builder(server.url()).start().unwrap();
+    keys.ready().await;
+    let verifier = Verifier::new(policy(), keys);
+    server.behave(Behaviour::Hang);
+    let at = |token: &str| verifier.verify_at(token.as_bytes(), UnixSeconds::new(now())).map(drop);
+    for _ in 0..3 {
+        assert_eq!(at(&other.token()), Err(Rejection::KeysUnavailable));
+        assert_eq!(at(&issuer.token()), Ok(()));
+    }
+}
+
+/// Servers behind one address may write the same set in different orders: what was remembered stays good.
+#[tokio::test]
+async fn the_same_keys_in_another_order_are_the_same_set() {
+    let (one, two) = (Issuer::new(), Issuer::new());
+    let log = Log::default();
+    let _guard = log.capture();
+    let server = KeyServer::new(Behaviour::json(&json!({ "keys": [one.jwk, two.jwk] }))).await;
+    let keys = server.quick().start().unwrap();
+    keys.ready().await;
+    server.publish(&[two.jwk.clone(), one.jwk.clone()]);
+    let fetches = keys.status().fetches;
+    until("a fetch", async || keys.status().fetches >= fetches + 2).await;
+    assert_eq!(log.text().matches("keys fetched").count(), 1, "{}", log.text());
+}
+
+#[tokio::test]
 async fn every_mistake_is_named() {
     let second = Duration::from_secs(1);
     let errors = RemoteJwks::builder("http://id.example/keys")
@@ -527,6 +585,16 @@ async fn req_066_keys_never_cross_issuers() {
         (signed(&theirs, &format!("{partner}/"), "billing", "gold"), Err(Rejection::WrongIssuer)),
     ] {
         assert_eq!(verdict(&verifier, &token).await, expected);
+    }
+    let mapped = ClaimsPolicy::builder("https://third.example", AUDIENCE).map_scopes([("reader", "orders:read")]);
+    let verifier = verifier.trust(mapped.build().unwrap(), keys(&theirs)).unwrap();
+    let third = theirs.authority.token_with(|claims| {
+        claims["iss"] = "https://third.example".into();
+        claims["scope"] = "admin reader".into();
+    });
+    for _ in 0..2 {
+        let caller = verifier.verify_at(third.as_bytes(), UnixSeconds::new(now())).unwrap().principal();
+        assert_eq!(caller.scopes().collect::<Vec<_>>(), ["orders:read"], "nor does `admin` of another issuer count");
     }
     let twice = verifier.trust(policy(), keys(&theirs)).unwrap_err();
     assert_eq!(twice, ConfigError::IssuerTwice(ISSUER.to_owned()).into());
