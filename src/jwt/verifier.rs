@@ -163,7 +163,7 @@ struct Trusted {
 }
 
 impl Verifier {
-    /// A verifier that accepts what `keys` signed and `policy` allows: a [`KeySet`], or keys that change.
+    /// A verifier that accepts what `keys` signed and `policy` allows: a [`KeySet`](super::KeySet), or keys that change.
     pub fn new(policy: ClaimsPolicy, keys: impl Into<KeySource>) -> Self {
         let cache = Some(Arc::new(Cache::new(CacheSize::default())));
         Self { issuers: Arc::new([Trusted { policy, keys: keys.into() }]), cache }
