@@ -323,10 +323,13 @@ async fn rotation_under_load_gives_no_wrong_verdict() {
         each.await.unwrap();
     }
     // The old key is withdrawn: it stops verifying with the next fetch, and does not come back.
+    // One token throughout, so that it has been remembered by then.
+    let remembered = old.token();
+    assert_eq!(verdict(&verifier, &remembered).await, Ok(()));
     server.publish(std::slice::from_ref(&new.jwk));
-    until("withdrawal", async || verdict(&verifier, &old.token()).await.is_err()).await;
+    until("withdrawal", async || verdict(&verifier, &remembered).await.is_err()).await;
     for _ in 0..100 {
-        assert_eq!(verdict(&verifier, &old.token()).await, Err(Rejection::UnknownKey));
+        assert_eq!(verdict(&verifier, &remembered).await, Err(Rejection::UnknownKey));
         assert_eq!(verdict(&verifier, &new.token()).await, Ok(()));
     }
 }
