@@ -1,0 +1,109 @@
+//! The task behind a [`RemoteJwks`](super::RemoteJwks): when to fetch, what to keep, and how long.
+
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures::FutureExt as _;
+use tokio::time::{self, Instant};
+
+use super::{
+    Shared,
+    fetch::{Answer, Fetch, FetchError, Location},
+};
+use crate::{
+    audit,
+    jwt::{algorithm::Algorithm, jwks, keyset::KeySet},
+    random,
+};
+
+/// The task: the only one that fetches, so that there is never more than one fetch at a time.
+pub(super) struct Fetcher {
+    pub(super) shared: Arc<Shared>,
+    pub(super) location: Location,
+    pub(super) fetch: Fetch,
+    pub(super) algorithms: Vec<Algorithm>,
+    pub(super) most_keys: usize,
+    pub(super) refresh: (Duration, Duration),
+    pub(super) keep: Duration,
+    pub(super) last_good: Instant,
+    /// The document that the current keys were read from.
+    pub(super) last_text: Option<Bytes>,
+    /// Its keys, each as it was spelt, in order.
+    pub(super) last_members: Vec<String>,
+    pub(super) failures: u32,
+}
+
+impl Fetcher {
+    pub(super) async fn run(mut self) {
+        let mut next = Instant::now();
+        loop {
+            self.shared.wait(next).await;
+            if Instant::now() < next && !self.shared.is_asked() {
+                // Woken for what a fetch on time has answered.
+                continue;
+            }
+            let number = self.shared.begin(Instant::now());
+            // A service of the program's own may panic; the keys must be fetched again all the same.
+            let round = AssertUnwindSafe(self.round()).catch_unwind().await;
+            next = match round.unwrap_or(Err(FetchError::Panicked)) {
+                Ok(lifetime) => Instant::now() + lifetime,
+                Err(error) => self.failed(&error),
+            };
+            self.shared.ended.send_replace(number);
+        }
+    }
+
+    async fn round(&mut self) -> Result<Duration, FetchError> {
+        let fetched = time::timeout(self.shared.timeout, self.location.fetch(&self.fetch)).await;
+        self.keep_keys(&fetched.unwrap_or(Err(FetchError::Timeout))?)
+    }
+
+    /// Takes over a good set, and says in how long to fetch it again.
+    fn keep_keys(&mut self, answer: &Answer) -> Result<Duration, FetchError> {
+        // The same text is the same set, and what was remembered of it stays good.
+        if self.last_text.as_ref() != Some(&answer.body) {
+            let mut parsed = jwks::parse(&answer.body, &self.algorithms, self.most_keys)?;
+            parsed.members.sort_unstable();
+            // So are the same keys in another order, as servers behind one address may write them.
+            if self.last_text.is_none() || parsed.members != self.last_members {
+                let keys = KeySet::as_published(parsed.keys);
+                audit::keys_fetched(keys.len(), parsed.skipped, keys.ids_of_several());
+                self.shared.skipped.store(parsed.skipped, Ordering::Relaxed);
+                self.shared.current.store(Some(Arc::new(keys)));
+                self.last_members = parsed.members;
+            }
+            self.last_text = Some(answer.body.clone());
+        }
+        if self.shared.failing.swap(false, Ordering::Relaxed) {
+            audit::outage_over("JWKS", self.location.name());
+        }
+        self.failures = 0;
+        self.last_good = Instant::now();
+        // Held to the bound first: what a server claims may be longer than a `Duration` can be multiplied.
+        let lifetime = answer.lifetime.unwrap_or(self.refresh.1).min(self.refresh.1 * 2);
+        Ok((lifetime * 4 / 5).clamp(self.refresh.0, self.refresh.1))
+    }
+
+    /// Notes a failure, and says when to try again. It is told once, when it begins.
+    fn failed(&mut self, error: &FetchError) -> Instant {
+        if !self.shared.failing.swap(true, Ordering::Relaxed) {
+            audit::outage_begun("JWKS", self.location.name(), error);
+        }
+        let now = Instant::now();
+        let expiry = self.last_good + self.keep;
+        if now >= expiry && self.shared.current.swap(None).is_some() {
+            audit::outage_begun("last good JWKS", self.location.name(), &"kept as long as it may be");
+            self.last_text = None;
+        }
+        let wait = Duration::from_secs(1 << self.failures.min(5));
+        self.failures = self.failures.saturating_add(1);
+        // Up to a quarter more, so that many programs do not come back at once.
+        let quarter = random::bytes::<1>().map_or(0, |[byte]| u32::from(byte));
+        let again = now + wait + wait * quarter / 1024;
+        if now < expiry { again.min(expiry) } else { again }
+    }
+}
