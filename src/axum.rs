@@ -68,16 +68,12 @@ impl IntoResponse for Absent {
 }
 
 /// The proof that a gate left, or `None` where a gate saw that there is no credential.
-fn optional<T: Clone + Send + Sync + 'static>(parts: &Parts) -> Result<Option<T>, Absent> {
-    match (parts.extensions.get::<T>(), parts.extensions.get::<Anonymous>()) {
-        (Some(proof), _) => Ok(Some(proof.clone())),
-        (None, Some(_)) => Ok(None),
-        (None, None) => Err(absent(parts)),
-    }
+fn optional<T>(parts: &Parts, proof: Option<T>) -> Result<Option<T>, Absent> {
+    if proof.is_some() || parts.extensions.get::<Anonymous>().is_some() { Ok(proof) } else { Err(absent(parts)) }
 }
 
-fn present<T: Clone + Send + Sync + 'static>(parts: &Parts) -> Result<T, Absent> {
-    optional(parts)?.ok_or_else(|| absent(parts))
+fn present<T>(parts: &Parts, proof: Option<T>) -> Result<T, Absent> {
+    proof.ok_or_else(|| absent(parts))
 }
 
 fn absent(parts: &Parts) -> Absent {
@@ -93,7 +89,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Principal {
     type Rejection = Absent;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Absent> {
-        present(parts)
+        present(parts, parts.extensions.get().cloned())
     }
 }
 
@@ -101,7 +97,7 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for Principal {
     type Rejection = Absent;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Absent> {
-        optional(parts)
+        optional(parts, parts.extensions.get().cloned())
     }
 }
 
@@ -109,7 +105,7 @@ impl<S: Send + Sync, C: CustomClaims> FromRequestParts<S> for Verified<C> {
     type Rejection = Absent;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Absent> {
-        present(parts)
+        present(parts, Self::of(&parts.extensions))
     }
 }
 
@@ -117,6 +113,6 @@ impl<S: Send + Sync, C: CustomClaims> OptionalFromRequestParts<S> for Verified<C
     type Rejection = Absent;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Absent> {
-        optional(parts)
+        optional(parts, Self::of(&parts.extensions))
     }
 }

@@ -87,6 +87,7 @@ mod resource_server;
 pub mod scope;
 pub mod secret;
 pub mod store;
+mod stripe;
 
 pub use authorization_server::{AuthorizationServer, AuthorizationServerBuilder};
 pub use resource_server::{AuthenticateLayer, ResourceServer};

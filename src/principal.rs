@@ -1,6 +1,6 @@
 //! Who is calling, whatever kind of credential said so. Gates put it into the request's extensions.
 
-use std::{fmt, sync::Arc};
+use std::{any::Any, fmt, sync::Arc};
 
 use http::Extensions;
 
@@ -9,12 +9,13 @@ use crate::{
     ident::UserId,
     rejection::{Answers, Rejection},
     scope::ScopeSet,
+    stripe::Apart,
 };
 
 /// What a checked credential tells about its bearer.
 ///
 /// `Verified<C>` implements it; so can whatever else proves an identity.
-pub trait Identity: Send + Sync {
+pub trait Identity: Any + Send + Sync {
     /// Who vouches for the subject. Subjects of different issuers have nothing to do with each other.
     fn issuer(&self) -> &str;
     /// Who is acting, in the issuer's namespace: `user:<id>` where this crate issued the token.
@@ -49,7 +50,7 @@ pub struct Principal {
 /// Scopes that the layers passed so far demanded, innermost first. The first is held in place: most routes have one.
 #[derive(Clone)]
 struct Demand {
-    scopes: Arc<ScopeSet>,
+    scopes: Arc<Apart<ScopeSet>>,
     outer: Option<Arc<Demand>>,
 }
 
@@ -57,6 +58,11 @@ impl Principal {
     /// The caller whom `identity` describes. Only what has checked a credential may make one.
     pub fn new(identity: Arc<dyn Identity>) -> Self {
         Self { identity, demanded: None }
+    }
+
+    /// What it was made of, to be told apart by its type.
+    pub(crate) fn identity(&self) -> Arc<dyn Any + Send + Sync> {
+        Arc::clone(&self.identity) as Arc<dyn Any + Send + Sync>
     }
 
     /// Who vouches for the subject.
@@ -108,7 +114,7 @@ impl Principal {
     }
 
     /// Notes that a layer demanded `scopes`, so that a layer further in can name them too.
-    pub(crate) fn demand(&mut self, scopes: &Arc<ScopeSet>) {
+    pub(crate) fn demand(&mut self, scopes: &Arc<Apart<ScopeSet>>) {
         let outer = self.demanded.take().map(Arc::new);
         self.demanded = Some(Demand { scopes: Arc::clone(scopes), outer });
     }

@@ -51,7 +51,7 @@ pub(crate) fn is_scope_text(text: &str) -> bool {
     let bad = |byte: u8| u8::from((byte < 0x20) | (byte == 0x22) | (byte == 0x5c) | (byte > 0x7e));
     let two_spaces = |(one, next): (&u8, &u8)| u8::from((*one == b' ') & (*next == b' '));
     bytes.iter().fold(0, |found, &byte| found | bad(byte)) == 0
-        && bytes.iter().zip(bytes.iter().skip(1)).fold(0, |found, pair| found | two_spaces(pair)) == 0
+        && bytes.iter().zip(bytes.get(1..).unwrap_or_default()).fold(0, |found, pair| found | two_spaces(pair)) == 0
         && bytes.first() != Some(&b' ')
         && bytes.last() != Some(&b' ')
 }

@@ -53,9 +53,9 @@ impl RequireScopesLayer {
             return Err((principal::absence(extensions).0, None));
         };
         if !self.requirement.is_met_by(caller) {
-            return Err((Rejection::InsufficientScope, Some(caller.demanded_with(&self.requirement.scopes))));
+            return Err((Rejection::InsufficientScope, Some(caller.demanded_with(self.requirement.scopes()))));
         }
-        caller.demand(&self.requirement.scopes);
+        caller.demand(self.requirement.scopes());
         Ok(())
     }
 }

@@ -6,12 +6,14 @@ use crate::{
     config::{ConfigError, ConfigErrors},
     principal::Principal,
     scope::{Scope, ScopeSet},
+    stripe::{Apart, Striped},
 };
 
 /// What a caller's scopes must contain.
 #[derive(Clone, Debug)]
 pub(crate) struct Requirement {
-    pub(crate) scopes: Arc<ScopeSet>,
+    /// Each request leaves a reference with its caller; each core counts its own.
+    scopes: Arc<Striped<Arc<Apart<ScopeSet>>>>,
     every: bool,
 }
 
@@ -29,11 +31,17 @@ impl Requirement {
         if !any {
             errors.push(ConfigError::NoScope);
         }
-        errors.finish(Some(Self { scopes: Arc::new(scopes.into_iter().collect()), every }))
+        let scopes: ScopeSet = scopes.into_iter().collect();
+        let scopes = Arc::new(Striped::new(|| Arc::new(Apart(scopes.clone()))));
+        errors.finish(Some(Self { scopes, every }))
+    }
+
+    pub(crate) fn scopes(&self) -> &Arc<Apart<ScopeSet>> {
+        self.scopes.own()
     }
 
     pub(crate) fn is_met_by(&self, caller: &Principal) -> bool {
-        let mut scopes = self.scopes.iter();
+        let mut scopes = self.scopes().iter();
         if self.every {
             scopes.all(|scope| caller.has_scope(scope))
         } else {

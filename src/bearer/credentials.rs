@@ -66,7 +66,9 @@ pub(crate) fn locate<'a>(headers: &'a HeaderMap, uri: &Uri) -> Result<(&'a Heade
 
 /// Offset of the token in `"Bearer" 1*SP b64token` (RFC 6750 §2.1), whose characters are not looked at.
 fn token_start(field: &[u8]) -> Result<usize, Rejection> {
-    let scheme_end = field.iter().position(|&byte| !is_tchar(byte)).unwrap_or(field.len());
+    // What nearly every client sends, before the grammar is asked.
+    let plain = field.starts_with(b"Bearer ").then_some(b"Bearer".len());
+    let scheme_end = plain.or_else(|| field.iter().position(|&byte| !is_tchar(byte))).unwrap_or(field.len());
     let (scheme, rest) = field.split_at_checked(scheme_end).ok_or(Rejection::MalformedCredential)?;
     if scheme.is_empty() || rest.first().is_some_and(|&byte| byte != b' ') {
         return Err(Rejection::MalformedCredential);

@@ -1,5 +1,7 @@
 //! JWK sets that others publish (RFC 7517 §5): which of their keys can verify, and with which algorithm. Pure.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -16,8 +18,8 @@ pub(crate) struct Parsed {
     /// Keys that cannot verify here: `use` or `key_ops` says so, a type or curve that is not supported, a shared secret,
     /// RSA below 2,048 bits, `alg` that contradicts, members missing.
     pub(crate) skipped: usize,
-    /// All of them, each as JSON with its members in order: what tells one set from another.
-    pub(crate) members: Vec<String>,
+    /// The same keys by their JSON, so that a later set with the same JSON has the same key.
+    pub(crate) by_text: BTreeMap<String, VerifyingKey>,
 }
 
 /// Why a document is of no use at all.
@@ -39,17 +41,25 @@ struct Document {
 /// Reads a set. One odd key does not spoil the others; a set without a usable one is taken for a mistake of its server.
 ///
 /// `algorithms` are those that the issuer may sign with, in order: a key that names none gets the first that fits its
-/// type.
-pub(crate) fn parse(json: &[u8], algorithms: &[Algorithm], most: usize) -> Result<Parsed, BadSet> {
+/// type. Keys that are spelt as one of those `before` are that key still, and are not prepared again.
+pub(crate) fn parse(
+    json: &[u8],
+    algorithms: &[Algorithm],
+    most: usize,
+    before: &BTreeMap<String, VerifyingKey>,
+) -> Result<Parsed, BadSet> {
     let Document { keys } = serde_json::from_slice(json).map_err(|_| BadSet::NotASet)?;
     if keys.len() > most {
         return Err(BadSet::TooMany(most));
     }
     let mut parsed = Parsed::default();
     for key in keys {
-        parsed.members.push(key.to_string());
-        match usable(key, algorithms) {
-            Some(key) => parsed.keys.push(key),
+        let text = key.to_string();
+        match before.get(&text).cloned().or_else(|| usable(key, algorithms)) {
+            Some(key) => {
+                parsed.keys.push(key.clone());
+                parsed.by_text.insert(text, key);
+            }
             None => parsed.skipped += 1,
         }
     }
@@ -107,10 +117,11 @@ mod tests {
             ("[]".to_owned(), "no key"),
             ("7".to_owned(), "no key"),
         ] {
-            let parsed = parse(format!(r#"{{"keys":[{bad},{good}]}}"#).as_bytes(), ASYMMETRIC, 64).unwrap();
+            let parsed =
+                parse(format!(r#"{{"keys":[{bad},{good}]}}"#).as_bytes(), ASYMMETRIC, 64, &BTreeMap::new()).unwrap();
             assert_eq!((parsed.keys.len(), parsed.skipped), (1, 1), "{why}: {bad}");
             assert_eq!(parsed.keys[0].kid(), Some("good"));
-            let alone = parse(format!(r#"{{"keys":[{bad}]}}"#).as_bytes(), ASYMMETRIC, 64);
+            let alone = parse(format!(r#"{{"keys":[{bad}]}}"#).as_bytes(), ASYMMETRIC, 64, &BTreeMap::new());
             assert_eq!(alone.unwrap_err(), BadSet::NoneUsable, "{why}");
         }
     }
@@ -119,13 +130,39 @@ mod tests {
     fn documents_that_are_no_set() {
         for text in ["", "null", "[]", "{}", r#"{"keys":{}}"#, r#"{"keys":null}"#, "<html></html>", r#"{"keys":[]} x"#]
         {
-            assert_eq!(parse(text.as_bytes(), ASYMMETRIC, 64).unwrap_err(), BadSet::NotASet, "{text}");
+            assert_eq!(
+                parse(text.as_bytes(), ASYMMETRIC, 64, &BTreeMap::new()).unwrap_err(),
+                BadSet::NotASet,
+                "{text}"
+            );
         }
-        assert_eq!(parse(br#"{"keys":[]}"#, ASYMMETRIC, 64).unwrap_err(), BadSet::NoneUsable);
+        assert_eq!(parse(br#"{"keys":[]}"#, ASYMMETRIC, 64, &BTreeMap::new()).unwrap_err(), BadSet::NoneUsable);
         let many = format!(r#"{{"keys":[{}]}}"#, vec!["1"; 65].join(","));
-        assert_eq!(parse(many.as_bytes(), ASYMMETRIC, 64).unwrap_err(), BadSet::TooMany(64));
+        assert_eq!(parse(many.as_bytes(), ASYMMETRIC, 64, &BTreeMap::new()).unwrap_err(), BadSet::TooMany(64));
         let deep = format!(r#"{{"keys":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
-        assert_eq!(parse(deep.as_bytes(), ASYMMETRIC, 64).unwrap_err(), BadSet::NotASet);
+        assert_eq!(parse(deep.as_bytes(), ASYMMETRIC, 64, &BTreeMap::new()).unwrap_err(), BadSet::NotASet);
+    }
+
+    #[test]
+    fn a_key_that_is_spelt_as_before_is_the_same_key() {
+        let set = |keys: &[&str], before: &Parsed| {
+            parse(format!(r#"{{"keys":[{}]}}"#, keys.join(",")).as_bytes(), ASYMMETRIC, 64, &before.by_text).unwrap()
+        };
+        let (old, new) = (ed25519(r#","kid":"old""#), rsa(2048, r#","kid":"new""#));
+        let first = set(&[&old], &Parsed::default());
+        let id = first.keys[0].id();
+        let both = set(&[&new, &old], &first);
+        assert_eq!(both.keys[1].id(), id);
+        let reordered = format!(r#"{{ "kid":"old","x":"{X}", "crv":"Ed25519","kty":"OKP"}}"#);
+        assert_eq!(set(&[&reordered], &both).keys[0].id(), id);
+        for other in
+            [old.replace("11qY", "11qZ"), old.replace("old", "older"), old.replace("OKP", "OKP\",\"alg\":\"EdDSA")]
+        {
+            // Other material, another name, or said more of: whatever it is, it is looked at anew.
+            let keys = set(&[&new, &other], &both).keys;
+            assert!(keys.iter().all(|key| key.id() != id), "{other}");
+        }
+        assert_ne!(set(&[&old], &Parsed::default()).keys[0].id(), id, "forgotten in between");
     }
 
     #[test]
@@ -141,7 +178,7 @@ mod tests {
             (ed25519(r#","alg":"Ed25519""#), ASYMMETRIC, Some(EdDsa)),
             (ed25519(""), &[Rs256], None),
         ] {
-            let parsed = parse(format!(r#"{{"keys":[{key}]}}"#).as_bytes(), allowed, 64);
+            let parsed = parse(format!(r#"{{"keys":[{key}]}}"#).as_bytes(), allowed, 64, &BTreeMap::new());
             assert_eq!(parsed.ok().map(|parsed| parsed.keys[0].algorithm()), expected, "{key} {allowed:?}");
         }
     }

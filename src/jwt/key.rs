@@ -1,6 +1,13 @@
 //! Verification keys: read once, checked once, prepared once.
 
-use std::{collections::HashSet, fmt, sync::Arc};
+use std::{
+    collections::HashSet,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use aws_lc_rs::{
     hmac,
@@ -33,10 +40,15 @@ const RSA_MOST_BITS: usize = 8192;
 /// ```
 #[derive(Clone)]
 pub struct VerifyingKey {
+    id: KeyId,
     algorithm: Algorithm,
     kid: Option<String>,
     prepared: Prepared,
 }
+
+/// Tells keys apart without keeping them; clones of a key share it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct KeyId(u64);
 
 #[derive(Clone)]
 enum Prepared {
@@ -162,6 +174,10 @@ impl VerifyingKey {
         self.kid.as_deref()
     }
 
+    pub(crate) fn id(&self) -> KeyId {
+        self.id
+    }
+
     /// Checks that `signature` is this key's over `message`.
     pub(crate) fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), Rejection> {
         match &self.prepared {
@@ -176,8 +192,9 @@ impl VerifyingKey {
         Ok(Self::prepared(algorithm, Prepared::Public(key)))
     }
 
-    const fn prepared(algorithm: Algorithm, prepared: Prepared) -> Self {
-        Self { algorithm, kid: None, prepared }
+    fn prepared(algorithm: Algorithm, prepared: Prepared) -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Self { id: KeyId(LAST.fetch_add(1, Ordering::Relaxed)), algorithm, kid: None, prepared }
     }
 }
 

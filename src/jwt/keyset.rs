@@ -1,7 +1,7 @@
 //! Which key checks which token.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fmt,
     sync::{
         Arc, OnceLock,
@@ -12,7 +12,7 @@ use std::{
 use super::{
     algorithm::{ASYMMETRIC, Algorithm},
     jwks::{self, BadSet},
-    key::VerifyingKey,
+    key::{KeyId, VerifyingKey},
     token::{self, Header, Segments, TokenType},
 };
 use crate::{
@@ -26,7 +26,7 @@ pub struct KeySet(Arc<Keys>);
 
 /// Tells sets apart without keeping them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct SetId(u64);
+pub(crate) struct SetId(pub(super) u64);
 
 impl SetId {
     fn next() -> Self {
@@ -85,7 +85,7 @@ impl KeySet {
     /// # Ok::<(), portcullis::config::ConfigErrors>(())
     /// ```
     pub fn from_jwks(json: &[u8]) -> Result<Self, ConfigErrors> {
-        let parsed = jwks::parse(json, ASYMMETRIC, 1024).map_err(|bad| match bad {
+        let parsed = jwks::parse(json, ASYMMETRIC, 1024, &BTreeMap::new()).map_err(|bad| match bad {
             BadSet::NotASet => ConfigError::Key("not a JWK set"),
             BadSet::TooMany(_) => ConfigError::Key("JWK set of over 1,024 keys"),
             BadSet::NoneUsable => ConfigError::Key("JWK set without a key that can verify"),
@@ -127,19 +127,22 @@ impl KeySet {
         self.0.named.values().filter(clash).count()
     }
 
-    /// Checks header and signature of a token (RFC 7515 §5.2), and says what kind of token it is.
-    pub(crate) fn verify(&self, token: Segments<'_>) -> Result<TokenType, Rejection> {
+    /// Checks header and signature of a token (RFC 7515 §5.2), and says what kind of token it is and which key checked it.
+    pub(crate) fn verify(&self, token: Segments<'_>) -> Result<(TokenType, KeyId), Rejection> {
         if let Some(known) = self.0.known.find(token.header) {
-            self.0.check(known.key, token)?;
-            return Ok(known.typ);
+            return Ok((known.typ, self.0.check(known.key, token)?));
         }
-        let text = token::decode_text(token.header)?;
-        let header = Header::parse(&text)?;
-        let key = self.0.select(header.kid.as_deref(), &header.alg)?;
-        self.0.check(key, token)?;
-        let typ = header.token_type();
+        let (key, typ) = self.0.read(token.header)?;
+        let id = self.0.check(key, token)?;
         self.0.known.learn(token.header, key, typ);
-        Ok(typ)
+        Ok((typ, id))
+    }
+
+    /// The key that would check a token with this header.
+    pub(crate) fn key_for(&self, header: &[u8]) -> Option<KeyId> {
+        let known = self.0.known.find(header).map(|known| known.key);
+        let key = known.or_else(|| Some(self.0.read(header).ok()?.0))?;
+        self.0.all.get(key).map(VerifyingKey::id)
     }
 
     /// A number that no other set of this process has, nor will have.
@@ -184,9 +187,17 @@ impl Keys {
         }
     }
 
-    fn check(&self, key: usize, token: Segments<'_>) -> Result<(), Rejection> {
+    /// Place of the key for a header, as base64url, and what kind of token it belongs to.
+    fn read(&self, header: &[u8]) -> Result<(usize, TokenType), Rejection> {
+        let text = token::decode_text(header)?;
+        let header = Header::parse(&text)?;
+        Ok((self.select(header.kid.as_deref(), &header.alg)?, header.token_type()))
+    }
+
+    fn check(&self, key: usize, token: Segments<'_>) -> Result<KeyId, Rejection> {
         let key = self.all.get(key).ok_or(Rejection::UnknownKey)?;
-        key.verify(token.signed, token.decode_signature(&mut token::signature_buffer())?)
+        key.verify(token.signed, token.decode_signature(&mut token::signature_buffer())?)?;
+        Ok(key.id())
     }
 }
 
@@ -272,6 +283,26 @@ mod tests {
         assert_eq!(set.0.select(Some("a"), "HS512"), Ok(2));
         assert_eq!(set.0.select(Some("b"), "HS256"), Ok(3));
         assert_eq!(set.0.select(None, "HS256"), Err(Rejection::AmbiguousKey));
+    }
+
+    #[test]
+    fn req_087_the_key_for_a_header_is_the_one_that_would_check_it() {
+        use Algorithm::Hs256;
+        let (a, b, other_a) = (key(Hs256, 0, Some("a")), key(Hs256, 1, Some("b")), key(Hs256, 2, Some("a")));
+        let header = base64_simd::URL_SAFE_NO_PAD.encode_to_string(r#"{"alg":"HS256","kid":"a"}"#);
+        for (keys, expected) in [
+            (vec![a.clone()], Some(a.id())),
+            (vec![b.clone(), a.clone()], Some(a.id())),
+            (vec![b.clone(), other_a.clone()], Some(other_a.id())),
+            (vec![a.clone(), other_a], None),
+            (vec![b], None),
+        ] {
+            assert_eq!(KeySet::as_published(keys.clone()).key_for(header.as_bytes()), expected, "{keys:?}");
+        }
+        assert_ne!(key(Hs256, 0, Some("a")).id(), a.id(), "loaded twice");
+        for bad in ["", "e30", "%", "."] {
+            assert_eq!(one(a.clone()).key_for(bad.as_bytes()), None);
+        }
     }
 
     #[test]

@@ -116,10 +116,7 @@ impl<C: CustomClaims> JwtVerifyLayer<C> {
         let extensions = request.extensions_mut();
         match verified {
             None => drop(extensions.insert(Anonymous { answers: self.answers.clone() })),
-            Some(verified) => {
-                extensions.insert(verified.principal());
-                extensions.insert(verified);
-            }
+            Some(verified) => drop(extensions.insert(verified.into_principal())),
         }
         Ok(())
     }

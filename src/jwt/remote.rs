@@ -1,6 +1,7 @@
 //! Keys that an issuer publishes, fetched in the background and kept through its outages.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     io::Read as _,
     path::{Path, PathBuf},
@@ -32,7 +33,7 @@ use self::{
 };
 use super::{
     algorithm::{ASYMMETRIC, Algorithm},
-    jwks,
+    jwks::{self, Parsed},
     keyset::{KeySet, SetId},
     source::Fetched,
 };
@@ -383,9 +384,10 @@ impl RemoteJwksBuilder {
         let seed = self.seed.and_then(|path| errors.keep(read_seed(&path, &self.algorithms, self.most_keys)));
         let parts = checked.and(fetch).zip(runtime);
         let (fetch, runtime) = errors.finish(parts)?;
+        let (skipped, last_keys) = seed.as_ref().map(|seed| (seed.skipped, seed.by_text.clone())).unwrap_or_default();
         let shared = Arc::new(Shared {
-            current: ArcSwapOption::from_pointee(seed),
-            skipped: AtomicUsize::new(0),
+            current: ArcSwapOption::from_pointee(seed.map(|seed| KeySet::as_published(seed.keys))),
+            skipped: AtomicUsize::new(skipped),
             failing: AtomicBool::new(false),
             waiting: AtomicUsize::new(0),
             asked: Mutex::default(),
@@ -404,7 +406,7 @@ impl RemoteJwksBuilder {
             keep: self.keep,
             last_good: Instant::now(),
             last_text: None,
-            last_members: Vec::new(),
+            last_keys,
             failures: 0,
         };
         let task = runtime.spawn(fetcher.run()).abort_handle();
@@ -418,7 +420,7 @@ impl fmt::Debug for RemoteJwksBuilder {
     }
 }
 
-fn read_seed(path: &Path, algorithms: &[Algorithm], most_keys: usize) -> Result<KeySet, ConfigError> {
+fn read_seed(path: &Path, algorithms: &[Algorithm], most_keys: usize) -> Result<Parsed, ConfigError> {
     let read = || {
         // One byte more than may be, so that a longer one is seen.
         let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
@@ -427,8 +429,7 @@ fn read_seed(path: &Path, algorithms: &[Algorithm], most_keys: usize) -> Result<
         if text.len() > fetch::MAX_BODY {
             return Err(FetchError::TooLong.to_string());
         }
-        jwks::parse(&text, algorithms, most_keys).map_err(|error| error.to_string())
+        jwks::parse(&text, algorithms, most_keys, &BTreeMap::new()).map_err(|error| error.to_string())
     };
-    let parsed = read().map_err(|reason| ConfigError::Seed { path: path.display().to_string(), reason })?;
-    Ok(KeySet::as_published(parsed.keys))
+    read().map_err(|reason| ConfigError::Seed { path: path.display().to_string(), reason })
 }

@@ -1,13 +1,22 @@
 //! From a token's text to the proof that it is good.
 
-use std::{any::Any, fmt, sync::Arc};
+use std::{
+    any::Any,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
+use http::Extensions;
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
     cache::{Cache, CacheSize},
     claims::RegisteredClaims,
-    keyset::SetId,
+    key::KeyId,
+    keyset::{KeySet, SetId},
     policy::ClaimsPolicy,
     source::{Fetched, KeySource},
     token::{self, Segments},
@@ -38,9 +47,11 @@ pub struct Verified<C = NoClaims>(Arc<Checked<C>>);
 struct Checked<C> {
     registered: RegisteredClaims,
     custom: C,
-    /// Whose keys and rules it was checked with: the issuer's place, and the very set of keys.
+    /// Whose keys and rules it was checked with: the issuer's place, and the key.
     issuer: usize,
-    keys: SetId,
+    key: KeyId,
+    /// Number of the last set in which the key was seen to be the one for this token.
+    keys: AtomicU64,
     /// Scopes as they count here, where the policy gives them other names.
     scope: Option<String>,
 }
@@ -53,6 +64,17 @@ impl<C> Verified<C> {
 
     pub(super) fn text_length(&self) -> usize {
         self.0.registered.payload().len()
+    }
+
+    /// Whether the key that checked `token` is the one that checks it now.
+    fn has_its_key(&self, keys: &KeySource, token: &[u8]) -> bool {
+        let seen = &self.0.keys;
+        if keys.are(SetId(seen.load(Ordering::Relaxed))) {
+            return true;
+        }
+        let key_in = |keys: &KeySet| keys.key_for(Segments::split(token).ok()?.header);
+        let there = keys.current().ok().filter(|keys| key_in(keys) == Some(self.0.key));
+        there.inspect(|keys| seen.store(keys.id().0, Ordering::Relaxed)).is_some()
     }
 
     /// `iss`: who made the token.
@@ -86,14 +108,41 @@ impl<C> Verified<C> {
     }
 }
 
-impl<C: Send + Sync + 'static> Verified<C> {
-    /// The caller, as policies see them.
-    pub fn principal(&self) -> Principal {
-        Principal::new(Arc::clone(&self.0) as Arc<dyn Identity>)
+impl<C: CustomClaims> Verified<C> {
+    /// The same proof in memory of its own, made of the text that was verified.
+    pub(super) fn copy(&self) -> Option<Self> {
+        let Checked { registered, scope, issuer, key, keys, .. } = &*self.0;
+        Some(Self(Arc::new(Checked {
+            registered: RegisteredClaims::parse(registered.payload().to_owned(), u8::MAX).ok()?,
+            custom: custom(registered.payload()).ok()?,
+            issuer: *issuer,
+            key: *key,
+            keys: AtomicU64::new(keys.load(Ordering::Relaxed)),
+            scope: scope.clone(),
+        })))
     }
 }
 
-impl<C: Send + Sync> Identity for Checked<C> {
+impl<C: Send + Sync + 'static> Verified<C> {
+    /// The proof that [`JwtVerifyLayer<C>`](super::JwtVerifyLayer) left with a request. `None` if no such layer let it pass,
+    /// or one that reads another type of claims.
+    pub fn of(extensions: &Extensions) -> Option<Self> {
+        // The caller is the proof under another name: a second entry in the extensions would cost every request an
+        // allocation, and few handlers ask for it.
+        extensions.get::<Principal>()?.identity().downcast().ok().map(Self)
+    }
+
+    /// The caller, as policies see them.
+    pub fn principal(&self) -> Principal {
+        self.clone().into_principal()
+    }
+
+    pub(crate) fn into_principal(self) -> Principal {
+        Principal::new(self.0)
+    }
+}
+
+impl<C: Send + Sync + 'static> Identity for Checked<C> {
     fn issuer(&self) -> &str {
         self.registered.issuer()
     }
@@ -148,7 +197,8 @@ impl<C> fmt::Debug for Verified<C> {
 /// ```
 ///
 /// Tokens that were verified are remembered, 10,000 of them and 16 MiB of their text and claims at most, so that one that comes again costs a
-/// look-up. Their times are checked again each time, and all of them when the issuer's keys have changed.
+/// look-up; and as much as an eighth of that again, for copies of those in heavy use. Their times are checked each time, and
+/// whether their key is still one of the issuer's.
 pub struct Verifier<C = NoClaims> {
     issuers: Arc<[Trusted]>,
     /// For these issuers and this type of claims alone: it is made anew where either changes.
@@ -284,7 +334,7 @@ impl<C: CustomClaims> Verifier<C> {
         }
         let its = |seen| move |rejection| Failed { rejection, keys: Some((keys, seen)) };
         let current = keys.current().map_err(its(None))?;
-        let typ = current.verify(token_parts).map_err(its(Some(current.id())))?;
+        let (typ, key) = current.verify(token_parts).map_err(its(Some(current.id())))?;
         policy.check_type(typ).map_err(own)?;
         policy.check(&registered, now).map_err(own)?;
         let custom = custom(registered.payload()).map_err(own)?;
@@ -293,7 +343,8 @@ impl<C: CustomClaims> Verifier<C> {
             registered,
             custom,
             issuer,
-            keys: current.id(),
+            key,
+            keys: AtomicU64::new(current.id().0),
         }));
         if let Some(cache) = &self.cache {
             cache.insert(token, verified.clone());
@@ -301,18 +352,17 @@ impl<C: CustomClaims> Verifier<C> {
         Ok(verified)
     }
 
-    /// A token that was verified before, if that still holds: the same keys, and times that are right as of `now`.
+    /// A token that was verified before, if that still holds: the same key, and times that are right as of `now`.
     fn recall(&self, token: &[u8], now: UnixSeconds) -> Result<Option<Verified<C>>, Rejection> {
         let Some((cache, verified)) = self.cache.as_ref().and_then(|cache| Some((cache, cache.get(token)?))) else {
             return Ok(None);
         };
-        let checked = &*verified.0;
-        let trusted = self.issuers.get(checked.issuer);
-        let Some(trusted) = trusted.filter(|trusted| trusted.keys.are(checked.keys)) else {
+        let trusted = self.issuers.get(verified.0.issuer);
+        let Some(trusted) = trusted.filter(|trusted| verified.has_its_key(&trusted.keys, token)) else {
             cache.remove(token);
             return Ok(None);
         };
-        trusted.policy.check_times(&checked.registered, now)?;
+        trusted.policy.check_times(&verified.0.registered, now)?;
         Ok(Some(verified))
     }
 }

@@ -6,7 +6,7 @@ use http::{Request, Response, header::WWW_AUTHENTICATE};
 use portcullis::{
     authz::RequireScopesLayer,
     bearer::{BearerExtractLayer, Credential},
-    jwt::{Algorithm, ClaimsPolicy, JwtVerifyLayer, Verified, Verifier},
+    jwt::{Algorithm, ClaimsPolicy, JwtVerifyLayer, NoClaims, Verified, Verifier},
     principal::Principal,
 };
 use serde::Deserialize;
@@ -209,7 +209,8 @@ async fn proofs_reach_the_handler() {
         .layer(BearerExtractLayer::required())
         .layer(JwtVerifyLayer::new(Verifier::new(policy, authority.keys()).claims::<Tenant>()))
         .service_fn(|request: Request<()>| async move {
-            let verified: &Verified<Tenant> = request.extensions().get().unwrap();
+            let verified = Verified::<Tenant>::of(request.extensions()).unwrap();
+            assert!(Verified::<NoClaims>::of(request.extensions()).is_none(), "claims of another type");
             let caller: &Principal = request.extensions().get().unwrap();
             assert_eq!(verified.claims().exp, verified.expires_at().get());
             assert_eq!((verified.issuer(), verified.audience().collect::<Vec<_>>()), (ISSUER, vec![AUDIENCE]));

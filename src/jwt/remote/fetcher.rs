@@ -1,6 +1,7 @@
 //! The task behind a [`RemoteJwks`](super::RemoteJwks): when to fetch, what to keep, and how long.
 
 use std::{
+    collections::BTreeMap,
     panic::AssertUnwindSafe,
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -16,7 +17,7 @@ use super::{
 };
 use crate::{
     audit,
-    jwt::{algorithm::Algorithm, jwks, keyset::KeySet},
+    jwt::{algorithm::Algorithm, jwks, key::VerifyingKey, keyset::KeySet},
     random,
 };
 
@@ -30,10 +31,9 @@ pub(super) struct Fetcher {
     pub(super) refresh: (Duration, Duration),
     pub(super) keep: Duration,
     pub(super) last_good: Instant,
-    /// The document that the current keys were read from.
+    /// The document that the current keys were read from, and its keys as they were spelt.
     pub(super) last_text: Option<Bytes>,
-    /// Its keys, each as it was spelt, in order.
-    pub(super) last_members: Vec<String>,
+    pub(super) last_keys: BTreeMap<String, VerifyingKey>,
     pub(super) failures: u32,
 }
 
@@ -66,16 +66,16 @@ impl Fetcher {
     fn keep_keys(&mut self, answer: &Answer) -> Result<Duration, FetchError> {
         // The same text is the same set, and what was remembered of it stays good.
         if self.last_text.as_ref() != Some(&answer.body) {
-            let mut parsed = jwks::parse(&answer.body, &self.algorithms, self.most_keys)?;
-            parsed.members.sort_unstable();
-            // So are the same keys in another order, as servers behind one address may write them.
-            if self.last_text.is_none() || parsed.members != self.last_members {
-                let keys = KeySet::as_published(parsed.keys);
+            let parsed = jwks::parse(&answer.body, &self.algorithms, self.most_keys, &self.last_keys)?;
+            let keys = KeySet::as_published(parsed.keys);
+            // The same keys in another order, as servers behind one address may write them, are no news.
+            let skipped = self.shared.skipped.swap(parsed.skipped, Ordering::Relaxed);
+            let same = skipped == parsed.skipped && parsed.by_text.keys().eq(self.last_keys.keys());
+            if self.last_text.is_none() || !same {
                 audit::keys_fetched(keys.len(), parsed.skipped, keys.ids_of_several());
-                self.shared.skipped.store(parsed.skipped, Ordering::Relaxed);
-                self.shared.current.store(Some(Arc::new(keys)));
-                self.last_members = parsed.members;
             }
+            self.shared.current.store(Some(Arc::new(keys)));
+            self.last_keys = parsed.by_text;
             self.last_text = Some(answer.body.clone());
         }
         if self.shared.failing.swap(false, Ordering::Relaxed) {
