@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::atomic::{AtomicU64, Ordering},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use serde::Serialize;
@@ -49,8 +49,20 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> UnixSeconds {
-        UnixSeconds(SystemTime::UNIX_EPOCH.elapsed().map_or(u64::MAX, |since| since.as_secs()))
+        UnixSeconds(seconds())
     }
+}
+
+/// As of the last tick, some milliseconds ago: whole seconds need no more, and it takes a third of the time.
+#[cfg(target_os = "linux")]
+fn seconds() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+    u64::try_from(time.tv_sec).unwrap_or(u64::MAX)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn seconds() -> u64 {
+    std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(u64::MAX, |since| since.as_secs())
 }
 
 /// A clock that moves only when told, for tests.

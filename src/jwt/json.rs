@@ -204,6 +204,7 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[inline]
     fn string(&mut self) -> Result<Cow<'a, str>, Malformed> {
         let start = self.at;
         let Some((b'"', rest)) = self.rest().split_first() else {
@@ -219,6 +220,12 @@ impl<'a> Reader<'a> {
             }
             return Ok(Cow::Borrowed(text));
         }
+        self.escaped(start).map(Cow::Owned)
+    }
+
+    /// The string that began at `start`, up to whose first escape it has been read.
+    #[cold]
+    fn escaped(&mut self, start: usize) -> Result<String, Malformed> {
         loop {
             match self.next() {
                 Some(b'\\') => self.at += 1,
@@ -227,7 +234,7 @@ impl<'a> Reader<'a> {
                 None => return Err(NOT_JSON),
             }
         }
-        serde_json::from_str(self.since(start)?).map(Cow::Owned).map_err(|_| NOT_JSON)
+        serde_json::from_str(self.since(start)?).map_err(|_| NOT_JSON)
     }
 
     /// RFC 8259 §6: no leading zero, no plus, digits on both sides of the point.
@@ -269,7 +276,7 @@ struct Names<'a> {
     more: Option<HashSet<Cow<'a, str>>>,
 }
 
-const FEW: usize = 16;
+const FEW: usize = 8;
 
 impl<'a> Names<'a> {
     /// Whether `name` has not been seen before.
