@@ -85,6 +85,12 @@ pub(crate) fn outage_begun(what: &'static str, which: &str, reason: &dyn std::fm
     event!(target: TARGET, Level::ERROR, kind = Kind::InfrastructureFailed.name(), what, which, %reason, "outage begun");
 }
 
+/// The outage of an issuer has outlasted its last good keys: its tokens are answered 503 from here on.
+#[cfg(feature = "jwks-client")]
+pub(crate) fn keys_dropped(which: &str) {
+    event!(target: TARGET, Level::ERROR, kind = Kind::InfrastructureFailed.name(), what = "JWKS", which, "last good keys dropped");
+}
+
 /// It answers again.
 #[cfg(feature = "jwks-client")]
 pub(crate) fn outage_over(what: &'static str, which: &str) {

@@ -47,9 +47,8 @@ const MOST_WAITING: usize = 1024;
 
 /// The keys that an issuer publishes as a JWK set. Cheap to clone.
 ///
-/// A task fetches them in the background: ahead of their expiry, and when a token names a key that is not there, but for
-/// that reason at most once in a cooldown, whatever comes of it. Requests never fetch; those with an unknown key wait for
-/// the task, as long as one fetch may take. While the issuer does not answer, the last good set is used, and its end is
+/// A task fetches them in the background: ahead of their expiry, and when a token comes that no key there has signed,
+/// but for that reason at most once in a cooldown, whatever comes of it. Requests never fetch; such a one waits for the task, as long as one fetch may take. While the issuer does not answer, the last good set is used, and its end is
 /// `503`, never `401`. The task ends with the last clone, or with [`stop`](Self::stop).
 ///
 /// | setting | default | bound |
@@ -60,14 +59,14 @@ const MOST_WAITING: usize = 1024;
 /// | body | 256 KiB, not compressed | fixed |
 /// | keys | 64 | 1 to 1,024 |
 /// | fetched again | at 4/5 of `max-age`, held to 1 min to 1 h | 1 s to 24 h |
-/// | fetched again for an unknown key | once in 30 s | 1 s to 1 h |
+/// | fetched again for a token that no key has signed | once in 30 s | 1 s to 1 h |
 /// | after a failure | after 1 s, doubling to 32 s | fixed |
 /// | last good set | 24 h | 7 d |
 ///
 /// Keys that cannot verify are skipped: other `use` or `key_ops`, shared secrets, RSA below 2,048 bits, unknown types and
 /// curves, `alg` that contradicts. A set with none left is a failure. Two keys that fit one key id are of no use: their
-/// tokens are answered `503`. A key that is withdrawn stops verifying with the next fetch. New material under an old key id
-/// is seen only then, too: issuers must give a new key a new id.
+/// tokens are answered `503`. A key that is withdrawn stops verifying with the next fetch. Whoever sends made-up tokens uses
+/// up the cooldown; a new key that its issuer signs with at once, before anybody can have fetched it, may have to wait for the next.
 ///
 /// ```no_run
 /// # #[tokio::main(flavor = "current_thread")]

@@ -259,7 +259,7 @@ impl<C: CustomClaims> Verifier<C> {
     }
 
     /// Checks `token` as of `now`, with the keys that are there. Layers read the clock; tests and fuzzers pass any second
-    /// they like. A token with an unknown key makes keys that are fetched be fetched again, without waiting for it.
+    /// they like. A token that no key here has signed makes keys that are fetched be fetched again, without waiting for it.
     ///
     /// # Errors
     ///
@@ -269,8 +269,8 @@ impl<C: CustomClaims> Verifier<C> {
         self.check(token, now).map_err(|refused| refused.rejection)
     }
 
-    /// As [`verify_at`](Self::verify_at). For a token with an unknown key of an issuer whose keys are fetched, the keys
-    /// are fetched again first, if that has not just been done; waiting for it is bounded by the time for one fetch, and
+    /// As [`verify_at`](Self::verify_at). For a token that none of the keys has signed, of an issuer whose keys are fetched,
+    /// they are fetched again first, if that has not just been done; waiting for it is bounded by the time for one fetch, and
     /// needs a Tokio runtime with its timer enabled.
     ///
     /// # Errors
@@ -295,8 +295,7 @@ impl<C: CustomClaims> Verifier<C> {
     /// Checks `token`; a refusal says whether it is worth fetching keys and trying again.
     pub(crate) fn check(&self, token: &[u8], now: UnixSeconds) -> Result<Verified<C>, Refused> {
         self.check_twice(token, now).map_err(|(rejection, keys)| {
-            let unknown = keys.filter(|_| rejection == Rejection::UnknownKey);
-            let retry = unknown.and_then(KeySource::fetch_again);
+            let retry = keys.filter(|_| may_be_a_new_key(rejection)).and_then(KeySource::fetch_again);
             // With a fetch on its way, it is not known that there is no such key.
             Refused { rejection: keys.map_or(rejection, |keys| keys.verdict(rejection)), retry }
         })
@@ -305,7 +304,7 @@ impl<C: CustomClaims> Verifier<C> {
     /// Checks once more where the keys have changed while that was done: a verdict must not rest on those before.
     fn check_twice(&self, token: &[u8], now: UnixSeconds) -> Result<Verified<C>, (Rejection, Option<&KeySource>)> {
         let checked = self.check_with(token, now).or_else(|failed| match failed.keys {
-            Some((keys, Some(seen))) if failed.rejection == Rejection::UnknownKey && !keys.are(seen) => {
+            Some((keys, Some(seen))) if may_be_a_new_key(failed.rejection) && !keys.are(seen) => {
                 self.check_with(token, now)
             }
             _ => Err(failed),
@@ -365,6 +364,12 @@ impl<C: CustomClaims> Verifier<C> {
         trusted.policy.check_times(&verified.0.registered, now)?;
         Ok(Some(verified))
     }
+}
+
+/// Whether a token that is refused like this may have been signed with a key that is not here yet: one with another id, or
+/// one that its issuer publishes under the id of the key before it, or under none.
+const fn may_be_a_new_key(rejection: Rejection) -> bool {
+    matches!(rejection, Rejection::UnknownKey | Rejection::BadSignature)
 }
 
 /// A check that failed, and with which keys, if it came to that.

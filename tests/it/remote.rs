@@ -266,6 +266,69 @@ async fn req_137_whatever_the_key_server_does_no_good_token_is_called_bad() {
     futures::future::join_all(cases).await;
 }
 
+/// Zeros, so many megabytes of them, compressed: one block with the fixed codes of RFC 1951 §3.2.6, of a zero and repetitions
+/// of 258 bytes, 13 bits each.
+fn bomb(megabytes: usize) -> Vec<u8> {
+    let (mut bomb, mut bits, mut held) = (vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3], 0_u64, 0);
+    let mut put = |code: &str| {
+        for bit in code.bytes() {
+            bits |= u64::from(bit == b'1') << held;
+            held += 1;
+            if held == 8 {
+                bomb.push(u8::try_from(bits).unwrap());
+                (bits, held) = (0, 0);
+            }
+        }
+    };
+    let (last, fixed, zero, repeat, end) = ("1", "10", "00110000", "1100010100000", "0000000");
+    put(&[last, fixed, zero].concat());
+    for _ in 0..(megabytes << 20) / 258 {
+        put(repeat);
+    }
+    put(end);
+    put("0000000");
+    bomb.extend([0; 8]);
+    bomb
+}
+
+/// Bytes allocated at one time by everything on the client's thread, which fetches, reads and keeps.
+#[test]
+fn memory_stays_bounded_whatever_the_key_server_sends() {
+    const MOST: u64 = 4 << 20;
+    let issuer = Issuer::new();
+    let good = Behaviour::json(&json!({ "keys": [issuer.jwk] }));
+    let apart = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let server = apart.block_on(KeyServer::new(good.clone()));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let keys = runtime.block_on(async {
+        let keys = server.quick().start().unwrap();
+        keys.ready().await;
+        keys
+    });
+    let full = |start: &str, repeated: &str, end: &str| {
+        let middle = repeated.repeat((256 * 1024 - start.len() - end.len()) / repeated.len());
+        Behaviour::Answer("200 OK", String::new(), format!("{start}{middle}{end}").into_bytes())
+    };
+    let headers = |text: &str| Behaviour::Answer("200 OK", text.to_owned(), bomb(64));
+    for (name, behaviour) in [
+        ("64 MB", Behaviour::Flood(64 << 20)),
+        ("a gzip bomb", headers("content-type: application/json\r\ncontent-encoding: gzip\r\n")),
+        ("a gzip bomb that says not to be one", headers("content-type: application/json\r\n")),
+        ("endless headers", headers(&"x: y\r\n".repeat(1 << 20))),
+        ("many keys", full(r#"{"keys":[0"#, ",0", "]}")),
+        ("a key of many members", full(r#"{"keys":[{"a":[0"#, ",0", "]}]}")),
+        ("many nested ones", full(r#"{"keys":[{"a":[0"#, ",[[{}]]", "]}]}")),
+        ("unknown members", full(r#"{"keys":[],"x":[0"#, ",0", "]}")),
+    ] {
+        server.behave(behaviour);
+        let failing = until(name, async || keys.status().failing);
+        let used = allocation_counter::measure(|| runtime.block_on(failing));
+        assert!(used.bytes_max < MOST, "{name}: {} bytes", used.bytes_max);
+        server.behave(good.clone());
+        runtime.block_on(until(name, async || !keys.status().failing));
+    }
+}
+
 #[tokio::test]
 async fn the_last_good_set_is_kept_up_to_a_limit() {
     let issuer = Issuer::new();
@@ -278,6 +341,69 @@ async fn the_last_good_set_is_kept_up_to_a_limit() {
     assert_eq!(verdict(&verifier, &issuer.token()).await, Ok(()));
     until("the limit", async || verdict(&verifier, &issuer.token()).await.is_err()).await;
     assert_eq!(verdict(&verifier, &issuer.token()).await, Err(Rejection::KeysUnavailable), "503, not 401");
+}
+
+/// To the moment, though a fetch that hangs is under way; and told as what it is, in the one outage that there was.
+#[tokio::test]
+async fn the_limit_of_the_last_good_set_does_not_wait_for_a_fetch() {
+    let log = Log::default();
+    let _guard = log.capture();
+    let issuer = Issuer::new();
+    let server = KeyServer::new(Behaviour::json(&json!({ "keys": [issuer.jwk] }))).await;
+    let second = Duration::from_secs(1);
+    let builder = RemoteJwks::builder(server.url()).timeout(20 * second).refresh(second, second).keep(4 * second);
+    let keys = builder.start().unwrap();
+    keys.ready().await;
+    let good = Instant::now();
+    server.behave(Behaviour::HangUp);
+    until("an outage", async || keys.status().failing).await;
+    server.behave(Behaviour::Hang);
+    let verifier = Verifier::new(policy(), keys.clone());
+    until("the limit", async || verdict(&verifier, &issuer.token()).await.is_err()).await;
+    assert!(good.elapsed() > 3 * second && good.elapsed() < 8 * second, "{:?}", good.elapsed());
+    assert_eq!(verdict(&verifier, &issuer.token()).await, Err(Rejection::KeysUnavailable));
+    let text = log.text();
+    assert_eq!(
+        (text.matches("outage begun").count(), text.matches("last good keys dropped").count()),
+        (1, 1),
+        "{text}"
+    );
+}
+
+/// Some issuers publish their one key without an id, or use an id again. What is signed with a new one must not be called
+/// forged until the next fetch on time.
+#[tokio::test]
+async fn a_new_key_under_an_old_id_or_none_is_found() {
+    for kid in [None, Some("current")] {
+        let publish = |issuer: &Issuer| {
+            let mut jwk = issuer.jwk.clone();
+            match kid {
+                Some(kid) => jwk["kid"] = kid.into(),
+                None => drop(jwk.as_object_mut().unwrap().remove("kid")),
+            }
+            jwk
+        };
+        let named = |mut issuer: Issuer| {
+            if let Some(kid) = kid {
+                issuer.authority = Authority(issuer.authority.0.with_kid(kid));
+            }
+            issuer
+        };
+        let (old, new, forged) = (named(Issuer::new()), named(Issuer::new()), named(Issuer::new()));
+        let server = KeyServer::new(Behaviour::json(&json!({ "keys": [publish(&old)] }))).await;
+        let keys = RemoteJwks::builder(server.url()).start().unwrap();
+        keys.ready().await;
+        let verifier = Verifier::new(policy(), keys);
+        assert_eq!(verdict(&verifier, &old.token()).await, Ok(()));
+        server.publish(&[publish(&new)]);
+        assert_eq!(verdict(&verifier, &new.token()).await, Ok(()), "{kid:?}");
+        assert_eq!(verdict(&verifier, &old.token()).await, Err(Rejection::BadSignature), "withdrawn");
+        server.behave(Behaviour::HangUp);
+        for _ in 0..100 {
+            assert_eq!(verdict(&verifier, &forged.token()).await, Err(Rejection::BadSignature), "401, come what may");
+        }
+        assert_eq!(server.requests(), 2, "within one cooldown");
+    }
 }
 
 #[tokio::test]

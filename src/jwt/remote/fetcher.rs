@@ -3,12 +3,16 @@
 use std::{
     collections::BTreeMap,
     panic::AssertUnwindSafe,
+    pin::pin,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use bytes::Bytes;
-use futures::FutureExt as _;
+use futures::{
+    FutureExt as _,
+    future::{self, Either},
+};
 use tokio::time::{self, Instant};
 
 use super::{
@@ -58,14 +62,32 @@ impl Fetcher {
     }
 
     async fn round(&mut self) -> Result<Duration, FetchError> {
-        let fetched = time::timeout(self.shared.timeout, self.location.fetch(&self.fetch)).await;
-        self.keep_keys(&fetched.unwrap_or(Err(FetchError::Timeout))?)
+        let answer = self.fetch_in_time().await?;
+        self.keep_keys(&answer)
+    }
+
+    async fn fetch_in_time(&self) -> Result<Answer, FetchError> {
+        let mut fetched = pin!(time::timeout(self.shared.timeout, self.location.fetch(&self.fetch)));
+        let expiry = pin!(time::sleep_until(self.last_good + self.keep));
+        let fetched = if self.shared.failing.load(Ordering::Relaxed) {
+            // An outage may outlast the last good set while it is being waited for.
+            match future::select(fetched.as_mut(), expiry).await {
+                Either::Left((fetched, _)) => fetched,
+                Either::Right(_) => {
+                    self.drop_keys();
+                    fetched.await
+                }
+            }
+        } else {
+            fetched.await
+        };
+        fetched.unwrap_or(Err(FetchError::Timeout))
     }
 
     /// Takes over a good set, and says in how long to fetch it again.
     fn keep_keys(&mut self, answer: &Answer) -> Result<Duration, FetchError> {
         // The same text is the same set, and what was remembered of it stays good.
-        if self.last_text.as_ref() != Some(&answer.body) {
+        if self.last_text.as_ref() != Some(&answer.body) || self.shared.current.load().is_none() {
             let parsed = jwks::parse(&answer.body, &self.algorithms, self.most_keys, &self.last_keys)?;
             let keys = KeySet::as_published(parsed.keys);
             // The same keys in another order, as servers behind one address may write them, are no news.
@@ -88,6 +110,13 @@ impl Fetcher {
         Ok((lifetime * 4 / 5).clamp(self.refresh.0, self.refresh.1))
     }
 
+    /// The last good set has been used for as long as it may be.
+    fn drop_keys(&self) {
+        if self.shared.current.swap(None).is_some() {
+            audit::keys_dropped(self.location.name());
+        }
+    }
+
     /// Notes a failure, and says when to try again. It is told once, when it begins.
     fn failed(&mut self, error: &FetchError) -> Instant {
         if !self.shared.failing.swap(true, Ordering::Relaxed) {
@@ -95,9 +124,8 @@ impl Fetcher {
         }
         let now = Instant::now();
         let expiry = self.last_good + self.keep;
-        if now >= expiry && self.shared.current.swap(None).is_some() {
-            audit::outage_begun("last good JWKS", self.location.name(), &"kept as long as it may be");
-            self.last_text = None;
+        if now >= expiry {
+            self.drop_keys();
         }
         let wait = Duration::from_secs(1 << self.failures.min(5));
         self.failures = self.failures.saturating_add(1);
