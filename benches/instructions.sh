@@ -9,7 +9,7 @@ counted() { # algorithm, operation, runs
         sed -n 's/.*Collected : //p'
 }
 printf '%-8s %-22s %12s\n' algorithm operation instructions
-for algorithm in HS256 RS256 ES256 EdDSA; do
+for algorithm in HS256 RS256 PS256 ES256 EdDSA; do
     for operation in "empty service" "bare check" "full stack" "jsonwebtoken decode" "full stack, seen" "bare sign" "sign"; do
         many=$(counted "$algorithm" "$operation" 1100)
         few=$(counted "$algorithm" "$operation" 100)

@@ -91,7 +91,7 @@ fn case(algorithm: Algorithm) -> Case {
             jwt::EncodingKey::from_secret(SECRET),
             jwt::DecodingKey::from_secret(SECRET),
         ),
-        Algorithm::Rs256 => (
+        Algorithm::Rs256 | Algorithm::Ps256 => (
             SigningKey::from_pem(algorithm, RSA),
             VerifyingKey::from_pem(algorithm, RSA_PUBLIC),
             jwt::EncodingKey::from_rsa_pem(RSA).unwrap(),
@@ -196,6 +196,7 @@ fn bare_check(algorithm: Algorithm, token: &str) -> Operation {
             return Box::new(move || hmac::verify(&key, black_box(message.as_bytes()), black_box(&signature)).unwrap());
         }
         Algorithm::Rs256 => ParsedPublicKey::new(&signature::RSA_PKCS1_2048_8192_SHA256, der(RSA_PUBLIC)),
+        Algorithm::Ps256 => ParsedPublicKey::new(&signature::RSA_PSS_2048_8192_SHA256, der(RSA_PUBLIC)),
         Algorithm::Es256 => ParsedPublicKey::new(&signature::ECDSA_P256_SHA256_FIXED, der(P256_PUBLIC)),
         _ => ParsedPublicKey::new(&signature::ED25519, der(ED25519_PUBLIC)),
     };
@@ -216,12 +217,14 @@ fn bare_sign(algorithm: Algorithm) -> Operation {
                 black_box(hmac::sign(&key, black_box(message.as_bytes())));
             })
         }
-        Algorithm::Rs256 => {
+        Algorithm::Rs256 | Algorithm::Ps256 => {
+            let padding: &'static dyn signature::RsaEncoding =
+                if algorithm == Algorithm::Rs256 { &signature::RSA_PKCS1_SHA256 } else { &signature::RSA_PSS_SHA256 };
             let pair = RsaKeyPair::from_pkcs8(&der(RSA)).unwrap();
             let mut signature = vec![0; pair.public_modulus_len()];
             Box::new(move || {
                 let message = black_box(message.as_bytes());
-                pair.sign(&signature::RSA_PKCS1_SHA256, &random, message, &mut signature).unwrap();
+                pair.sign(padding, &random, message, &mut signature).unwrap();
             })
         }
         Algorithm::Es256 => {
@@ -269,7 +272,7 @@ fn peer_encode(algorithm: Algorithm, key: jwt::EncodingKey) -> Operation {
 }
 
 fn cases() -> Vec<Case> {
-    [Algorithm::Hs256, Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa].map(case).into()
+    [Algorithm::Hs256, Algorithm::Rs256, Algorithm::Ps256, Algorithm::Es256, Algorithm::EdDsa].map(case).into()
 }
 
 /// `verify --run ALGORITHM OPERATION TIMES` does that and nothing else, for callgrind.

@@ -119,9 +119,12 @@ impl<'a> Reader<'a> {
     }
 
     fn take(&mut self, byte: u8) -> bool {
-        let there = self.peek() == Some(byte);
-        self.at += usize::from(there);
-        there
+        // A branch, which is predicted: what follows need not wait for the byte.
+        if self.peek() != Some(byte) {
+            return false;
+        }
+        self.at += 1;
+        true
     }
 
     fn space(&mut self) {
@@ -211,15 +214,16 @@ impl<'a> Reader<'a> {
             return Err(NOT_JSON);
         };
         let length = memchr2(b'"', b'\\', rest).ok_or(NOT_JSON)?;
-        self.at += 1 + length;
+        let end = start + 1 + length;
         if rest.get(length) == Some(&b'"') {
-            let text = self.since(start + 1)?;
-            self.at += 1;
+            self.at = end + 1;
+            let text = self.text.get(start + 1..end).ok_or(NOT_JSON)?;
             if self.controls && has_controls(text) {
                 return Err(NOT_JSON);
             }
             return Ok(Cow::Borrowed(text));
         }
+        self.at = end;
         self.escaped(start).map(Cow::Owned)
     }
 
