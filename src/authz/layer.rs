@@ -1,6 +1,9 @@
 //! The gate: a caller in, and on if the scopes are there.
 
-use std::task::{Context, Poll};
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use http::{Extensions, Request, Response};
 use tower_layer::Layer;
@@ -64,7 +67,7 @@ impl<S> Layer<S> for RequireScopesLayer {
     type Service = RequireScopes<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        RequireScopes { inner, layer: self.clone() }
+        RequireScopes { inner, layer: Arc::new(self.clone()) }
     }
 }
 
@@ -72,7 +75,8 @@ impl<S> Layer<S> for RequireScopesLayer {
 #[derive(Clone, Debug)]
 pub struct RequireScopes<S> {
     inner: S,
-    layer: RequireScopesLayer,
+    /// Shared, because some servers clone their services for each request.
+    layer: Arc<RequireScopesLayer>,
 }
 
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for RequireScopes<S>

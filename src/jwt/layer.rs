@@ -83,7 +83,7 @@ impl<S, C: CustomClaims> Layer<S> for JwtVerifyLayer<C> {
     type Service = JwtVerify<S, C>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        JwtVerify { inner, layer: self.clone() }
+        JwtVerify { inner, layer: Arc::new(self.clone()) }
     }
 }
 
@@ -91,12 +91,13 @@ impl<S, C: CustomClaims> Layer<S> for JwtVerifyLayer<C> {
 #[derive(Debug)]
 pub struct JwtVerify<S, C = NoClaims> {
     inner: S,
-    layer: JwtVerifyLayer<C>,
+    /// Shared, because some servers clone their services for each request.
+    layer: Arc<JwtVerifyLayer<C>>,
 }
 
 impl<S: Clone, C> Clone for JwtVerify<S, C> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), layer: self.layer.clone() }
+        Self { inner: self.inner.clone(), layer: Arc::clone(&self.layer) }
     }
 }
 
@@ -166,7 +167,7 @@ where
             }
             Err(Refused { retry: Some(fetched), .. }) => {
                 // A clone, and not the service that is ready: what it has reserved is not held while this one waits.
-                let rest = Rest { service: self.inner.clone(), layer: self.layer.clone(), request };
+                let rest = Rest { service: self.inner.clone(), layer: Arc::clone(&self.layer), request };
                 State::Fetching { fetched, rest: Some(Box::new(rest)) }
             }
         };
@@ -200,7 +201,7 @@ pin_project! {
 /// What is to be done when keys have been fetched.
 struct Rest<S, C, ReqBody> {
     service: S,
-    layer: JwtVerifyLayer<C>,
+    layer: Arc<JwtVerifyLayer<C>>,
     request: Request<ReqBody>,
 }
 
