@@ -13,6 +13,7 @@
 //! | `JWKS_URL` | none | where another issuer publishes its keys; its tokens are then accepted beside our own |
 //! | `JWKS_ISSUER` | none | `iss` of its tokens; needed with `JWKS_URL` |
 //! | `JWKS_AUDIENCE` | `AUDIENCE` | `aud` of its tokens |
+//! | `JWKS_SCOPES` | `me items` | which of its scopes count here: another issuer's `admin` is none of ours |
 //! | `JWKS_COOLDOWN` | `30` | seconds between fetches that unknown keys cause, 1 to 3600; also the least between others |
 //!
 //! A bad value ends the program with a message that names the variable.
@@ -108,7 +109,8 @@ async fn my_items(State(server): State<AuthorizationServer>, caller: Principal) 
     let owner = if caller.issuer() == server.issuer() {
         server.active_user(&caller).await?.login.as_str().to_owned()
     } else {
-        caller.subject().to_owned()
+        // Their `alice` is not ours.
+        format!("{} of {}", caller.subject(), caller.issuer())
     };
     Ok(Json(json!([{ "item": "lantern", "owner": owner }])))
 }
@@ -178,7 +180,7 @@ impl Settings {
 
 /// Reads what begins with `JWKS_`; without `JWKS_URL` there is no other issuer, and the rest would mean nothing.
 fn read_foreign(mistakes: &mut Mistakes, audience: &str) -> Option<(ClaimsPolicy, RemoteJwks)> {
-    let names = ["JWKS_URL", "JWKS_ISSUER", "JWKS_AUDIENCE", "JWKS_COOLDOWN"];
+    let names = ["JWKS_URL", "JWKS_ISSUER", "JWKS_AUDIENCE", "JWKS_SCOPES", "JWKS_COOLDOWN"];
     let set: Vec<&str> = names.into_iter().filter(|name| env::var_os(name).is_some()).collect();
     if set.is_empty() {
         return None;
@@ -197,7 +199,10 @@ fn read_foreign(mistakes: &mut Mistakes, audience: &str) -> Option<(ClaimsPolicy
         })
     };
     let keys = if set.contains(&"JWKS_URL") { fetch() } else { None };
-    let policy = ClaimsPolicy::builder(issuer?, audience?).build();
+    let scopes =
+        get_or(mistakes, "JWKS_SCOPES", "me items", |text| text.parse::<ScopeSet>().map_err(|e| e.to_string()))?;
+    let policy =
+        ClaimsPolicy::builder(issuer?, audience?).map_scopes(scopes.iter().map(|scope| (scope, scope))).build();
     let policy = policy.map_err(|e| mistakes.push(format!("JWKS_ISSUER: {e}"))).ok();
     policy.zip(keys)
 }

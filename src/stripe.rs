@@ -37,7 +37,11 @@ impl<T> Striped<T> {
 
     /// The one for this thread.
     pub(crate) fn own(&self) -> &T {
-        self.others.get(place() % (self.others.len() + 1)).unwrap_or(&self.first)
+        self.at(place())
+    }
+
+    fn at(&self, place: usize) -> &T {
+        self.others.get(place % (self.others.len() + 1)).unwrap_or(&self.first)
     }
 }
 
@@ -74,16 +78,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn threads_get_copies_of_their_own_until_there_are_no_more() {
-        let striped = Striped::new(|| ());
-        let own = || std::ptr::from_ref(striped.own()).addr();
-        assert_eq!(own(), own());
-        let threads = Striped::<()>::count();
-        let places: HashSet<usize> = thread::scope(|scope| {
-            let threads: Vec<_> = (0..threads).map(|_| scope.spawn(own)).collect();
+    fn threads_have_numbers_and_numbers_have_copies_of_their_own() {
+        assert_eq!(place(), place());
+        let threads: HashSet<usize> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(place)).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
-        // Other tests' threads take numbers meanwhile.
-        assert!(places.len() <= threads && (threads == 1 || !places.is_empty()));
+        assert_eq!(threads.len(), 8);
+        let (mut made, count) = (0, Striped::<()>::count());
+        let striped = Striped::new(|| {
+            made += 1;
+            made
+        });
+        let copies: HashSet<&usize> = (7..7 + count).map(|place| striped.at(place)).collect();
+        assert_eq!((made, copies.len()), (count, count));
+        assert_eq!(striped.at(7), striped.at(7 + count));
     }
 }

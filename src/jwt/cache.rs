@@ -10,7 +10,7 @@ use std::{
     sync::{Mutex, MutexGuard, TryLockError},
 };
 
-use quick_cache::{Equivalent, Weighter};
+use quick_cache::{DefaultHashBuilder, Equivalent, OptionsBuilder, Weighter, sync::DefaultLifecycle};
 
 use self::front::Front;
 use super::verifier::{CustomClaims, Verified};
@@ -45,8 +45,10 @@ impl CacheSize {
 pub(crate) struct Cache<C> {
     size: CacheSize,
     fronts: Striped<Mutex<Front<Verified<C>>>>,
-    tokens: quick_cache::sync::Cache<Token<Box<[u8]>>, Verified<C>, Weight>,
+    tokens: Tokens<C>,
 }
+
+type Tokens<C> = quick_cache::sync::Cache<Token<Box<[u8]>>, Verified<C>, Weight>;
 
 /// A token's whole text, placed by its end: that is its signature, which no two good tokens share. Whoever sends other texts
 /// with the same end finds the one that is there, compares it, and goes on; they get nothing in.
@@ -87,6 +89,23 @@ impl<C> Weighter<Token<Box<[u8]>>, Verified<C>> for Weight {
     }
 }
 
+/// The least that a part with a lock of its own has room for: the longest token that any policy allows, and its claims.
+const SHARD: u64 = 128 * 1024;
+
+/// In so many parts as there would be, but that none is too small for a long token: it would never be kept, and nobody told.
+fn in_shards<C>(entries: usize, bytes: u64, weight: Weight) -> Tokens<C> {
+    let shards = usize::try_from(bytes / SHARD).unwrap_or(usize::MAX).clamp(1, 4 * Striped::<()>::count());
+    // Rounded down, because the number becomes a power of two.
+    let shards = 1 << shards.ilog2();
+    let options = OptionsBuilder::new().estimated_items_capacity(entries).weight_capacity(bytes).shards(shards).build();
+    match options {
+        Ok(options) => {
+            Tokens::with_options(options, weight, DefaultHashBuilder::default(), DefaultLifecycle::default())
+        }
+        Err(_) => Tokens::with_weighter(entries, bytes, weight),
+    }
+}
+
 /// Copies that a thread has at the most, and how many bytes one may take.
 const MOST_IN_FRONT: usize = 64;
 const MOST_BYTES_IN_FRONT: usize = 4096;
@@ -101,7 +120,7 @@ impl<C> Cache<C> {
         Self {
             size,
             fronts: Striped::new(|| Mutex::new(Front::new(in_front))),
-            tokens: quick_cache::sync::Cache::with_weighter(entries, bytes, Weight { least }),
+            tokens: in_shards(entries, bytes, Weight { least }),
         }
     }
 
@@ -134,7 +153,7 @@ impl<C> Cache<C> {
 impl<C: CustomClaims> Cache<C> {
     pub(crate) fn get(&self, token: &[u8]) -> Option<Verified<C>> {
         let mut front = self.front();
-        if let Some(verified) = front.as_ref().and_then(|front| front.get(token)) {
+        if let Some(verified) = front.as_mut().and_then(|front| front.get(token)) {
             return Some(verified.clone());
         }
         let verified = self.tokens.get(&Token(token))?;
@@ -217,6 +236,15 @@ mod tests {
             assert!(cache.get(&changed).is_none(), "{at}");
             changed[at] ^= 1;
         }
+    }
+
+    #[test]
+    fn the_smallest_memory_keeps_a_long_token() {
+        let (proof, _) = verified();
+        let cache = Cache::new(CacheSize::new(10_000_000, 64 * 1024).unwrap());
+        let long = "x".repeat(50_000);
+        cache.insert(long.as_bytes(), proof);
+        assert!(cache.get(long.as_bytes()).is_some());
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub(crate) struct RegisteredClaims {
     text: String,
     payload_length: usize,
     issuer: Span,
-    audience: Audience,
+    audience: Option<Audience>,
     subject: Option<Span>,
     client_id: Option<Span>,
     token_id: Option<Span>,
@@ -50,7 +50,7 @@ pub(crate) struct RegisteredClaims {
 }
 
 impl RegisteredClaims {
-    /// Reads a payload, nested `depth` levels at most. `iss`, `aud` and `exp` must be there; what is there must have
+    /// Reads a payload, nested `depth` levels at most. `iss` and `exp` must be there; what is there must have
     /// its type.
     pub(crate) fn parse(payload: String, depth: u8) -> Result<Self, Rejection> {
         let mut raw = Raw::of(&payload);
@@ -59,7 +59,7 @@ impl RegisteredClaims {
         let unescaped = raw.unescaped;
         let mut claims = Self {
             issuer: raw.issuer.ok_or(Rejection::ClaimMissing("iss"))?,
-            audience: raw.audience.ok_or(Rejection::ClaimMissing("aud"))?,
+            audience: raw.audience,
             expires_at: raw.expires_at.ok_or(Rejection::ClaimMissing("exp"))?,
             subject: raw.subject,
             client_id: raw.client_id,
@@ -92,7 +92,11 @@ impl RegisteredClaims {
     }
 
     pub(crate) fn audience(&self) -> impl Iterator<Item = &str> {
-        self.audience.as_slice().iter().map(|span| self.text(*span))
+        self.audience.iter().flat_map(Audience::as_slice).map(|span| self.text(*span))
+    }
+
+    pub(crate) const fn has_audience(&self) -> bool {
+        self.audience.is_some()
     }
 
     pub(crate) fn subject(&self) -> Option<&str> {
@@ -298,7 +302,6 @@ mod tests {
     fn a_refusal_names_the_claim() {
         for (text, expected) in [
             (r#"{"aud":"a","exp":1}"#, Rejection::ClaimMissing("iss")),
-            (r#"{"iss":"i","exp":1}"#, Rejection::ClaimMissing("aud")),
             (r#"{"iss":"i","aud":"a"}"#, Rejection::ClaimMissing("exp")),
             (r#"{"iss":"i","aud":"a","exp":"1"}"#, Rejection::ClaimMalformed("exp")),
             (r#"{"iss":1}"#, Rejection::ClaimMalformed("iss")),

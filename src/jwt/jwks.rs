@@ -57,6 +57,10 @@ pub(crate) fn parse(
     let mut parsed = Parsed::default();
     for key in keys {
         let text = key.get();
+        if parsed.by_text.contains_key(text) {
+            // Twice the same is one.
+            continue;
+        }
         match before.get(text).cloned().or_else(|| usable(text, algorithms)) {
             Some(key) => {
                 parsed.keys.push(key.clone());
@@ -163,6 +167,14 @@ mod tests {
             assert!(keys.iter().all(|key| key.id() != id), "{other}");
         }
         assert_ne!(set(&[&old], &Parsed::default()).keys[0].id(), id, "forgotten in between");
+    }
+
+    #[test]
+    fn a_key_that_is_published_twice_is_one() {
+        let key = ed25519(r#","kid":"k""#);
+        let parsed =
+            parse(format!(r#"{{"keys":[{key},{key}]}}"#).as_bytes(), ASYMMETRIC, 64, &BTreeMap::new()).unwrap();
+        assert_eq!((parsed.keys.len(), parsed.skipped), (1, 0));
     }
 
     #[test]

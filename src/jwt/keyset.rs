@@ -116,7 +116,7 @@ impl KeySet {
         self.0.all.len()
     }
 
-    /// How many key ids stand for several keys of one algorithm, so that no token can use them.
+    /// How many key ids, none of all as one, stand for several keys of one algorithm, so that no token can use them.
     #[cfg(feature = "jwks-client")]
     pub(crate) fn ids_of_several(&self) -> usize {
         let keys = |places: &[usize]| places.iter().filter_map(|place| self.0.all.get(*place)).collect::<Vec<_>>();
@@ -124,7 +124,7 @@ impl KeySet {
             let keys = keys(places);
             keys.iter().any(|one| keys.iter().filter(|two| two.algorithm().accepts(one.algorithm().name())).count() > 1)
         };
-        self.0.named.values().filter(clash).count()
+        self.0.named.values().chain([&self.0.unnamed]).filter(clash).count()
     }
 
     /// Checks header and signature of a token (RFC 7515 §5.2), and says what kind of token it is and which key checked it.
@@ -163,24 +163,29 @@ impl Keys {
     /// `alg` comes from the token and only selects among keys: which algorithm runs is the key's own.
     fn select(&self, kid: Option<&str>, alg: &str) -> Result<usize, Rejection> {
         let fits = |place: &usize| self.all.get(*place).is_some_and(|key| key.algorithm().accepts(alg));
-        let one_of = |places: &[usize], several| {
+        // Several that nothing in the set tells apart are the fault of whoever published them, not the token's.
+        let one_of = |places: &[usize]| {
             let mut fitting = places.iter().copied().filter(fits);
             match (fitting.next(), fitting.next()) {
                 (Some(place), None) => Ok(place),
                 (None, _) => Err(Rejection::UnknownKey),
-                (Some(_), Some(_)) => Err(several),
+                (Some(_), Some(_)) => Err(Rejection::KeyIdRepeated),
             }
         };
         match kid {
             None => match self.only.iter().find(|(algorithm, _)| algorithm.accepts(alg)) {
                 Some((_, Some(place))) => Ok(*place),
-                Some((_, None)) => Err(Rejection::AmbiguousKey),
+                Some((_, None)) => Err(match one_of(&self.unnamed) {
+                    Err(Rejection::KeyIdRepeated) => Rejection::KeyIdRepeated,
+                    // The set tells its keys apart; the token does not say which.
+                    _ => Rejection::AmbiguousKey,
+                }),
                 None => Err(Rejection::UnknownKey),
             },
             Some(kid) => {
                 let named = self.named.get(kid).map_or(&[][..], Vec::as_slice);
-                one_of(named, Rejection::KeyIdRepeated).or_else(|rejection| match rejection {
-                    Rejection::UnknownKey => one_of(&self.unnamed, Rejection::AmbiguousKey),
+                one_of(named).or_else(|rejection| match rejection {
+                    Rejection::UnknownKey => one_of(&self.unnamed),
                     other => Err(other),
                 })
             }
@@ -282,7 +287,12 @@ mod tests {
         assert_eq!(set.0.select(Some("a"), "HS256"), Err(Rejection::KeyIdRepeated));
         assert_eq!(set.0.select(Some("a"), "HS512"), Ok(2));
         assert_eq!(set.0.select(Some("b"), "HS256"), Ok(3));
-        assert_eq!(set.0.select(None, "HS256"), Err(Rejection::AmbiguousKey));
+        assert_eq!(set.0.select(None, "HS256"), Err(Rejection::AmbiguousKey), "the token's fault");
+        // Without ids, it is the set's.
+        let set = KeySet::as_published(vec![key(Hs256, 0, None), key(Hs256, 1, None), key(Hs512, 2, None)]);
+        assert_eq!(set.0.select(None, "HS256"), Err(Rejection::KeyIdRepeated));
+        assert_eq!(set.0.select(Some("x"), "HS256"), Err(Rejection::KeyIdRepeated));
+        assert_eq!(set.0.select(None, "HS512"), Ok(2));
     }
 
     #[test]

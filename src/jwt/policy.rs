@@ -37,6 +37,7 @@ pub struct ClaimsPolicy {
     audiences: Vec<String>,
     leeway: Duration,
     any_type: bool,
+    audience_in_client_id: bool,
     required: Vec<(String, Vec<Value>)>,
     /// What a scope of the issuer is called here; `None` if its scopes count as they are.
     scopes: Option<Vec<(Scope, Scope)>>,
@@ -62,6 +63,7 @@ impl ClaimsPolicy {
                 audiences: vec![audience.into()],
                 leeway: Duration::from_secs(30),
                 any_type: false,
+                audience_in_client_id: false,
                 required: Vec::new(),
                 scopes: None,
                 max_token: 8 * 1024,
@@ -86,15 +88,24 @@ impl ClaimsPolicy {
         if claims.issuer() != self.issuer {
             return Err(Rejection::WrongIssuer);
         }
-        if !claims.audience().any(|audience| self.audiences.iter().any(|own| own == audience)) {
-            return Err(Rejection::WrongAudience);
-        }
+        self.check_audience(claims)?;
         self.check_times(claims, now)?;
         self.check_presence(claims)?;
         if !is_scope_text(claims.scope().unwrap_or_default()) {
             return Err(Rejection::ClaimMalformed("scope"));
         }
         self.check_required(claims.payload())
+    }
+
+    fn check_audience(&self, claims: &RegisteredClaims) -> Result<(), Rejection> {
+        let ours = |audience: &str| self.audiences.iter().any(|own| own == audience);
+        // An `aud` that is there counts in any case.
+        let named = match (claims.has_audience(), self.audience_in_client_id) {
+            (true, _) => claims.audience().any(ours),
+            (false, true) => claims.client_id().is_some_and(ours),
+            (false, false) => return Err(Rejection::ClaimMissing("aud")),
+        };
+        if named { Ok(()) } else { Err(Rejection::WrongAudience) }
     }
 
     pub(crate) fn check_times(&self, claims: &RegisteredClaims, now: UnixSeconds) -> Result<(), Rejection> {
@@ -201,6 +212,27 @@ impl ClaimsPolicyBuilder {
     /// [`require_claim`](Self::require_claim).
     pub fn danger_any_token_type(mut self) -> Self {
         self.0.any_type = true;
+        self
+    }
+
+    /// Takes `client_id` for the audience of a token that has no `aud`: it must be one of those that the policy names.
+    ///
+    /// For Amazon Cognito, whose access tokens name the client and no audience. What is lost: whatever else accepts tokens of
+    /// that client accepts the same ones, so one service can pass on to another what it was sent.
+    ///
+    /// ```
+    /// use portcullis::jwt::ClaimsPolicy;
+    ///
+    /// let issuer = "https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_example";
+    /// let policy = ClaimsPolicy::builder(issuer, "1example23456789")
+    ///     .danger_audience_in_client_id()
+    ///     .danger_any_token_type()
+    ///     .require_claim("token_use", ["access"])
+    ///     .build()?;
+    /// # Ok::<(), portcullis::config::ConfigErrors>(())
+    /// ```
+    pub fn danger_audience_in_client_id(mut self) -> Self {
+        self.0.audience_in_client_id = true;
         self
     }
 
@@ -348,6 +380,22 @@ mod tests {
         assert_eq!(check(&policy, &bare), Ok(()));
         assert_eq!(check(&policy, &[("sub", gone)]), Err(Rejection::ClaimMissing("sub")));
         assert_eq!(policy.check_type(TokenType::Other), Ok(()));
+    }
+
+    #[test]
+    fn danger_audience_in_client_id_takes_the_one_for_the_other() {
+        let cognito = ClaimsPolicy::builder("https://id.example", "c").danger_audience_in_client_id().build().unwrap();
+        let gone = Value::from("(gone)");
+        let check = |aud: &Value, client: &str| check(&cognito, &[("aud", aud.clone()), ("client_id", client.into())]);
+        assert_eq!(check(&gone, "c"), Ok(()));
+        assert_eq!(check(&gone, "C"), Err(Rejection::WrongAudience));
+        assert_eq!(check(&"other".into(), "c"), Err(Rejection::WrongAudience), "`aud` counts where it is there");
+        assert_eq!(check(&Value::Array(vec![]), "c"), Err(Rejection::WrongAudience));
+        assert_eq!(check(&"c".into(), "other"), Ok(()));
+        let any =
+            ClaimsPolicy::builder("https://id.example", "c").danger_audience_in_client_id().danger_any_token_type();
+        let bare = [("aud", gone.clone()), ("client_id", gone)];
+        assert_eq!(self::check(&any.build().unwrap(), &bare), Err(Rejection::WrongAudience));
     }
 
     #[test]

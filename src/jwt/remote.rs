@@ -32,7 +32,7 @@ use self::{
     fetcher::Fetcher,
 };
 use super::{
-    algorithm::{ASYMMETRIC, Algorithm},
+    algorithm::{ASYMMETRIC, Algorithm, Family},
     jwks::{self, Parsed},
     keyset::{KeySet, SetId},
     source::Fetched,
@@ -60,12 +60,13 @@ const MOST_WAITING: usize = 1024;
 /// | keys | 64 | 1 to 1,024 |
 /// | fetched again | at 4/5 of `max-age`, held to 1 min to 1 h | 1 s to 24 h |
 /// | fetched again for a token that no key has signed | once in 30 s | 1 s to 1 h |
-/// | after a failure | after 1 s, doubling to 32 s | fixed |
+/// | after a failure | after 1 s, doubling to 32 s, and up to a quarter more | fixed |
 /// | last good set | 24 h | 7 d |
 ///
 /// Keys that cannot verify are skipped: other `use` or `key_ops`, shared secrets, RSA below 2,048 bits, unknown types and
 /// curves, `alg` that contradicts. A set with none left is a failure. Two keys that fit one key id are of no use: their
-/// tokens are answered `503`. A key that is withdrawn stops verifying with the next fetch. Whoever sends made-up tokens uses
+/// tokens are answered `503`. A key that is withdrawn stops verifying with the next fetch, but for an issuer's only one: an emptied set is a
+/// failure. Whoever sends made-up tokens uses
 /// up the cooldown; a new key that its issuer signs with at once, before anybody can have fetched it, may have to wait for the next.
 ///
 /// ```no_run
@@ -89,9 +90,16 @@ struct Task {
     task: AbortHandle,
 }
 
+impl Task {
+    fn stop(&self) {
+        self.shared.stopped.store(true, Ordering::Relaxed);
+        self.task.abort();
+    }
+}
+
 impl Drop for Task {
     fn drop(&mut self) {
-        self.task.abort();
+        self.stop();
     }
 }
 
@@ -99,6 +107,9 @@ impl Drop for Task {
 struct Shared {
     current: ArcSwapOption<KeySet>,
     skipped: AtomicUsize,
+    ambiguous: AtomicUsize,
+    /// Whether the program has ended the task, as opposed to the end of its runtime.
+    stopped: AtomicBool,
     failing: AtomicBool,
     waiting: AtomicUsize,
     asked: Mutex<Asked>,
@@ -132,6 +143,9 @@ pub struct JwksStatus {
     pub fetches: u64,
     /// Keys of the last good set that cannot verify.
     pub skipped: usize,
+    /// Key ids of the last good set, none of all as one, that stand for several keys of one algorithm: tokens that need one
+    /// of those are answered `503`.
+    pub ambiguous: usize,
 }
 
 impl RemoteJwks {
@@ -171,12 +185,14 @@ impl RemoteJwks {
             stopped: self.0.task.is_finished(),
             fetches: *shared.ended.borrow(),
             skipped: shared.skipped.load(Ordering::Relaxed),
+            ambiguous: shared.ambiguous.load(Ordering::Relaxed),
         }
     }
 
-    /// Ends fetching, for a program that shuts down. The keys stay as they are, however old they become.
+    /// Ends fetching, for a program that shuts down. The keys stay as they are, however old they become. Where the runtime
+    /// ends instead, they are dropped, and the log says so: nobody would withdraw them any more.
     pub fn stop(&self) {
-        self.0.task.abort();
+        self.0.stop();
     }
 
     pub(crate) fn current(&self) -> Option<KeySet> {
@@ -193,13 +209,23 @@ impl RemoteJwks {
             return None;
         }
         let shared = Arc::clone(&self.0.shared);
-        let answered_by = shared.ask(Instant::now())?;
+        let awaited = shared.ask(Instant::now())?;
         let place = WaitingPlace::take(shared)?;
+        let before = self.current().map(|keys| keys.id());
         let wait = async move {
-            let mut ended = place.0.ended.subscribe();
-            let _ = time::timeout(place.0.timeout, ended.wait_for(|ended| *ended >= answered_by)).await;
+            let shared = &*place.0;
+            shared.ended(awaited.number()).await;
+            // A fetch on time that had begun before may have been answered before the key was there.
+            let same = shared.current.load().as_ref().map(|keys| keys.id()) == before;
+            if let Awaited::OnTime(_) = awaited
+                && same
+                && let Some(again) = shared.ask(Instant::now())
+            {
+                shared.ended(again.number()).await;
+            }
         };
-        Some(wait.boxed())
+        let timeout = self.0.shared.timeout;
+        Some(time::timeout(timeout, wait).map(drop).boxed())
     }
 
     /// Whether a key that is not there may be one that could not be fetched.
@@ -214,13 +240,36 @@ impl fmt::Debug for RemoteJwks {
     }
 }
 
+/// Number of a fetch that is waited for, and whether requests asked for it.
+#[derive(Clone, Copy)]
+enum Awaited {
+    OnTime(u64),
+    Asked(u64),
+}
+
+impl Awaited {
+    const fn number(self) -> u64 {
+        match self {
+            Self::OnTime(number) | Self::Asked(number) => number,
+        }
+    }
+}
+
 impl Shared {
-    /// Number of the fetch to wait for, if one is on its way or may begin.
-    fn ask(&self, now: Instant) -> Option<u64> {
+    /// Resolves when this fetch has ended.
+    async fn ended(&self, number: u64) {
+        let _ = self.ended.subscribe().wait_for(|ended| *ended >= number).await;
+    }
+
+    /// The fetch to wait for, if one is on its way or may begin.
+    fn ask(&self, now: Instant) -> Option<Awaited> {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let ended = *self.ended.borrow();
-        if asked.answered_by.max(asked.begun) > ended {
-            return Some(asked.answered_by.max(asked.begun));
+        if asked.answered_by > ended {
+            return Some(Awaited::Asked(asked.answered_by));
+        }
+        if asked.begun > ended {
+            return Some(Awaited::OnTime(asked.begun));
         }
         if asked.at.is_some_and(|at| now.duration_since(at) < self.cooldown) {
             return None;
@@ -228,7 +277,7 @@ impl Shared {
         asked.at = Some(now);
         asked.answered_by = asked.begun + 1;
         self.wanted.notify_one();
-        Some(asked.answered_by)
+        Some(Awaited::Asked(asked.answered_by))
     }
 
     /// Until it is time, or somebody asks.
@@ -374,6 +423,9 @@ impl RemoteJwksBuilder {
         if self.algorithms.is_empty() {
             errors.push(ConfigError::NoKey);
         }
+        if self.algorithms.iter().any(|algorithm| algorithm.family() == Family::Hmac) {
+            errors.push(ConfigError::Key("a shared secret cannot be published"));
+        }
         let checked = errors.keep(self.location.check());
         let fetch = match self.fetch {
             Some(fetch) => Some(fetch),
@@ -387,6 +439,8 @@ impl RemoteJwksBuilder {
         let shared = Arc::new(Shared {
             current: ArcSwapOption::from_pointee(seed.map(|seed| KeySet::as_published(seed.keys))),
             skipped: AtomicUsize::new(skipped),
+            ambiguous: AtomicUsize::new(0),
+            stopped: AtomicBool::new(false),
             failing: AtomicBool::new(false),
             waiting: AtomicUsize::new(0),
             asked: Mutex::default(),

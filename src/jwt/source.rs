@@ -68,14 +68,11 @@ impl KeySource {
         }
     }
 
-    /// What a rejection means, as far as these keys can tell: a key that is not there may be one that could not be fetched,
-    /// and keys that cannot be told apart are their issuer's mistake.
+    /// What a rejection means, as far as these keys can tell: a key that is not there may be one that could not be fetched.
     pub(crate) fn verdict(&self, rejection: Rejection) -> Rejection {
         match (&self.0, rejection) {
             #[cfg(feature = "jwks-client")]
             (Source::Remote(remote), Rejection::UnknownKey) if remote.is_failing() => Rejection::KeysUnavailable,
-            #[cfg(feature = "jwks-client")]
-            (Source::Remote(_), Rejection::AmbiguousKey) => Rejection::KeyIdRepeated,
             _ => rejection,
         }
     }

@@ -228,7 +228,7 @@ impl<C: CustomClaims> Verifier<C> {
     }
 
     /// Sets how many verified tokens are remembered, and how many bytes they may take: 10,000 and 16 MiB unless set, 10
-    /// million and 16 GiB at most.
+    /// million and 16 GiB at most. Counted are texts and registered claims; what the program's own type takes besides is not.
     ///
     /// # Errors
     ///
@@ -289,27 +289,26 @@ impl<C: CustomClaims> Verifier<C> {
 
     /// The check after a fetch: whatever it brought is what there is.
     pub(crate) fn check_again(&self, token: &[u8], now: UnixSeconds) -> Result<Verified<C>, Rejection> {
-        self.check_twice(token, now).map_err(|(rejection, keys)| keys.map_or(rejection, |keys| keys.verdict(rejection)))
+        self.check_twice(token, now).map_err(|failed| failed.verdict())
     }
 
     /// Checks `token`; a refusal says whether it is worth fetching keys and trying again.
     pub(crate) fn check(&self, token: &[u8], now: UnixSeconds) -> Result<Verified<C>, Refused> {
-        self.check_twice(token, now).map_err(|(rejection, keys)| {
-            let retry = keys.filter(|_| may_be_a_new_key(rejection)).and_then(KeySource::fetch_again);
+        self.check_twice(token, now).or_else(|failed| {
+            let retry = failed.fetch_again();
+            if retry.is_none() && failed.is_outdated() {
+                // Nothing is fetched, because somebody else's fetch has ended just now: look at what it brought.
+                return self.check_again(token, now).map_err(Refused::from);
+            }
             // With a fetch on its way, it is not known that there is no such key.
-            Refused { rejection: keys.map_or(rejection, |keys| keys.verdict(rejection)), retry }
+            Err(Refused { rejection: failed.verdict(), retry })
         })
     }
 
     /// Checks once more where the keys have changed while that was done: a verdict must not rest on those before.
-    fn check_twice(&self, token: &[u8], now: UnixSeconds) -> Result<Verified<C>, (Rejection, Option<&KeySource>)> {
-        let checked = self.check_with(token, now).or_else(|failed| match failed.keys {
-            Some((keys, Some(seen))) if may_be_a_new_key(failed.rejection) && !keys.are(seen) => {
-                self.check_with(token, now)
-            }
-            _ => Err(failed),
-        });
-        checked.map_err(|failed| (failed.rejection, failed.keys.map(|(keys, _)| keys)))
+    fn check_twice(&self, token: &[u8], now: UnixSeconds) -> Result<Verified<C>, Failed<'_>> {
+        self.check_with(token, now)
+            .or_else(|failed| if failed.is_outdated() { self.check_with(token, now) } else { Err(failed) })
     }
 
     fn check_with(&self, token: &[u8], now: UnixSeconds) -> Result<Verified<C>, Failed<'_>> {
@@ -366,16 +365,31 @@ impl<C: CustomClaims> Verifier<C> {
     }
 }
 
-/// Whether a token that is refused like this may have been signed with a key that is not here yet: one with another id, or
-/// one that its issuer publishes under the id of the key before it, or under none.
-const fn may_be_a_new_key(rejection: Rejection) -> bool {
-    matches!(rejection, Rejection::UnknownKey | Rejection::BadSignature)
-}
-
 /// A check that failed, and with which keys, if it came to that.
 struct Failed<'v> {
     rejection: Rejection,
     keys: Option<(&'v KeySource, Option<SetId>)>,
+}
+
+impl Failed<'_> {
+    /// Whether other keys could change the verdict: the token may have been signed with one that is not here yet, which has
+    /// another id, or which its issuer publishes under the id of the key before it, or under none.
+    const fn depends_on_keys(&self) -> bool {
+        matches!(self.rejection, Rejection::UnknownKey | Rejection::BadSignature | Rejection::KeyIdRepeated)
+    }
+
+    /// Whether the keys that it was checked with are not those that there are now.
+    fn is_outdated(&self) -> bool {
+        self.depends_on_keys() && matches!(self.keys, Some((keys, Some(seen))) if !keys.are(seen))
+    }
+
+    fn fetch_again(&self) -> Option<Fetched> {
+        self.keys.filter(|_| self.depends_on_keys()).and_then(|(keys, _)| keys.fetch_again())
+    }
+
+    fn verdict(&self) -> Rejection {
+        self.keys.map_or(self.rejection, |(keys, _)| keys.verdict(self.rejection))
+    }
 }
 
 impl From<Rejection> for Failed<'_> {
@@ -416,4 +430,45 @@ fn custom<C: CustomClaims>(payload: &str) -> Result<C, Rejection> {
         *none = Some(NoClaims {});
     }
     none.map_or_else(|| serde_json::from_str(payload).map_err(|_| Rejection::CustomClaims), Ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jwt::{Algorithm, KeySet, SigningKey};
+
+    #[derive(Deserialize)]
+    struct Tenant {
+        tenant: String,
+    }
+
+    #[test]
+    fn a_copy_is_the_same_proof() {
+        let key = SigningKey::generate(Algorithm::Hs256).unwrap();
+        let keys = || KeySet::new([key.verifying_key()]).unwrap();
+        let policy = |issuer: &str| ClaimsPolicy::builder(issuer, "a");
+        let verifier = Verifier::new(policy("ours").build().unwrap(), keys());
+        let mapped = policy("theirs").map_scopes([("reader", "orders:read")]).build().unwrap();
+        let verifier = verifier.trust(mapped, keys()).unwrap().claims::<Tenant>();
+        let claims = serde_json::json!({
+            "iss": "theirs", "aud": ["b", "a"], "sub": "s\u{e9}", "client_id": "c", "jti": "j", "sid": "x\"y", "iat": 1,
+            "nbf": 2, "exp": 600, "auth_time": 3, "scope": "admin reader", "tenant": "acme",
+        });
+        let token = key.sign(&claims).unwrap();
+        let proof = verifier.verify_at(token.as_bytes(), UnixSeconds::new(2)).unwrap();
+        let copy = proof.copy().unwrap();
+        assert!(!Arc::ptr_eq(&proof.0, &copy.0));
+        let facts = |proof: &Verified<Tenant>| {
+            let Checked { registered, custom, issuer, key, keys, scope } = &*proof.0;
+            let names = [proof.issuer(), proof.subject(), registered.payload(), &custom.tenant].map(str::to_owned);
+            let ids = [registered.client_id(), registered.token_id(), registered.session_id(), registered.scope()];
+            let times = [Some(proof.expires_at()), proof.not_before(), proof.issued_at(), registered.auth_time];
+            let audience: Vec<String> = proof.audience().map(str::to_owned).collect();
+            let scopes: Vec<String> = proof.principal().scopes().map(str::to_owned).collect();
+            let whose = (*issuer, *key, keys.load(Ordering::Relaxed), scope.clone());
+            (names, ids.map(|id| id.map(str::to_owned)), times, audience, scopes, whose)
+        };
+        assert_eq!(facts(&proof), facts(&copy));
+        assert_eq!((proof.0.issuer, facts(&copy).4), (1, vec!["orders:read".to_owned()]));
+    }
 }

@@ -426,11 +426,20 @@ async fn req_086_req_087_one_bad_key_does_not_spoil_a_set_and_two_of_one_id_spoi
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rotation_under_load_gives_no_wrong_verdict() {
+    rotation_under_load(|verifier| verifier).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rotation_under_load_gives_no_wrong_verdict_where_nothing_is_remembered() {
+    rotation_under_load(Verifier::without_cache).await;
+}
+
+async fn rotation_under_load(with: fn(Verifier) -> Verifier) {
     let (old, new) = (Issuer::new(), Issuer::new());
     let server = KeyServer::new(Behaviour::json(&json!({ "keys": [old.jwk] }))).await;
     let keys = server.quick().start().unwrap();
     keys.ready().await;
-    let verifier = Verifier::new(policy(), keys.clone());
+    let verifier = with(Verifier::new(policy(), keys.clone()));
     let load = |token: String, times: usize| {
         let verifier = verifier.clone();
         tokio::spawn(async move {
@@ -451,13 +460,152 @@ async fn rotation_under_load_gives_no_wrong_verdict() {
     // The old key is withdrawn: it stops verifying with the next fetch, and does not come back.
     // One token throughout, so that it has been remembered by then.
     let remembered = old.token();
-    assert_eq!(verdict(&verifier, &remembered).await, Ok(()));
+    for _ in 0..20 {
+        assert_eq!(verdict(&verifier, &remembered).await, Ok(()));
+    }
     server.publish(std::slice::from_ref(&new.jwk));
     until("withdrawal", async || verdict(&verifier, &remembered).await.is_err()).await;
     for _ in 0..100 {
         assert_eq!(verdict(&verifier, &remembered).await, Err(Rejection::UnknownKey));
         assert_eq!(verdict(&verifier, &new.token()).await, Ok(()));
     }
+}
+
+/// What was verified with the key that stays need not be verified again: it takes fewer allocations than that.
+#[tokio::test]
+async fn an_added_key_leaves_remembered_what_the_others_verified() {
+    let (old, new) = (Issuer::new(), Issuer::new());
+    let server = KeyServer::new(Behaviour::json(&json!({ "keys": [old.jwk] }))).await;
+    let keys = server.quick().start().unwrap();
+    keys.ready().await;
+    let verifier = Verifier::new(policy(), keys.clone());
+    let allocations = |token: &str| {
+        let check = || verifier.verify_at(token.as_bytes(), UnixSeconds::new(now())).map(drop);
+        allocation_counter::measure(|| assert_eq!(check(), Ok(()))).count_total
+    };
+    let (remembered, first) = (old.token(), old.authority.token_with(|claims| claims["jti"] = "t-2".into()));
+    allocations(&remembered);
+    assert_eq!(allocations(&remembered), 0, "a hit");
+    server.publish(&[new.jwk.clone(), old.jwk.clone()]);
+    let fetches = keys.status().fetches;
+    until("a fetch", async || keys.status().fetches >= fetches + 2).await;
+    let (looked_at_again, new) = (allocations(&remembered), allocations(&first));
+    assert!(looked_at_again < new, "{looked_at_again} allocations, {new} for a new one");
+    assert_eq!(allocations(&remembered), 0, "a hit");
+}
+
+/// Nobody waits for longer than one fetch may take, whoever began it; only so many wait at all; and whoever has a known key
+/// waits for nobody.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn waiting_for_a_key_server_that_hangs_is_bounded() {
+    let (issuer, other) = (Issuer::new(), Issuer::new());
+    let server = KeyServer::new(Behaviour::json(&json!({ "keys": [issuer.jwk] }))).await;
+    let keys = server.quick().timeout(Duration::from_secs(2)).start().unwrap();
+    keys.ready().await;
+    let verifier = Verifier::new(policy(), keys);
+    server.behave(Behaviour::Hang);
+    let begin = Instant::now();
+    let waiting: Vec<_> = (0..2000)
+        .map(|_| {
+            let (verifier, token) = (verifier.clone(), other.token());
+            tokio::spawn(async move {
+                let begin = Instant::now();
+                assert_eq!(verdict(&verifier, &token).await, Err(Rejection::KeysUnavailable));
+                begin.elapsed()
+            })
+        })
+        .collect();
+    while begin.elapsed() < Duration::from_secs(1) {
+        let one = Instant::now();
+        assert_eq!(verdict(&verifier, &issuer.token()).await, Ok(()));
+        assert!(one.elapsed() < Duration::from_millis(500), "{:?}", one.elapsed());
+    }
+    let mut at_once = 0;
+    for each in waiting {
+        let waited = each.await.unwrap();
+        assert!(waited < Duration::from_secs(4), "{waited:?}");
+        at_once += usize::from(waited < Duration::from_secs(1));
+    }
+    assert!((2000 - 1024..2000).contains(&at_once), "{at_once} were answered at once");
+}
+
+/// A fetch on time that began before the rotation cannot bring the new key; whoever joins it asks again.
+#[tokio::test]
+async fn a_request_that_joins_a_fetch_on_time_gets_the_key_that_came_after() {
+    let (old, new) = (Issuer::new(), Issuer::new());
+    let (before, after) = (json!({ "keys": [old.jwk] }).to_string(), json!({ "keys": [old.jwk, new.jwk] }).to_string());
+    let calls = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&calls);
+    let service = tower::service_fn(move |_: http::Request<http_body_util::Empty<bytes::Bytes>>| {
+        let call = counted.fetch_add(1, Ordering::SeqCst);
+        let body = bytes::Bytes::from(if call < 2 { before.clone() } else { after.clone() });
+        async move {
+            if call == 1 {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+            Ok::<_, std::convert::Infallible>(http::Response::new(http_body_util::Full::new(body)))
+        }
+    });
+    let second = Duration::from_secs(1);
+    let builder = RemoteJwks::builder("https://id.example/keys").refresh(second, second).http_service(service);
+    let keys = builder.start().unwrap();
+    keys.ready().await;
+    let verifier = Verifier::new(policy(), keys);
+    until("a fetch on time", async || calls.load(Ordering::SeqCst) == 2).await;
+    assert_eq!(verdict(&verifier, &new.token()).await, Ok(()));
+    assert_eq!(calls.load(Ordering::SeqCst), 3);
+}
+
+/// Two keys that nothing tells apart are an outage, which is told; a token that does not say which of two it means is a bad
+/// token.
+#[tokio::test]
+async fn req_087_keys_without_ids_that_clash_are_told() {
+    let (one, two) = (Issuer::new(), Issuer::new());
+    let log = Log::default();
+    let _guard = log.capture();
+    let server = KeyServer::new(Behaviour::json(&json!({ "keys": [one.jwk, two.jwk] }))).await;
+    let keys = server.quick().start().unwrap();
+    keys.ready().await;
+    let verifier = Verifier::new(policy(), keys.clone());
+    let [_, rest] = one.token().splitn(2, '.').map(str::to_owned).collect::<Vec<_>>().try_into().unwrap();
+    let nameless = format!("{}.{rest}", URL_SAFE_NO_PAD.encode(r#"{"alg":"EdDSA","typ":"at+jwt"}"#));
+    assert_eq!(verdict(&verifier, &nameless).await, Err(Rejection::AmbiguousKey), "401, and told");
+    assert_eq!((keys.status().ambiguous, log.text().matches("ambiguous").count()), (0, 0), "{}", log.text());
+    let without = |issuer: &Issuer| {
+        let mut jwk = issuer.jwk.clone();
+        jwk.as_object_mut().unwrap().remove("kid");
+        jwk
+    };
+    server.publish(&[without(&one), without(&two)]);
+    until("a clash", async || keys.status().ambiguous == 1).await;
+    assert_eq!(verdict(&verifier, &one.token()).await, Err(Rejection::KeyIdRepeated), "503");
+    assert_eq!(log.text().matches("some ids are ambiguous").count(), 1, "{}", log.text());
+}
+
+/// A runtime that ends takes the task with it: keys that nobody withdraws any more must not verify for ever.
+#[test]
+fn keys_end_with_the_runtime_that_fetched_them() {
+    let log = Log::default();
+    let _guard = log.capture();
+    let issuer = Issuer::new();
+    let set = json!({ "keys": [issuer.jwk] }).to_string();
+    let service = tower::service_fn(move |_: http::Request<http_body_util::Empty<bytes::Bytes>>| {
+        let set = bytes::Bytes::from(set.clone());
+        async move { Ok::<_, std::convert::Infallible>(http::Response::new(http_body_util::Full::new(set))) }
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let keys = runtime.block_on(async {
+        let keys = RemoteJwks::builder("https://id.example/keys").http_service(service).start().unwrap();
+        keys.ready().await;
+        keys
+    });
+    let verifier = Verifier::new(policy(), keys.clone());
+    let check = || verifier.verify_at(issuer.token().as_bytes(), UnixSeconds::new(now())).map(drop);
+    assert_eq!(check(), Ok(()));
+    drop(runtime);
+    assert_eq!(check(), Err(Rejection::KeysUnavailable));
+    assert!(keys.status().stopped && !keys.status().ready);
+    assert_eq!(log.text().matches("outage begun").count(), 1, "{}", log.text());
 }
 
 #[tokio::test]
@@ -644,6 +792,8 @@ async fn every_mistake_is_named() {
         .start()
         .unwrap_err();
     assert_eq!(errors.iter().count(), 7, "{errors}");
+    let secret = RemoteJwks::builder("https://id.example/keys").algorithms([Algorithm::Hs256]).start().unwrap_err();
+    assert_eq!(secret.iter().count(), 1, "{secret}");
     assert!(errors.iter().any(|error| *error == ConfigError::KeyAddress("http://id.example/keys".to_owned())));
 }
 
@@ -721,7 +871,7 @@ async fn req_066_keys_never_cross_issuers() {
         claims["iss"] = "https://third.example".into();
         claims["scope"] = "admin reader".into();
     });
-    for _ in 0..2 {
+    for _ in 0..20 {
         let caller = verifier.verify_at(third.as_bytes(), UnixSeconds::new(now())).unwrap().principal();
         assert_eq!(caller.scopes().collect::<Vec<_>>(), ["orders:read"], "nor does `admin` of another issuer count");
     }

@@ -41,8 +41,22 @@ pub(super) struct Fetcher {
     pub(super) failures: u32,
 }
 
+/// Says so when nothing fetches any more, though the program has not asked for that.
+struct Guard(Arc<Shared>, String);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if !self.0.stopped.load(Ordering::Relaxed) {
+            self.0.failing.store(true, Ordering::Relaxed);
+            self.0.current.store(None);
+            audit::outage_begun("JWKS", &self.1, &"the task that fetches has ended: its runtime is gone");
+        }
+    }
+}
+
 impl Fetcher {
     pub(super) async fn run(mut self) {
+        let _guard = Guard(Arc::clone(&self.shared), self.location.name().to_owned());
         let mut next = Instant::now();
         loop {
             self.shared.wait(next).await;
@@ -69,8 +83,9 @@ impl Fetcher {
     async fn fetch_in_time(&self) -> Result<Answer, FetchError> {
         let mut fetched = pin!(time::timeout(self.shared.timeout, self.location.fetch(&self.fetch)));
         let expiry = pin!(time::sleep_until(self.last_good + self.keep));
-        let fetched = if self.shared.failing.load(Ordering::Relaxed) {
-            // An outage may outlast the last good set while it is being waited for.
+        // An outage may outlast the last good set while its end is being waited for. Where the set was older than that when
+        // the fetch began, because it is fetched less often, the fetch itself must show that there is an outage.
+        let fetched = if self.shared.failing.load(Ordering::Relaxed) || expiry.deadline() > Instant::now() {
             match future::select(fetched.as_mut(), expiry).await {
                 Either::Left((fetched, _)) => fetched,
                 Either::Right(_) => {
@@ -91,6 +106,7 @@ impl Fetcher {
             let parsed = jwks::parse(&answer.body, &self.algorithms, self.most_keys, &self.last_keys)?;
             let keys = KeySet::as_published(parsed.keys);
             // The same keys in another order, as servers behind one address may write them, are no news.
+            self.shared.ambiguous.store(keys.ids_of_several(), Ordering::Relaxed);
             let skipped = self.shared.skipped.swap(parsed.skipped, Ordering::Relaxed);
             let same = skipped == parsed.skipped && parsed.by_text.keys().eq(self.last_keys.keys());
             if self.last_text.is_none() || !same {
