@@ -4,6 +4,8 @@
 
 use tracing::{Level, event};
 
+#[cfg(feature = "password")]
+use crate::ident::SessionId;
 use crate::{rejection::Rejection, scope::ScopeSet};
 
 const TARGET: &str = "portcullis::audit";
@@ -29,6 +31,12 @@ pub enum Kind {
     LoginSucceeded,
     /// Somebody did not sign in.
     LoginFailed,
+    /// A session went on with a new access token.
+    SessionRefreshed,
+    /// A refresh token opened nothing.
+    RefreshRefused,
+    /// A refresh token came again after it was turned: the session was ended.
+    RefreshReused,
     /// A login was not tried, because too many are.
     LoginShed,
     /// Something that a decision needs did not answer, or is not there.
@@ -47,6 +55,9 @@ impl Kind {
             Self::InfrastructureRecovered => "infrastructure_recovered",
             Self::LoginSucceeded => "login_succeeded",
             Self::LoginFailed => "login_failed",
+            Self::SessionRefreshed => "session_refreshed",
+            Self::RefreshRefused => "refresh_refused",
+            Self::RefreshReused => "refresh_reused",
             Self::LoginShed => "login_shed",
             Self::InfrastructureFailed => "infrastructure_failed",
         }
@@ -103,6 +114,7 @@ pub(crate) fn malformed(status: u16, reason: &'static str) {
 }
 
 /// A user signed in.
+#[cfg(feature = "password")]
 pub(crate) fn login_succeeded(subject: &str, token_id: &str) {
     event!(target: TARGET, Level::INFO, kind = Kind::LoginSucceeded.name(), subject, token_id, "login succeeded");
 }
@@ -111,6 +123,26 @@ pub(crate) fn login_succeeded(subject: &str, token_id: &str) {
 #[cfg(feature = "password")]
 pub(crate) fn login_failed(subject: Option<&str>, reason: &'static str) {
     event!(target: TARGET, Level::INFO, kind = Kind::LoginFailed.name(), subject, reason, "login failed");
+}
+
+/// A session went on. `again`: for a client that asked twice within the grace.
+#[cfg(feature = "password")]
+pub(crate) fn session_refreshed(subject: &str, session: SessionId, token_id: &str, again: bool) {
+    let kind = Kind::SessionRefreshed.name();
+    event!(target: TARGET, Level::INFO, kind, subject, %session, token_id, again, "session refreshed");
+}
+
+/// A refresh token opened nothing. The session is known only if it is there.
+#[cfg(feature = "password")]
+pub(crate) fn refresh_refused(session: Option<(&str, SessionId)>, reason: &'static str) {
+    let (subject, session) = session.map(|(subject, id)| (subject, tracing::field::display(id))).unzip();
+    event!(target: TARGET, Level::INFO, kind = Kind::RefreshRefused.name(), subject, session, reason, "refresh refused");
+}
+
+/// A token that was turned came again: somebody has a copy.
+#[cfg(feature = "password")]
+pub(crate) fn refresh_reused(subject: &str, session: SessionId) {
+    event!(target: TARGET, Level::WARN, kind = Kind::RefreshReused.name(), subject, %session, "session ended: refresh token reused");
 }
 
 /// A login was not tried, because too many are.

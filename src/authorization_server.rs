@@ -14,10 +14,12 @@ use crate::{
 };
 #[cfg(feature = "password")]
 use crate::{
+    endpoint::Sessions,
     password::{PasswordHasher, PasswordLogin},
     principal::Principal,
     rejection::Rejection,
-    store::{UserRecord, UserStore, active_user},
+    session::SessionPolicy,
+    store::{SessionStore, UserRecord, UserStore, active_user},
 };
 
 /// Issues access tokens and publishes the key that verifies them. Cheap to clone.
@@ -73,6 +75,8 @@ impl AuthorizationServer {
                 clock: Arc::new(SystemClock),
                 #[cfg(feature = "password")]
                 login: None,
+                #[cfg(feature = "password")]
+                sessions: None,
             },
             longest: LONGEST_LIFETIME,
             default_scope: None,
@@ -87,6 +91,12 @@ impl AuthorizationServer {
     /// The service for `POST /token`.
     pub fn token_endpoint(&self) -> TokenEndpoint {
         TokenEndpoint::new(Arc::clone(&self.issuer))
+    }
+
+    /// The service for `POST /token/refresh`: the token endpoint for refresh tokens alone, whose form need not name the
+    /// grant.
+    pub fn refresh_endpoint(&self) -> TokenEndpoint {
+        TokenEndpoint::refresh(Arc::clone(&self.issuer))
     }
 
     /// The service for `GET /.well-known/jwks.json`.
@@ -149,6 +159,29 @@ impl AuthorizationServerBuilder {
         self
     }
 
+    /// Gives a login a session in `store`, and a refresh token to keep it alive (RFC 6749 §6).
+    ///
+    /// Its access tokens carry the session as `sid`. Ending it stops the refreshing at once; an access token that was issued
+    /// before stays good for what is left of its ten minutes.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use portcullis::{AuthorizationServer, jwt::*, password::PasswordHasher, session::SessionPolicy, store::MemoryStore};
+    ///
+    /// let store = Arc::new(MemoryStore::new());
+    /// let key = SigningKey::generate(Algorithm::EdDsa)?;
+    /// let server = AuthorizationServer::builder("https://id.example", "orders", key)
+    ///     .first_party_login(store.clone(), PasswordHasher::builder().build()?)
+    ///     .sessions(store, SessionPolicy::default())
+    ///     .build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[cfg(feature = "password")]
+    pub fn sessions(mut self, store: Arc<dyn SessionStore>, policy: SessionPolicy) -> Self {
+        self.issuer.sessions = Some(Sessions { store, policy });
+        self
+    }
+
     /// How long an access token is valid: 10 minutes unless set, 1 second to 1 hour.
     pub fn access_token_lifetime(mut self, lifetime: Duration) -> Self {
         self.issuer.lifetime = lifetime;
@@ -186,6 +219,10 @@ impl AuthorizationServerBuilder {
         let mut errors = ConfigErrors::default();
         errors.keep(ClaimsPolicy::builder(&issuer.name, &issuer.audience).build());
         errors.bound("access token lifetime", issuer.lifetime, Duration::from_secs(1), longest);
+        #[cfg(feature = "password")]
+        if let Some(sessions) = &issuer.sessions {
+            sessions.policy.check(&mut errors);
+        }
         if let Some(names) = default_scope {
             let scope = |name: String| errors.keep(Scope::parse(&name).map_err(|_| ConfigError::Scope(name)));
             issuer.default_scope = Some(names.into_iter().filter_map(scope).collect::<ScopeSet>());

@@ -37,10 +37,11 @@ use crate::{
 };
 
 impl AuthorizationServer {
-    /// A router with `POST /token` and `GET /.well-known/jwks.json`, to merge into one's own.
+    /// A router with `POST /token`, `POST /token/refresh` and `GET /.well-known/jwks.json`, to merge into one's own.
     pub fn routes<S: Clone + Send + Sync + 'static>(&self) -> Router<S> {
         Router::new()
             .route_service("/token", self.token_endpoint())
+            .route_service("/token/refresh", self.refresh_endpoint())
             .route_service("/.well-known/jwks.json", self.jwks_endpoint())
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use base64_simd::{Out, URL_SAFE_NO_PAD};
 use serde::Serialize;
 use unicode_normalization::UnicodeNormalization as _;
 
@@ -108,6 +109,56 @@ impl UserId {
     /// This user as a token's `sub`: `user:<id>`. The prefix keeps users and clients apart (RFC 9068 §5).
     pub fn subject(&self) -> String {
         format!("{USER}{}", self.0)
+    }
+}
+
+/// One login on one device: `sid` of its tokens. Random; says nothing about the person or the device.
+///
+/// ```
+/// use portcullis::ident::SessionId;
+///
+/// let id = SessionId::random()?;
+/// assert_eq!(SessionId::parse(&id.to_string()), Some(id));
+/// # Ok::<(), portcullis::random::RandomUnavailable>(())
+/// ```
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct SessionId([u8; Self::BYTES]);
+
+impl SessionId {
+    /// Its length.
+    pub const BYTES: usize = 16;
+
+    /// A fresh random id of 128 bits.
+    ///
+    /// # Errors
+    ///
+    /// [`RandomUnavailable`] if the system gives no random bytes.
+    pub fn random() -> Result<Self, RandomUnavailable> {
+        random::bytes().map(Self)
+    }
+
+    /// Reads the text that `Display` writes: 22 characters of base64url.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut bytes = [0; Self::BYTES];
+        let fits = text.len() == (Self::BYTES * 4).div_ceil(3);
+        fits.then(|| URL_SAFE_NO_PAD.decode(text.as_bytes(), Out::from_slice(&mut bytes)).ok()).flatten()?;
+        Some(Self(bytes))
+    }
+
+    /// Takes over what a store has kept.
+    pub const fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
+        Self(bytes)
+    }
+
+    /// For a store to keep.
+    pub const fn as_bytes(&self) -> &[u8; Self::BYTES] {
+        &self.0
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&URL_SAFE_NO_PAD.encode_to_string(self.0))
     }
 }
 

@@ -86,6 +86,7 @@ pub mod rejection;
 mod resource_server;
 pub mod scope;
 pub mod secret;
+pub mod session;
 pub mod store;
 mod stripe;
 

@@ -13,6 +13,8 @@ use http::{
 use http_body_util::Full;
 
 pub(crate) use self::token::Issuer;
+#[cfg(feature = "password")]
+pub(crate) use self::token::Sessions;
 pub use self::{jwks::JwksEndpoint, token::TokenEndpoint};
 
 /// A JSON answer that no cache may keep (RFC 6749 §5.1).

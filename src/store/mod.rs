@@ -1,4 +1,4 @@
-//! Where users live: a small object-safe trait, and the backends that keep it.
+//! Where users and sessions live: small object-safe traits, and the backends that keep them.
 //!
 //! | backend | for | durable |
 //! |---|---|---|
@@ -10,6 +10,7 @@
 
 mod error;
 mod memory;
+mod session;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod user;
@@ -21,6 +22,7 @@ pub use self::sqlite::SqliteStore;
 pub use self::{
     error::StoreError,
     memory::MemoryStore,
+    session::{NewSession, Rotated, Rotation, SessionStore},
     user::{PasswordHash, UserPublic, UserRecord},
 };
 use crate::{

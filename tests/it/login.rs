@@ -21,19 +21,19 @@ use crate::{
     wire::down,
 };
 
-const PASSWORD: &str = "correct horse battery staple & more";
+pub const PASSWORD: &str = "correct horse battery staple & more";
 
 struct Login {
     server: Server,
     users: Arc<MemoryStore>,
 }
 
-fn hasher() -> PasswordHasher {
+pub fn hasher() -> PasswordHasher {
     PasswordHasher::builder().build().unwrap()
 }
 
 /// `alice` may have `me items`, `bob` nothing; `mallory` is disabled, and `broken` has a hash that nobody can read.
-async fn users() -> Arc<MemoryStore> {
+pub async fn users() -> Arc<MemoryStore> {
     let users = Arc::new(MemoryStore::new());
     let hash = hasher().hash(Secret::from(PASSWORD)).await.unwrap();
     for (name, scopes, hash, disabled) in [
@@ -68,18 +68,18 @@ async fn login() -> Login {
     Login { server: start(Arc::clone(&users) as _, hasher()).await, users }
 }
 
-fn form(username: &str, password: &str, more: &str) -> String {
+pub fn form(username: &str, password: &str, more: &str) -> String {
     let encode = |text| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC);
     format!("grant_type=password&username={}&password={}{more}", encode(username), encode(password))
 }
 
-fn refused(reply: &Reply, status: u16, error: &str) {
+pub fn refused(reply: &Reply, status: u16, error: &str) {
     assert_eq!((reply.status, reply.json()["error"].as_str()), (status, Some(error)), "{reply:?}");
     well_formed(reply);
 }
 
 /// What every answer of the endpoint must be: req 32, 33, 37.
-fn well_formed(reply: &Reply) {
+pub fn well_formed(reply: &Reply) {
     assert_eq!(reply.header("content-type"), Some("application/json"));
     assert_eq!(reply.header("cache-control"), Some("no-store"));
     assert_eq!(reply.header("pragma"), Some("no-cache"));
@@ -88,7 +88,7 @@ fn well_formed(reply: &Reply) {
     assert!(description.bytes().all(|b| matches!(b, 0x20..=0x21 | 0x23..=0x5b | 0x5d..=0x7e)), "{description}");
 }
 
-fn claims(reply: &Reply) -> (Value, Value) {
+pub fn claims(reply: &Reply) -> (Value, Value) {
     use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
     let body = reply.json();
     let token = body["access_token"].as_str().unwrap();

@@ -20,6 +20,7 @@ mod layers;
 mod login;
 mod programs;
 mod remote;
+mod sessions;
 mod stores;
 mod support;
 mod wire;

@@ -164,8 +164,13 @@ pub async fn get_with(address: SocketAddr, path: &str, token: &str) -> Reply {
 
 /// `POST /token` with this form.
 pub async fn post_token(address: SocketAddr, form: &str) -> Reply {
+    post(address, "/token", form).await
+}
+
+/// Posts a form.
+pub async fn post(address: SocketAddr, path: &str, form: &str) -> Reply {
     let form_type = b"content-type: application/x-www-form-urlencoded";
-    send(address, "POST /token", &[form_type], form.as_bytes()).await
+    send(address, &format!("POST {path}"), &[form_type], form.as_bytes()).await
 }
 
 /// Everything that is logged, at the finest level.

@@ -1,7 +1,8 @@
-//! Users in a SQLite file: one machine, nothing to install.
+//! Users and sessions in a SQLite file: one machine, nothing to install.
 
 mod database;
 mod schema;
+mod sessions;
 
 use std::{fmt, path::Path};
 
@@ -15,7 +16,7 @@ use crate::{
     scope::ScopeSet,
 };
 
-/// Users in a SQLite file in WAL mode, durable before a call resolves (`synchronous=FULL`).
+/// Users and sessions in a SQLite file in WAL mode, durable before a call resolves (`synchronous=FULL`).
 ///
 /// One thread writes and commits all waiting writes as a group; a few threads read beside it. They end when the last
 /// clone is dropped. At most 1,024 calls wait for either; beyond that, and when the file is locked by another program

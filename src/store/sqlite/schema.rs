@@ -6,7 +6,8 @@ use super::database::store_error;
 use crate::store::StoreError;
 
 /// Each entry takes the file from the version of its index to the next. Entries are never changed, only added.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE users (
         id TEXT NOT NULL PRIMARY KEY,
         login TEXT NOT NULL UNIQUE,
@@ -14,7 +15,34 @@ const MIGRATIONS: &[&str] = &["
         scopes TEXT NOT NULL,
         disabled INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID
-"];
+",
+    // `ends_at` moves with use; `expires_at` does not. A session's tokens that were turned go with it.
+    "
+    CREATE TABLE sessions (
+        id BLOB NOT NULL PRIMARY KEY,
+        subject TEXT NOT NULL,
+        client_id TEXT NOT NULL,
+        scope TEXT NOT NULL,
+        audience TEXT NOT NULL,
+        label TEXT NOT NULL,
+        auth_time INTEGER NOT NULL,
+        last_used INTEGER NOT NULL,
+        expires_at INTEGER NOT NULL,
+        ends_at INTEGER NOT NULL,
+        current BLOB NOT NULL,
+        previous BLOB,
+        turned_at INTEGER,
+        sealed BLOB
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX sessions_by_subject ON sessions (subject);
+    CREATE INDEX sessions_by_end ON sessions (ends_at);
+    CREATE TABLE spent (
+        session BLOB NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+        digest BLOB NOT NULL,
+        PRIMARY KEY (session, digest)
+    ) STRICT, WITHOUT ROWID
+",
+];
 
 /// Brings the tables up to date, in one transaction: a crash leaves the old version or the new one.
 pub(super) fn migrate(db: &mut Connection) -> Result<(), StoreError> {

@@ -1,0 +1,112 @@
+//! What a store does for sessions.
+
+use std::time::Duration;
+
+use super::StoreFuture;
+use crate::{
+    clock::UnixSeconds,
+    ident::SessionId,
+    session::{SealedToken, SessionRecord, TokenDigest},
+};
+
+/// The sessions of those who signed in, and which of their refresh tokens is good.
+///
+/// Object-safe. Each call is atomic, and of any number of calls to [`rotate`](Self::rotate) with one token exactly one turns
+/// it: a store that breaks this lets a stolen token live on beside the owner's. A call that resolved with `Ok` is as durable
+/// as the backend says. A future that is dropped leaves open whether its write happens.
+///
+/// # Errors
+///
+/// Every call may fail with [`StoreError::Unavailable`](super::StoreError::Unavailable); callers then answer 503. A store must
+/// never answer "no such session" when it cannot tell: somebody would be signed out by an outage.
+pub trait SessionStore: Send + Sync + 'static {
+    /// Adds a session. [`StoreError::Conflict`](super::StoreError::Conflict) if its id is taken.
+    fn create(&self, session: NewSession) -> StoreFuture<'_, ()>;
+
+    /// The session with this id, if it has not ended as of `now`.
+    fn find(&self, id: SessionId, now: UnixSeconds) -> StoreFuture<'_, Option<SessionRecord>>;
+
+    /// Does with a refresh token what [`Family::decide`](crate::session::Family::decide) says, in one step.
+    ///
+    /// A token that was turned is remembered for as long as its session, so that a copy is known however old it is; one that
+    /// comes again ends the session, within this call.
+    fn rotate(&self, rotation: Rotation) -> StoreFuture<'_, Rotated>;
+
+    /// Ends a session; `false` if there is none.
+    fn revoke(&self, id: SessionId) -> StoreFuture<'_, bool>;
+
+    /// Ends all sessions of a subject but one, or all of them, and says how many.
+    fn revoke_all<'a>(&'a self, subject: &'a str, except: Option<SessionId>) -> StoreFuture<'a, u64>;
+
+    /// The sessions of a subject that have not ended as of `now`, in the order in which they were last used, latest first.
+    fn sessions<'a>(&'a self, subject: &'a str, now: UnixSeconds) -> StoreFuture<'a, Vec<SessionRecord>>;
+}
+
+/// A session to be added.
+#[derive(Clone, Debug)]
+pub struct NewSession {
+    /// What it is.
+    pub session: SessionRecord,
+    /// Its first refresh token.
+    pub digest: TokenDigest,
+    /// When it ends if it is not used before.
+    pub ends_at: UnixSeconds,
+}
+
+/// A refresh token that was presented, and what is to become of it if it is good.
+#[derive(Clone, Debug)]
+pub struct Rotation {
+    /// The session that it names.
+    pub id: SessionId,
+    /// The token.
+    pub presented: TokenDigest,
+    /// The token that it turns into.
+    pub successor: TokenDigest,
+    /// The same, sealed under the one that was presented.
+    pub sealed: SealedToken,
+    /// For how long the one before the current one may come again.
+    pub grace: Duration,
+    /// When the session ends if it is used now and not again.
+    pub ends_at: UnixSeconds,
+    /// The time.
+    pub now: UnixSeconds,
+}
+
+/// What became of a refresh token.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Rotated {
+    /// It was the good one, and its successor is now.
+    Turned,
+    /// It was turned within the grace; this is what it was turned into.
+    Again(SealedToken),
+    /// It was turned before: the session has been ended.
+    Reused,
+    /// No session knows it, or the session has ended.
+    Unknown,
+}
+
+impl<T: SessionStore + ?Sized> SessionStore for std::sync::Arc<T> {
+    fn create(&self, session: NewSession) -> StoreFuture<'_, ()> {
+        (**self).create(session)
+    }
+
+    fn find(&self, id: SessionId, now: UnixSeconds) -> StoreFuture<'_, Option<SessionRecord>> {
+        (**self).find(id, now)
+    }
+
+    fn rotate(&self, rotation: Rotation) -> StoreFuture<'_, Rotated> {
+        (**self).rotate(rotation)
+    }
+
+    fn revoke(&self, id: SessionId) -> StoreFuture<'_, bool> {
+        (**self).revoke(id)
+    }
+
+    fn revoke_all<'a>(&'a self, subject: &'a str, except: Option<SessionId>) -> StoreFuture<'a, u64> {
+        (**self).revoke_all(subject, except)
+    }
+
+    fn sessions<'a>(&'a self, subject: &'a str, now: UnixSeconds) -> StoreFuture<'a, Vec<SessionRecord>> {
+        (**self).sessions(subject, now)
+    }
+}

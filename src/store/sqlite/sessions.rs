@@ -1,0 +1,131 @@
+//! Sessions in SQLite. A rotation runs on the writing thread, where nothing comes between its look and its write.
+
+use futures::FutureExt as _;
+use rusqlite::{Connection, OptionalExtension as _, Row, params, types::Type};
+
+use super::SqliteStore;
+use crate::{
+    clock::UnixSeconds,
+    ident::SessionId,
+    scope::ScopeSet,
+    session::{Family, SealedToken, SessionRecord, Step, TokenDigest},
+    store::{NewSession, Rotated, Rotation, SessionStore, StoreFuture},
+};
+
+const RECORD: &str = "id, subject, client_id, scope, audience, label, auth_time, last_used, expires_at";
+/// Ended sessions that are cleared away with each new one: more than one, so that none are left over.
+const CLEARED: u32 = 4;
+
+impl SessionStore for SqliteStore {
+    fn create(&self, new: NewSession) -> StoreFuture<'_, ()> {
+        let create = move |db: &Connection| {
+            let NewSession { session, digest, ends_at } = &new;
+            let clear = "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE ends_at <= ?1 LIMIT ?2)";
+            db.prepare_cached(clear)?.execute(params![seconds(session.last_used), CLEARED])?;
+            let insert = "INSERT INTO sessions (id, subject, client_id, scope, audience, label, auth_time, last_used,
+                expires_at, ends_at, current) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+            db.prepare_cached(insert)?.execute(params![
+                session.id.as_bytes(),
+                session.subject,
+                session.client_id,
+                session.scope.to_string(),
+                session.audience,
+                session.label,
+                seconds(session.auth_time),
+                seconds(session.last_used),
+                seconds(session.expires_at),
+                seconds(*ends_at),
+                digest.as_bytes(),
+            ])
+        };
+        async move { self.0.write(create).await.map(drop) }.boxed()
+    }
+
+    fn find(&self, id: SessionId, now: UnixSeconds) -> StoreFuture<'_, Option<SessionRecord>> {
+        let find = format!("SELECT {RECORD} FROM sessions WHERE id = ?1 AND ends_at > ?2");
+        let params = (*id.as_bytes(), seconds(now));
+        self.0.read(move |db| db.prepare_cached(&find)?.query_row(params, record).optional()).boxed()
+    }
+
+    fn rotate(&self, rotation: Rotation) -> StoreFuture<'_, Rotated> {
+        self.0.write(move |db| rotate(db, &rotation)).boxed()
+    }
+
+    fn revoke(&self, id: SessionId) -> StoreFuture<'_, bool> {
+        self.update(move |db| delete(db, id)).boxed()
+    }
+
+    fn revoke_all<'a>(&'a self, subject: &'a str, except: Option<SessionId>) -> StoreFuture<'a, u64> {
+        let (subject, except) = (subject.to_owned(), except.map(|id| *id.as_bytes()));
+        let delete = "DELETE FROM sessions WHERE subject = ?1 AND id IS NOT ?2";
+        let delete = move |db: &Connection| db.prepare_cached(delete)?.execute(params![subject, except]);
+        async move { self.0.write(delete).await.map(|ended| ended as u64) }.boxed()
+    }
+
+    fn sessions<'a>(&'a self, subject: &'a str, now: UnixSeconds) -> StoreFuture<'a, Vec<SessionRecord>> {
+        let list =
+            format!("SELECT {RECORD} FROM sessions WHERE subject = ?1 AND ends_at > ?2 ORDER BY last_used DESC, id");
+        let params = (subject.to_owned(), seconds(now));
+        self.0.read(move |db| db.prepare_cached(&list)?.query_map(params, record)?.collect()).boxed()
+    }
+}
+
+/// Everything in one look, so that a made-up token costs no more.
+const LOOK: &str = "SELECT current, previous, turned_at, ends_at, sealed,
+    EXISTS (SELECT 1 FROM spent WHERE session = ?1 AND digest = ?2) FROM sessions WHERE id = ?1";
+
+fn rotate(db: &Connection, rotation: &Rotation) -> rusqlite::Result<Rotated> {
+    let (id, presented) = (rotation.id.as_bytes(), rotation.presented.as_bytes());
+    let look = |row: &Row<'_>| {
+        let previous =
+            row.get::<_, Option<_>>(1)?.map(TokenDigest::from_bytes).zip(row.get::<_, Option<_>>(2)?.map(moment));
+        let family = Family { current: TokenDigest::from_bytes(row.get(0)?), previous, ends_at: moment(row.get(3)?) };
+        Ok((family, row.get::<_, Option<_>>(4)?.map(SealedToken::from_bytes), row.get::<_, bool>(5)?))
+    };
+    let found = db.prepare_cached(LOOK)?.query_row(params![id, presented], look).optional()?;
+    let Some((family, sealed, spent)) = found else { return Ok(Rotated::Unknown) };
+    match family.decide(&rotation.presented, rotation.grace, rotation.now) {
+        Step::Turn => {
+            let turn = "UPDATE sessions SET current = ?2, previous = ?3, sealed = ?4, turned_at = ?5, last_used = ?5,
+                ends_at = ?6 WHERE id = ?1";
+            let (now, ends_at) = (seconds(rotation.now), seconds(rotation.ends_at));
+            let (successor, sealed) = (rotation.successor.as_bytes(), rotation.sealed.as_bytes());
+            db.prepare_cached(turn)?.execute(params![id, successor, presented, sealed, now, ends_at])?;
+            db.prepare_cached("INSERT INTO spent (session, digest) VALUES (?1, ?2)")?
+                .execute(params![id, presented])?;
+            Ok(Rotated::Turned)
+        }
+        Step::Again => Ok(sealed.map_or(Rotated::Unknown, Rotated::Again)),
+        Step::LookAmongSpent if spent => delete(db, rotation.id).map(|_| Rotated::Reused),
+        Step::LookAmongSpent | Step::Ended => Ok(Rotated::Unknown),
+    }
+}
+
+fn delete(db: &Connection, id: SessionId) -> rusqlite::Result<usize> {
+    db.prepare_cached("DELETE FROM sessions WHERE id = ?1")?.execute([id.as_bytes()])
+}
+
+/// A row of `sessions`, in the order of [`RECORD`].
+fn record(row: &Row<'_>) -> rusqlite::Result<SessionRecord> {
+    let scope = ScopeSet::from_store(&row.get::<_, String>(3)?);
+    Ok(SessionRecord {
+        id: SessionId::from_bytes(row.get(0)?),
+        subject: row.get(1)?,
+        client_id: row.get(2)?,
+        scope: scope.map_err(|_| rusqlite::Error::InvalidColumnType(3, "not a scope".to_owned(), Type::Text))?,
+        audience: row.get(4)?,
+        label: row.get(5)?,
+        auth_time: moment(row.get(6)?),
+        last_used: moment(row.get(7)?),
+        expires_at: moment(row.get(8)?),
+    })
+}
+
+/// SQLite has signed integers; no session lasts until they end.
+fn seconds(moment: UnixSeconds) -> i64 {
+    i64::try_from(moment.get()).unwrap_or(i64::MAX)
+}
+
+fn moment(seconds: i64) -> UnixSeconds {
+    UnixSeconds::new(u64::try_from(seconds).unwrap_or(0))
+}

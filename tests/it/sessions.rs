@@ -1,0 +1,366 @@
+//! Sessions and their refresh tokens: what every store promises, and what the endpoint answers.
+
+use std::{sync::Arc, time::Duration};
+
+use portcullis::{
+    AuthorizationServer,
+    clock::{Clock, ManualClock, UnixSeconds},
+    ident::SessionId,
+    jwt::{Algorithm, SigningKey},
+    session::{SealedToken, SessionPolicy, SessionRecord, TokenDigest},
+    store::{
+        MemoryStore, NewSession, Rotated, Rotation, SessionStore, SqliteStore, StoreError, StoreFuture, UserStore,
+    },
+};
+use tokio::task::JoinSet;
+
+use crate::{
+    login::{PASSWORD, claims, form, hasher, refused, users, well_formed},
+    stores::Folder,
+    support::{Log, Reply, Server, now, post, post_token, serve},
+};
+
+const NOW: u64 = 1_800_000_000;
+
+fn at(seconds: u64) -> UnixSeconds {
+    UnixSeconds::new(NOW + seconds)
+}
+
+fn digest(n: u64) -> TokenDigest {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&n.to_le_bytes());
+    TokenDigest::from_bytes(bytes)
+}
+
+fn session(subject: &str) -> NewSession {
+    let session = SessionRecord {
+        id: SessionId::random().unwrap(),
+        subject: subject.to_owned(),
+        client_id: "c".to_owned(),
+        scope: "me items".parse().unwrap(),
+        audience: "orders".to_owned(),
+        label: "Firefox \"on\" Linux é".to_owned(),
+        auth_time: at(0),
+        last_used: at(0),
+        expires_at: at(10_000),
+    };
+    NewSession { session, digest: digest(0), ends_at: at(1000) }
+}
+
+/// Turns token `n` into `n + 1`, or whatever comes of it.
+fn turn(id: SessionId, n: u64, grace: u64, seconds: u64) -> Rotation {
+    Rotation {
+        id,
+        presented: digest(n),
+        successor: digest(n + 1),
+        sealed: SealedToken::from_bytes(vec![7; 48]),
+        grace: Duration::from_secs(grace),
+        ends_at: at(seconds + 1000),
+        now: at(seconds),
+    }
+}
+
+async fn each_store(name: &str, mut test: impl AsyncFnMut(Arc<dyn SessionStore>)) {
+    test(Arc::new(MemoryStore::new())).await;
+    let folder = Folder::new(name);
+    test(Arc::new(SqliteStore::open(folder.file("a.db")).unwrap())).await;
+}
+
+#[tokio::test]
+async fn req_046_req_048_stores_keep_sessions() {
+    each_store("sessions", async |store| {
+        let new = session("user:1");
+        let id = new.session.id;
+        assert_eq!(store.find(id, at(0)).await.unwrap(), None);
+        assert_eq!(store.rotate(turn(id, 0, 0, 0)).await.unwrap(), Rotated::Unknown);
+        store.create(new.clone()).await.unwrap();
+        assert!(matches!(store.create(new.clone()).await, Err(StoreError::Conflict)));
+        assert_eq!(store.find(id, at(0)).await.unwrap().as_ref(), Some(&new.session));
+        assert_eq!(store.find(id, at(1000)).await.unwrap(), None, "unused for too long");
+
+        assert_eq!(store.rotate(turn(id, 0, 10, 500)).await.unwrap(), Rotated::Turned);
+        let used = SessionRecord { last_used: at(500), ..new.session.clone() };
+        assert_eq!(store.find(id, at(1000)).await.unwrap(), Some(used), "longer, for having been used");
+        let sealed = SealedToken::from_bytes(vec![7; 48]);
+        assert_eq!(store.rotate(turn(id, 0, 10, 509)).await.unwrap(), Rotated::Again(sealed), "within the grace");
+        assert_eq!(store.rotate(turn(id, 99, 10, 509)).await.unwrap(), Rotated::Unknown, "a guess ends nothing");
+        for n in 1..20 {
+            assert_eq!(store.rotate(turn(id, n, 10, 510)).await.unwrap(), Rotated::Turned, "{n}");
+        }
+        // However old: it was a token of this session, and somebody has kept it.
+        assert_eq!(store.rotate(turn(id, 3, 10, 511)).await.unwrap(), Rotated::Reused);
+        for n in [3, 19, 20] {
+            assert_eq!(store.rotate(turn(id, n, 10, 511)).await.unwrap(), Rotated::Unknown, "the session is over");
+        }
+        assert_eq!(store.find(id, at(511)).await.unwrap(), None);
+
+        let all = [session("user:1"), session("user:1"), session("user:1"), session("user:2")];
+        for (n, new) in all.iter().enumerate() {
+            store.create(new.clone()).await.unwrap();
+            assert_eq!(store.rotate(turn(new.session.id, 0, 0, n as u64)).await.unwrap(), Rotated::Turned);
+        }
+        let ids = |list: Vec<SessionRecord>| list.into_iter().map(|session| session.id).collect::<Vec<_>>();
+        let [one, two, three, other] = all.map(|new| new.session.id);
+        assert_eq!(ids(store.sessions("user:1", at(5)).await.unwrap()), [three, two, one], "last used first");
+        assert!(store.sessions("user:1", at(2000)).await.unwrap().is_empty());
+        assert!(store.revoke(two).await.unwrap() && !store.revoke(two).await.unwrap());
+        assert_eq!(store.rotate(turn(two, 1, 0, 5)).await.unwrap(), Rotated::Unknown, "signed out");
+        assert_eq!(store.revoke_all("user:1", Some(one)).await.unwrap(), 1);
+        assert_eq!(ids(store.sessions("user:1", at(5)).await.unwrap()), [one]);
+        assert_eq!(store.revoke_all("user:1", None).await.unwrap(), 1);
+        assert_eq!(ids(store.sessions("user:2", at(5)).await.unwrap()), [other]);
+    })
+    .await;
+}
+
+/// Outside the grace, one of many turns the token and another one ends the session. Inside, one turns it, and all others get
+/// the same. There is never a second branch.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn req_045_req_057_of_many_at_once_one_turns_a_token() {
+    each_store("race", async |store| {
+        for round in 0..100 {
+            let grace = if round % 2 == 0 { 0 } else { 10 };
+            let new = session("user:1");
+            let id = new.session.id;
+            store.create(new).await.unwrap();
+            let mut calls = JoinSet::new();
+            for call in 0..64 {
+                let (store, mut rotation) = (Arc::clone(&store), turn(id, 0, grace, 1));
+                rotation.successor = digest(1000 + call);
+                rotation.sealed = SealedToken::from_bytes(vec![u8::try_from(call).unwrap()]);
+                calls.spawn(async move { (call, store.rotate(rotation).await.unwrap()) });
+            }
+            let outcomes = calls.join_all().await;
+            let turned: Vec<u64> =
+                outcomes.iter().filter(|(_, told)| *told == Rotated::Turned).map(|(call, _)| *call).collect();
+            let [winner] = turned[..] else { panic!("round {round}: {turned:?} turned it") };
+            let mut successor = turn(id, 0, grace, 2);
+            successor.presented = digest(1000 + winner);
+            if grace == 0 {
+                assert_eq!(outcomes.iter().filter(|(_, told)| *told == Rotated::Reused).count(), 1);
+                assert_eq!(store.rotate(successor).await.unwrap(), Rotated::Unknown, "the session is over");
+            } else {
+                let same = Rotated::Again(SealedToken::from_bytes(vec![u8::try_from(winner).unwrap()]));
+                assert_eq!(outcomes.iter().filter(|(_, told)| *told == same).count(), 63);
+                assert_eq!(store.rotate(successor).await.unwrap(), Rotated::Turned, "the one branch lives on");
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn sessions_in_a_file_outlive_the_program() {
+    let folder = Folder::new("sessions-reopened");
+    let new = session("user:1");
+    let id = new.session.id;
+    let store = SqliteStore::open(folder.file("a.db")).unwrap();
+    store.create(new).await.unwrap();
+    assert_eq!(store.rotate(turn(id, 0, 10, 1)).await.unwrap(), Rotated::Turned);
+    drop(store);
+    let store = SqliteStore::open(folder.file("a.db")).unwrap();
+    assert!(matches!(store.rotate(turn(id, 0, 10, 2)).await.unwrap(), Rotated::Again(_)));
+    assert_eq!(store.rotate(turn(id, 1, 10, 3)).await.unwrap(), Rotated::Turned);
+    assert_eq!(store.rotate(turn(id, 0, 10, 3)).await.unwrap(), Rotated::Reused);
+}
+
+struct World {
+    server: Server,
+    users: Arc<MemoryStore>,
+    clock: Arc<ManualClock>,
+}
+
+async fn world(policy: SessionPolicy) -> World {
+    let users = users().await;
+    let clock = Arc::new(ManualClock::at(UnixSeconds::new(now())));
+    let server = start(Arc::clone(&users) as _, Arc::clone(&users) as _, Arc::clone(&clock) as _, policy).await;
+    World { server, users, clock }
+}
+
+async fn start(
+    users: Arc<dyn UserStore>,
+    sessions: Arc<dyn SessionStore>,
+    clock: Arc<dyn Clock>,
+    policy: SessionPolicy,
+) -> Server {
+    let key = SigningKey::generate(Algorithm::EdDsa).unwrap();
+    let server = AuthorizationServer::builder("https://id.example", "orders", key)
+        .first_party_login(users, hasher())
+        .sessions(sessions, policy)
+        .clock(clock)
+        .build();
+    serve(server.unwrap().routes()).await
+}
+
+/// The refresh token of a login.
+async fn sign_in(server: &Server, more: &str) -> Reply {
+    let reply = post_token(server.address, &form("alice", PASSWORD, more)).await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    reply
+}
+
+fn token(reply: &Reply) -> String {
+    reply.json()["refresh_token"].as_str().unwrap_or_else(|| panic!("{reply:?}")).to_owned()
+}
+
+async fn refresh(server: &Server, token: &str, more: &str) -> Reply {
+    let reply = post_token(server.address, &format!("grant_type=refresh_token&refresh_token={token}{more}")).await;
+    well_formed(&reply);
+    reply
+}
+
+#[tokio::test]
+async fn req_040_req_042_req_100_a_refresh_turns_the_token_and_keeps_the_session() {
+    let World { server, clock, .. } = world(SessionPolicy::default()).await;
+    let login = sign_in(&server, "").await;
+    let (_, first) = claims(&login);
+    clock.advance(Duration::from_secs(300));
+    let narrow = refresh(&server, &token(&login), "&scope=me").await;
+    assert_eq!((narrow.status, narrow.json()["scope"].as_str()), (200, Some("me")));
+    let (_, second) = claims(&narrow);
+    for same in ["sid", "sub", "auth_time", "client_id", "aud", "iss"] {
+        assert_eq!(first[same], second[same], "{same}");
+    }
+    assert_eq!(second["iat"].as_u64().unwrap(), first["iat"].as_u64().unwrap() + 300);
+    assert_ne!(first["jti"], second["jti"]);
+    assert_ne!(token(&narrow), token(&login));
+    // A narrower access token does not make the session narrower.
+    let wide = post(server.address, "/token/refresh", &format!("refresh_token={}", token(&narrow))).await;
+    assert_eq!((wide.status, wide.json()["scope"].as_str()), (200, Some("me items")), "{wide:?}");
+    // Nor does asking for more cost the token.
+    refused(&refresh(&server, &token(&wide), "&scope=me+admin").await, 400, "invalid_scope");
+    assert_eq!(refresh(&server, &token(&wide), "").await.status, 200);
+    let other = post(server.address, "/token/refresh", "grant_type=password&refresh_token=x").await;
+    refused(&other, 400, "unsupported_grant_type");
+    refused(&post(server.address, "/token/refresh", "").await, 400, "invalid_request");
+}
+
+#[tokio::test]
+async fn req_046_an_old_token_ends_its_session_and_no_other() {
+    let log = Log::default();
+    let _guard = log.capture();
+    let World { server, .. } = world(SessionPolicy::default()).await;
+    let (stolen, other) = (token(&sign_in(&server, "").await), token(&sign_in(&server, "").await));
+    let second = token(&refresh(&server, &stolen, "").await);
+    let third = token(&refresh(&server, &second, "").await);
+    refused(&refresh(&server, &stolen, "").await, 400, "invalid_grant");
+    for ended in [&third, &second, &stolen] {
+        refused(&refresh(&server, ended, "").await, 400, "invalid_grant");
+    }
+    assert_eq!(refresh(&server, &other, "").await.status, 200);
+    let text = log.text();
+    assert_eq!(text.matches("refresh_reused").count(), 1, "{text}");
+    for secret in [stolen, second, third, other] {
+        assert!(!text.contains(&secret[30..]), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn req_055_req_057_within_the_grace_a_client_that_asks_twice_gets_the_same() {
+    let World { server, clock, .. } = world(SessionPolicy::default().grace(Duration::from_secs(10))).await;
+    let first = token(&sign_in(&server, "").await);
+    let second = token(&refresh(&server, &first, "").await);
+    for _ in 0..3 {
+        clock.advance(Duration::from_secs(3));
+        let again = refresh(&server, &first, "").await;
+        assert_eq!((again.status, token(&again)), (200, second.clone()), "never a second branch");
+    }
+    let third = token(&refresh(&server, &second, "").await);
+    // The grace is of the one before the current one alone.
+    refused(&refresh(&server, &first, "").await, 400, "invalid_grant");
+    refused(&refresh(&server, &third, "").await, 400, "invalid_grant");
+}
+
+#[tokio::test]
+async fn req_048_sessions_end_when_they_are_not_used_and_when_they_are_old() {
+    let (minute, policy) = (Duration::from_secs(60), SessionPolicy::default());
+    let World { server, clock, .. } = world(policy.idle(10 * minute).absolute(30 * minute)).await;
+    let unused = token(&sign_in(&server, "").await);
+    let mut used = token(&sign_in(&server, "").await);
+    for round in 0..3 {
+        clock.advance(9 * minute);
+        used = token(&refresh(&server, &used, "").await);
+        assert!(!used.is_empty(), "{round}");
+    }
+    refused(&refresh(&server, &unused, "").await, 400, "invalid_grant");
+    clock.advance(4 * minute);
+    refused(&refresh(&server, &used, "").await, 400, "invalid_grant");
+}
+
+#[tokio::test]
+async fn req_034_whatever_is_wrong_with_a_refresh_token_the_bytes_are_the_same() {
+    let World { server, users, .. } = world(SessionPolicy::default()).await;
+    let reply = sign_in(&server, "").await;
+    let good = token(&reply);
+    let mut guess = good.clone().into_bytes();
+    *guess.last_mut().unwrap() ^= 1;
+    let guess = String::from_utf8(guess).unwrap();
+    let unknown = format!("{}{}", "A".repeat(22), &good[22..]);
+    let access = reply.json()["access_token"].as_str().unwrap().to_owned();
+    let long = "A".repeat(10_000);
+    let mut answers = Vec::new();
+    for bad in ["x", "%00", "%FF", "%F0%9F%94%92", &good[1..], &format!("{good}A"), &guess, &unknown, &access, &long] {
+        let reply = refresh(&server, bad, "").await;
+        if bad == "%FF" {
+            refused(&reply, 400, "invalid_request");
+            continue;
+        }
+        refused(&reply, 400, "invalid_grant");
+        answers.push(reply.body);
+    }
+    let id = portcullis::ident::UserId::parse("id-alice").unwrap();
+    assert!(users.set_disabled(&id, true).await.unwrap());
+    let disabled = refresh(&server, &good, "").await;
+    answers.push(disabled.body);
+    assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+    // None of it has cost the session.
+    assert!(users.set_disabled(&id, false).await.unwrap());
+    assert_eq!(refresh(&server, &good, "").await.status, 200);
+}
+
+/// A store that can be made to fail.
+struct Flaky(Arc<MemoryStore>, std::sync::atomic::AtomicBool);
+
+impl Flaky {
+    fn or_down<'a, T: Send + 'a>(&'a self, call: StoreFuture<'a, T>) -> StoreFuture<'a, T> {
+        let down = self.1.load(std::sync::atomic::Ordering::SeqCst);
+        Box::pin(async move { if down { Err(StoreError::unavailable("pulled the plug")) } else { call.await } })
+    }
+}
+
+impl SessionStore for Flaky {
+    fn create(&self, session: NewSession) -> StoreFuture<'_, ()> {
+        self.or_down(self.0.create(session))
+    }
+    fn find(&self, id: SessionId, now: UnixSeconds) -> StoreFuture<'_, Option<SessionRecord>> {
+        self.or_down(self.0.find(id, now))
+    }
+    fn rotate(&self, rotation: Rotation) -> StoreFuture<'_, Rotated> {
+        self.or_down(self.0.rotate(rotation))
+    }
+    fn revoke(&self, id: SessionId) -> StoreFuture<'_, bool> {
+        self.or_down(self.0.revoke(id))
+    }
+    fn revoke_all<'a>(&'a self, subject: &'a str, except: Option<SessionId>) -> StoreFuture<'a, u64> {
+        self.or_down(self.0.revoke_all(subject, except))
+    }
+    fn sessions<'a>(&'a self, subject: &'a str, now: UnixSeconds) -> StoreFuture<'a, Vec<SessionRecord>> {
+        self.or_down(self.0.sessions(subject, now))
+    }
+}
+
+#[tokio::test]
+async fn req_137_a_session_store_that_is_down_is_503_and_signs_nobody_out() {
+    let users = users().await;
+    let clock = Arc::new(ManualClock::at(UnixSeconds::new(now())));
+    let store = Arc::new(Flaky(Arc::clone(&users), false.into()));
+    let server = start(users, Arc::clone(&store) as _, clock, SessionPolicy::default()).await;
+    let good = token(&sign_in(&server, "").await);
+    store.1.store(true, std::sync::atomic::Ordering::SeqCst);
+    for reply in [refresh(&server, &good, "").await, post_token(server.address, &form("alice", PASSWORD, "")).await] {
+        refused(&reply, 503, "temporarily_unavailable");
+        assert!(reply.header("retry-after").is_some());
+    }
+    store.1.store(false, std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(refresh(&server, &good, "").await.status, 200);
+}
