@@ -236,8 +236,8 @@ impl Issuer {
         let (now, down) = (self.clock.now(), |error| failed("session store", &error));
         let session = store.find(presented.session(), now).await.map_err(down)?;
         let Some(session) = session else { return Err(refused(None, "no such session")) };
-        if session.client_id != self.client_id {
-            return Err(refused(Some(&session), "session of another client"));
+        if (&session.client_id, &session.audience) != (&self.client_id, &self.audience) {
+            return Err(refused(Some(&session), "session of another client or audience"));
         }
         let user = match UserId::from_subject(&session.subject) {
             Some(id) => login.users.find_by_id(&id).await.map_err(|error| failed("user store", &error))?,

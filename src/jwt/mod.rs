@@ -1,8 +1,8 @@
 //! JSON Web Tokens: verified with keys that are prepared once, by a parser and a policy that leave nothing to chance.
 //!
 //! [`JwtVerifyLayer`] sits inside [`BearerExtractLayer`](crate::bearer::BearerExtractLayer). It lets a request pass if
-//! its token is good, with a [`Principal`](crate::principal::Principal) in the extensions, of which [`Verified::of`] makes the proof,
-//! and answers `401` with `error="invalid_token"` otherwise.
+//! its token is good, with a [`Principal`](crate::principal::Principal) in the extensions, of which [`Verified::of`] makes
+//! the proof, and answers `401` with `error="invalid_token"` otherwise.
 //!
 //! What is checked, and in this order: length, three segments, strict base64url, strict JSON claims, issuer; with that
 //! issuer's keys and rules, strict JSON header without `crit`, one key that fits `kid` and `alg`, signature, type, audience,

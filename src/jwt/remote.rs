@@ -47,8 +47,9 @@ const MOST_WAITING: usize = 1024;
 
 /// The keys that an issuer publishes as a JWK set. Cheap to clone.
 ///
-/// A task fetches them in the background: ahead of their expiry, and when a token comes that no key there has signed,
-/// but for that reason at most once in a cooldown, whatever comes of it. Requests never fetch; such a one waits for the task, as long as one fetch may take. While the issuer does not answer, the last good set is used, and its end is
+/// A task fetches them in the background: ahead of their expiry, and when a token comes that no key there has signed, but
+/// for that reason at most once in a cooldown, whatever comes of it. Requests never fetch; such a one waits for the task,
+/// as long as one fetch may take. While the issuer does not answer, the last good set is used, and its end is
 /// `503`, never `401`. The task ends with the last clone, or with [`stop`](Self::stop).
 ///
 /// | setting | default | bound |
@@ -65,9 +66,9 @@ const MOST_WAITING: usize = 1024;
 ///
 /// Keys that cannot verify are skipped: other `use` or `key_ops`, shared secrets, RSA below 2,048 bits, unknown types and
 /// curves, `alg` that contradicts. A set with none left is a failure. Two keys that fit one key id are of no use: their
-/// tokens are answered `503`. A key that is withdrawn stops verifying with the next fetch, but for an issuer's only one: an emptied set is a
-/// failure. Whoever sends made-up tokens uses
-/// up the cooldown; a new key that its issuer signs with at once, before anybody can have fetched it, may have to wait for the next.
+/// tokens are answered `503`. A key that is withdrawn stops verifying with the next fetch, but for an issuer's only one: an
+/// emptied set is a failure. Whoever sends made-up tokens uses up the cooldown; a new key that its issuer signs with at
+/// once, before anybody can have fetched it, may have to wait for the next.
 ///
 /// ```no_run
 /// # #[tokio::main(flavor = "current_thread")]
@@ -435,11 +436,12 @@ impl RemoteJwksBuilder {
         let seed = self.seed.and_then(|path| errors.keep(read_seed(&path, &self.algorithms, self.most_keys)));
         let parts = checked.and(fetch).zip(runtime);
         let (fetch, runtime) = errors.finish(parts)?;
-        let (skipped, last_keys) = seed.as_ref().map(|seed| (seed.skipped, seed.by_text.clone())).unwrap_or_default();
+        let Parsed { keys, skipped, by_text: last_keys } = seed.unwrap_or_default();
+        let seed = (!keys.is_empty()).then(|| KeySet::as_published(keys));
         let shared = Arc::new(Shared {
-            current: ArcSwapOption::from_pointee(seed.map(|seed| KeySet::as_published(seed.keys))),
+            ambiguous: AtomicUsize::new(seed.as_ref().map_or(0, KeySet::ids_of_several)),
+            current: ArcSwapOption::from_pointee(seed),
             skipped: AtomicUsize::new(skipped),
-            ambiguous: AtomicUsize::new(0),
             stopped: AtomicBool::new(false),
             failing: AtomicBool::new(false),
             waiting: AtomicUsize::new(0),

@@ -196,9 +196,9 @@ impl<C> fmt::Debug for Verified<C> {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Tokens that were verified are remembered, 10,000 of them and 16 MiB of their text and claims at most, so that one that comes again costs a
-/// look-up; and as much as an eighth of that again, for copies of those in heavy use. Their times are checked each time, and
-/// whether their key is still one of the issuer's.
+/// Tokens that were verified are remembered, 10,000 of them and 16 MiB of their text and claims at most, so that one that
+/// comes again costs a look-up; and as much as an eighth of that again, for copies of those in heavy use. Their times are
+/// checked each time, and whether their key is still one of the issuer's.
 pub struct Verifier<C = NoClaims> {
     issuers: Arc<[Trusted]>,
     /// For these issuers and this type of claims alone: it is made anew where either changes.

@@ -183,8 +183,18 @@ async fn start(
     clock: Arc<dyn Clock>,
     policy: SessionPolicy,
 ) -> Server {
+    start_for("orders", users, sessions, clock, policy).await
+}
+
+async fn start_for(
+    audience: &str,
+    users: Arc<dyn UserStore>,
+    sessions: Arc<dyn SessionStore>,
+    clock: Arc<dyn Clock>,
+    policy: SessionPolicy,
+) -> Server {
     let key = SigningKey::generate(Algorithm::EdDsa).unwrap();
-    let server = AuthorizationServer::builder("https://id.example", "orders", key)
+    let server = AuthorizationServer::builder("https://id.example", audience, key)
         .first_party_login(users, hasher())
         .sessions(sessions, policy)
         .clock(clock)
@@ -316,6 +326,16 @@ async fn req_034_whatever_is_wrong_with_a_refresh_token_the_bytes_are_the_same()
     // None of it has cost the session.
     assert!(users.set_disabled(&id, false).await.unwrap());
     assert_eq!(refresh(&server, &good, "").await.status, 200);
+}
+
+/// Two servers with one store: a session is good for the audience that it was begun for.
+#[tokio::test]
+async fn req_047_a_session_is_bound_to_its_audience() {
+    let World { server, users, clock } = world(SessionPolicy::default()).await;
+    let billing = start_for("billing", Arc::clone(&users) as _, users, clock, SessionPolicy::default()).await;
+    let good = token(&sign_in(&server, "").await);
+    refused(&refresh(&billing, &good, "").await, 400, "invalid_grant");
+    assert_eq!(refresh(&server, &good, "").await.status, 200, "nor has that cost it");
 }
 
 /// A store that can be made to fail.

@@ -46,10 +46,15 @@ struct Guard(Arc<Shared>, String);
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        if !self.0.stopped.load(Ordering::Relaxed) {
-            self.0.failing.store(true, Ordering::Relaxed);
-            self.0.current.store(None);
+        if self.0.stopped.load(Ordering::Relaxed) {
+            return;
+        }
+        let told = self.0.failing.swap(true, Ordering::Relaxed);
+        let dropped = self.0.current.swap(None).is_some();
+        if !told {
             audit::outage_begun("JWKS", &self.1, &"the task that fetches has ended: its runtime is gone");
+        } else if dropped {
+            audit::keys_dropped(&self.1);
         }
     }
 }
@@ -105,12 +110,13 @@ impl Fetcher {
         if self.last_text.as_ref() != Some(&answer.body) || self.shared.current.load().is_none() {
             let parsed = jwks::parse(&answer.body, &self.algorithms, self.most_keys, &self.last_keys)?;
             let keys = KeySet::as_published(parsed.keys);
+            let ambiguous = keys.ids_of_several();
+            self.shared.ambiguous.store(ambiguous, Ordering::Relaxed);
             // The same keys in another order, as servers behind one address may write them, are no news.
-            self.shared.ambiguous.store(keys.ids_of_several(), Ordering::Relaxed);
             let skipped = self.shared.skipped.swap(parsed.skipped, Ordering::Relaxed);
             let same = skipped == parsed.skipped && parsed.by_text.keys().eq(self.last_keys.keys());
             if self.last_text.is_none() || !same {
-                audit::keys_fetched(keys.len(), parsed.skipped, keys.ids_of_several());
+                audit::keys_fetched(keys.len(), parsed.skipped, ambiguous);
             }
             self.shared.current.store(Some(Arc::new(keys)));
             self.last_keys = parsed.by_text;
