@@ -205,8 +205,9 @@ impl Issuer {
             subject: subject.to_owned(),
             client_id: self.client_id.clone(),
             scope: scope.clone(),
-            audience: self.audience.clone(),
+            audience: vec![self.audience.clone()],
             label,
+            network: String::new(),
             auth_time: now,
             last_used: now,
             expires_at,
@@ -236,7 +237,7 @@ impl Issuer {
         let (now, down) = (self.clock.now(), |error| failed("session store", &error));
         let session = store.find(presented.session(), now).await.map_err(down)?;
         let Some(session) = session else { return Err(refused(None, "no such session")) };
-        if (&session.client_id, &session.audience) != (&self.client_id, &self.audience) {
+        if session.client_id != self.client_id || !session.audience.contains(&self.audience) {
             return Err(refused(Some(&session), "session of another client or audience"));
         }
         let user = match UserId::from_subject(&session.subject) {

@@ -15,7 +15,7 @@ use std::time::Duration;
 pub(crate) use self::token::RefreshToken;
 pub use self::{
     digest::{SealedToken, TokenDigest},
-    rotation::{Family, Step},
+    rotation::{Family, Standing, Step},
 };
 #[cfg(feature = "password")]
 use crate::config::ConfigErrors;
@@ -32,10 +32,12 @@ pub struct SessionRecord {
     pub client_id: String,
     /// What was granted then. Refreshed access tokens have this or less.
     pub scope: ScopeSet,
-    /// Whom its access tokens are for.
-    pub audience: String,
+    /// Whom its access tokens may be for, in the order in which they were granted; at least one.
+    pub audience: Vec<String>,
     /// What the device is called: a user agent, or a name that was given.
     pub label: String,
+    /// Where it signed in from: the first 24 bits of an IPv4 address, 48 of an IPv6 one; empty if that is not known.
+    pub network: String,
     /// When the password was checked.
     pub auth_time: UnixSeconds,
     /// When a token was last issued.

@@ -29,10 +29,26 @@ pub enum Step {
     Ended,
 }
 
+/// What a token is to a session that has not ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Standing {
+    /// The one that is good.
+    Current,
+    /// It was good once, and was turned.
+    Spent,
+    /// It never was one of this session's.
+    Foreign,
+}
+
 impl Family {
+    /// Whether the session is over as of `now`.
+    pub fn has_ended(&self, now: UnixSeconds) -> bool {
+        now >= self.ends_at
+    }
+
     /// Decides as of `now`. `grace` is how long a token may be presented again after it was turned.
     pub fn decide(&self, presented: &TokenDigest, grace: Duration, now: UnixSeconds) -> Step {
-        if now >= self.ends_at {
+        if self.has_ended(now) {
             return Step::Ended;
         }
         match self.previous {

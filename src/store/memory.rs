@@ -8,12 +8,13 @@ use std::{
 use futures::FutureExt as _;
 
 use super::{
-    NewSession, PasswordHash, Rotated, Rotation, SessionStore, StoreError, StoreFuture, UserRecord, UserStore,
+    Cursor, KeyRecord, KeyStore, MOST_LISTED, MOST_REVOCATIONS, NewSession, PasswordHash, Revocation, RevocationStore,
+    Revocations, Rotated, Rotation, SessionStore, StoreError, StoreFuture, UserRecord, UserStore,
 };
 use crate::{
     clock::UnixSeconds,
     ident::{LoginName, SessionId, UserId},
-    session::{Family, SealedToken, SessionRecord, Step, TokenDigest},
+    session::{Family, SealedToken, SessionRecord, Standing, Step, TokenDigest},
 };
 
 /// Users that it holds at most.
@@ -22,12 +23,26 @@ const MOST_USERS: usize = 100_000;
 /// Sessions that it holds at most.
 const MOST_SESSIONS: usize = 100_000;
 
-/// Users and sessions in memory, 100,000 of each at most. For tests and for trying out.
+/// Keys that it holds at most.
+const MOST_KEYS: usize = 1000;
+
+/// Users, sessions, revocations and keys in memory, 100,000 users and as many sessions at most. For tests and for trying out.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     // Both maps change together, under one lock, and no operation on them can panic half-way.
     users: RwLock<Users>,
     sessions: Mutex<HashMap<SessionId, Session>>,
+    revocations: Mutex<Noted>,
+    keys: Mutex<Vec<KeyRecord>>,
+}
+
+/// Revocations in the order in which they came.
+#[derive(Debug, Default)]
+struct Noted {
+    list: Vec<(u64, Revocation)>,
+    last: u64,
+    /// How many there may be before those that have run out are looked for.
+    sweep_at: usize,
 }
 
 #[derive(Debug)]
@@ -59,12 +74,17 @@ impl MemoryStore {
     }
 
     fn with_sessions<T>(&self, with: impl FnOnce(&mut HashMap<SessionId, Session>) -> T) -> T {
-        with(&mut self.sessions.lock().unwrap_or_else(PoisonError::into_inner))
+        with(&mut lock(&self.sessions))
     }
 
     fn change(&self, id: &UserId, change: impl FnOnce(&mut UserRecord)) -> bool {
         self.write(|users| users.by_id.get_mut(id).map(change).is_some())
     }
+}
+
+/// No operation under these locks can panic half-way.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl UserStore for MemoryStore {
@@ -134,9 +154,27 @@ impl SessionStore for MemoryStore {
 
     fn find(&self, id: SessionId, now: UnixSeconds) -> StoreFuture<'_, Option<SessionRecord>> {
         let find = move |sessions: &mut HashMap<SessionId, Session>| {
-            sessions.get(&id).filter(|session| now < session.family.ends_at).map(|session| session.record.clone())
+            sessions.get(&id).filter(|session| !session.family.has_ended(now)).map(|session| session.record.clone())
         };
         async move { Ok(self.with_sessions(find)) }.boxed()
+    }
+
+    fn look(
+        &self,
+        id: SessionId,
+        token: TokenDigest,
+        now: UnixSeconds,
+    ) -> StoreFuture<'_, Option<(SessionRecord, Standing)>> {
+        let look = move |sessions: &mut HashMap<SessionId, Session>| {
+            let session = sessions.get(&id).filter(|session| !session.family.has_ended(now))?;
+            let standing = match token {
+                _ if token == session.family.current => Standing::Current,
+                _ if session.spent.contains(&token) => Standing::Spent,
+                _ => Standing::Foreign,
+            };
+            Some((session.record.clone(), standing))
+        };
+        async move { Ok(self.with_sessions(look)) }.boxed()
     }
 
     fn rotate(&self, rotation: Rotation) -> StoreFuture<'_, Rotated> {
@@ -162,22 +200,80 @@ impl SessionStore for MemoryStore {
         async move { Ok(self.with_sessions(|sessions| sessions.remove(&id)).is_some()) }.boxed()
     }
 
-    fn revoke_all<'a>(&'a self, subject: &'a str, except: Option<SessionId>) -> StoreFuture<'a, u64> {
+    fn revoke_all<'a>(&'a self, subject: &'a str, except: Option<SessionId>) -> StoreFuture<'a, Vec<SessionId>> {
         let revoke = move |sessions: &mut HashMap<SessionId, Session>| {
-            let before = sessions.len();
-            sessions.retain(|id, session| session.record.subject != subject || Some(*id) == except);
-            (before - sessions.len()) as u64
+            let its = |id: &SessionId, session: &mut Session| session.record.subject == subject && Some(*id) != except;
+            sessions.extract_if(its).map(|(id, _)| id).collect()
         };
         async move { Ok(self.with_sessions(revoke)) }.boxed()
     }
 
     fn sessions<'a>(&'a self, subject: &'a str, now: UnixSeconds) -> StoreFuture<'a, Vec<SessionRecord>> {
         let list = move |sessions: &mut HashMap<SessionId, Session>| {
-            let live = |session: &&Session| session.record.subject == subject && now < session.family.ends_at;
+            let live = |session: &&Session| session.record.subject == subject && !session.family.has_ended(now);
             let mut list: Vec<_> = sessions.values().filter(live).map(|session| session.record.clone()).collect();
             list.sort_by_key(|session| (std::cmp::Reverse(session.last_used), session.id));
+            list.truncate(MOST_LISTED);
             list
         };
         async move { Ok(self.with_sessions(list)) }.boxed()
+    }
+}
+
+impl Noted {
+    fn note(&mut self, revocations: Vec<Revocation>, now: UnixSeconds) -> Result<(), StoreError> {
+        if self.list.len() + revocations.len() > self.sweep_at {
+            self.list.retain(|(_, revocation)| now < revocation.until);
+            self.sweep_at = (2 * self.list.len()).max(1000);
+        }
+        if self.list.len() + revocations.len() > MOST_REVOCATIONS {
+            return Err(StoreError::Full);
+        }
+        for revocation in revocations {
+            self.last += 1;
+            self.list.push((self.last, revocation));
+        }
+        Ok(())
+    }
+
+    fn since(&self, Cursor(cursor): Cursor, now: UnixSeconds) -> Revocations {
+        let seen = self.list.partition_point(|(number, _)| *number <= cursor);
+        let new = self.list.iter().skip(seen).filter(|(_, revocation)| now < revocation.until);
+        Revocations { list: new.map(|(_, revocation)| revocation.clone()).collect(), cursor: Cursor(self.last) }
+    }
+}
+
+impl RevocationStore for MemoryStore {
+    fn revoke_tokens(&self, revocations: Vec<Revocation>, now: UnixSeconds) -> StoreFuture<'_, ()> {
+        async move { lock(&self.revocations).note(revocations, now) }.boxed()
+    }
+
+    fn revocations(&self, cursor: Cursor, now: UnixSeconds) -> StoreFuture<'_, Revocations> {
+        async move { Ok(lock(&self.revocations).since(cursor, now)) }.boxed()
+    }
+}
+
+impl KeyStore for MemoryStore {
+    fn keys(&self) -> StoreFuture<'_, Vec<KeyRecord>> {
+        async move { Ok(lock(&self.keys).clone()) }.boxed()
+    }
+
+    fn add_key(&self, key: KeyRecord) -> StoreFuture<'_, ()> {
+        let add = move || {
+            let mut keys = lock(&self.keys);
+            if keys.iter().any(|other| other.kid == key.kid || other.predecessor == key.predecessor) {
+                return Err(StoreError::Conflict);
+            }
+            if keys.len() >= MOST_KEYS {
+                return Err(StoreError::Full);
+            }
+            keys.push(key);
+            Ok(())
+        };
+        async move { add() }.boxed()
+    }
+
+    fn remove_key<'a>(&'a self, kid: &'a str) -> StoreFuture<'a, bool> {
+        async move { Ok(lock(&self.keys).extract_if(.., |key| key.kid == kid).count() > 0) }.boxed()
     }
 }

@@ -9,7 +9,9 @@
 )]
 
 mod error;
+mod key;
 mod memory;
+mod revocation;
 mod session;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -21,8 +23,10 @@ use futures::future::BoxFuture;
 pub use self::sqlite::SqliteStore;
 pub use self::{
     error::StoreError,
+    key::{KeyRecord, KeyStore, SealedKey},
     memory::MemoryStore,
-    session::{NewSession, Rotated, Rotation, SessionStore},
+    revocation::{Cursor, MOST_REVOCATIONS, Revocation, RevocationStore, Revocations, Revoked},
+    session::{MOST_LISTED, NewSession, Rotated, Rotation, SessionStore},
     user::{PasswordHash, UserPublic, UserRecord},
 };
 use crate::{

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::StoreFuture;
+use super::{RevocationStore, StoreFuture};
 use crate::{
     clock::UnixSeconds,
     ident::SessionId,
-    session::{SealedToken, SessionRecord, TokenDigest},
+    session::{SealedToken, SessionRecord, Standing, TokenDigest},
 };
 
 /// The sessions of those who signed in, and which of their refresh tokens is good.
@@ -15,16 +15,28 @@ use crate::{
 /// it: a store that breaks this lets a stolen token live on beside the owner's. A call that resolved with `Ok` is as durable
 /// as the backend says. A future that is dropped leaves open whether its write happens.
 ///
+/// Whoever ends a session must be able to call back the access tokens that it was given, so a store of sessions is one of
+/// revocations as well.
+///
 /// # Errors
 ///
 /// Every call may fail with [`StoreError::Unavailable`](super::StoreError::Unavailable); callers then answer 503. A store must
 /// never answer "no such session" when it cannot tell: somebody would be signed out by an outage.
-pub trait SessionStore: Send + Sync + 'static {
+pub trait SessionStore: RevocationStore {
     /// Adds a session. [`StoreError::Conflict`](super::StoreError::Conflict) if its id is taken.
     fn create(&self, session: NewSession) -> StoreFuture<'_, ()>;
 
     /// The session with this id, if it has not ended as of `now`.
     fn find(&self, id: SessionId, now: UnixSeconds) -> StoreFuture<'_, Option<SessionRecord>>;
+
+    /// The session with this id, if it has not ended as of `now`, and what this token is to it. One indexed look-up: any made-up
+    /// token costs it.
+    fn look(
+        &self,
+        id: SessionId,
+        token: TokenDigest,
+        now: UnixSeconds,
+    ) -> StoreFuture<'_, Option<(SessionRecord, Standing)>>;
 
     /// Does with a refresh token what [`Family::decide`](crate::session::Family::decide) says, in one step.
     ///
@@ -35,12 +47,16 @@ pub trait SessionStore: Send + Sync + 'static {
     /// Ends a session; `false` if there is none.
     fn revoke(&self, id: SessionId) -> StoreFuture<'_, bool>;
 
-    /// Ends all sessions of a subject but one, or all of them, and says how many.
-    fn revoke_all<'a>(&'a self, subject: &'a str, except: Option<SessionId>) -> StoreFuture<'a, u64>;
+    /// Ends all sessions of a subject but one, or all of them, and says which.
+    fn revoke_all<'a>(&'a self, subject: &'a str, except: Option<SessionId>) -> StoreFuture<'a, Vec<SessionId>>;
 
-    /// The sessions of a subject that have not ended as of `now`, in the order in which they were last used, latest first.
+    /// The sessions of a subject that have not ended as of `now`, in the order in which they were last used, latest first:
+    /// [`MOST_LISTED`] of them at the most.
     fn sessions<'a>(&'a self, subject: &'a str, now: UnixSeconds) -> StoreFuture<'a, Vec<SessionRecord>>;
 }
+
+/// How many sessions of one subject a list has at the most.
+pub const MOST_LISTED: usize = 1000;
 
 /// A session to be added.
 #[derive(Clone, Debug)]
@@ -94,6 +110,15 @@ impl<T: SessionStore + ?Sized> SessionStore for std::sync::Arc<T> {
         (**self).find(id, now)
     }
 
+    fn look(
+        &self,
+        id: SessionId,
+        token: TokenDigest,
+        now: UnixSeconds,
+    ) -> StoreFuture<'_, Option<(SessionRecord, Standing)>> {
+        (**self).look(id, token, now)
+    }
+
     fn rotate(&self, rotation: Rotation) -> StoreFuture<'_, Rotated> {
         (**self).rotate(rotation)
     }
@@ -102,7 +127,7 @@ impl<T: SessionStore + ?Sized> SessionStore for std::sync::Arc<T> {
         (**self).revoke(id)
     }
 
-    fn revoke_all<'a>(&'a self, subject: &'a str, except: Option<SessionId>) -> StoreFuture<'a, u64> {
+    fn revoke_all<'a>(&'a self, subject: &'a str, except: Option<SessionId>) -> StoreFuture<'a, Vec<SessionId>> {
         (**self).revoke_all(subject, except)
     }
 

@@ -7,9 +7,10 @@ use portcullis::{
     clock::{Clock, ManualClock, UnixSeconds},
     ident::SessionId,
     jwt::{Algorithm, SigningKey},
-    session::{SealedToken, SessionPolicy, SessionRecord, TokenDigest},
+    session::{SealedToken, SessionPolicy, SessionRecord, Standing, TokenDigest},
     store::{
-        MemoryStore, NewSession, Rotated, Rotation, SessionStore, SqliteStore, StoreError, StoreFuture, UserStore,
+        Cursor, MemoryStore, NewSession, Revocation, RevocationStore, Revocations, Rotated, Rotation, SessionStore,
+        SqliteStore, StoreError, StoreFuture, UserStore,
     },
 };
 use tokio::task::JoinSet;
@@ -38,8 +39,9 @@ fn session(subject: &str) -> NewSession {
         subject: subject.to_owned(),
         client_id: "c".to_owned(),
         scope: "me items".parse().unwrap(),
-        audience: "orders".to_owned(),
+        audience: vec!["orders".to_owned(), "https://tool.example".to_owned()],
         label: "Firefox \"on\" Linux é".to_owned(),
+        network: "192.0.2.0/24".to_owned(),
         auth_time: at(0),
         last_used: at(0),
         expires_at: at(10_000),
@@ -105,9 +107,9 @@ async fn req_046_req_048_stores_keep_sessions() {
         assert!(store.sessions("user:1", at(2000)).await.unwrap().is_empty());
         assert!(store.revoke(two).await.unwrap() && !store.revoke(two).await.unwrap());
         assert_eq!(store.rotate(turn(two, 1, 0, 5)).await.unwrap(), Rotated::Unknown, "signed out");
-        assert_eq!(store.revoke_all("user:1", Some(one)).await.unwrap(), 1);
+        assert_eq!(store.revoke_all("user:1", Some(one)).await.unwrap(), [three]);
         assert_eq!(ids(store.sessions("user:1", at(5)).await.unwrap()), [one]);
-        assert_eq!(store.revoke_all("user:1", None).await.unwrap(), 1);
+        assert_eq!(store.revoke_all("user:1", None).await.unwrap(), [one]);
         assert_eq!(ids(store.sessions("user:2", at(5)).await.unwrap()), [other]);
     })
     .await;
@@ -355,17 +357,34 @@ impl SessionStore for Flaky {
     fn find(&self, id: SessionId, now: UnixSeconds) -> StoreFuture<'_, Option<SessionRecord>> {
         self.or_down(self.0.find(id, now))
     }
+    fn look(
+        &self,
+        id: SessionId,
+        token: TokenDigest,
+        now: UnixSeconds,
+    ) -> StoreFuture<'_, Option<(SessionRecord, Standing)>> {
+        self.or_down(self.0.look(id, token, now))
+    }
     fn rotate(&self, rotation: Rotation) -> StoreFuture<'_, Rotated> {
         self.or_down(self.0.rotate(rotation))
     }
     fn revoke(&self, id: SessionId) -> StoreFuture<'_, bool> {
         self.or_down(self.0.revoke(id))
     }
-    fn revoke_all<'a>(&'a self, subject: &'a str, except: Option<SessionId>) -> StoreFuture<'a, u64> {
+    fn revoke_all<'a>(&'a self, subject: &'a str, except: Option<SessionId>) -> StoreFuture<'a, Vec<SessionId>> {
         self.or_down(self.0.revoke_all(subject, except))
     }
     fn sessions<'a>(&'a self, subject: &'a str, now: UnixSeconds) -> StoreFuture<'a, Vec<SessionRecord>> {
         self.or_down(self.0.sessions(subject, now))
+    }
+}
+
+impl RevocationStore for Flaky {
+    fn revoke_tokens(&self, revocations: Vec<Revocation>, now: UnixSeconds) -> StoreFuture<'_, ()> {
+        self.or_down(self.0.revoke_tokens(revocations, now))
+    }
+    fn revocations(&self, cursor: Cursor, now: UnixSeconds) -> StoreFuture<'_, Revocations> {
+        self.or_down(self.0.revocations(cursor, now))
     }
 }
 

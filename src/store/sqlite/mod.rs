@@ -1,6 +1,8 @@
-//! Users and sessions in a SQLite file: one machine, nothing to install.
+//! Users, sessions, revocations and keys in a SQLite file: one machine, nothing to install.
 
 mod database;
+mod keys;
+mod revocations;
 mod schema;
 mod sessions;
 
@@ -12,11 +14,12 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params, types::Type};
 use self::database::Database;
 use super::{PasswordHash, StoreError, StoreFuture, UserRecord, UserStore};
 use crate::{
+    clock::UnixSeconds,
     ident::{LoginName, UserId},
     scope::ScopeSet,
 };
 
-/// Users and sessions in a SQLite file in WAL mode, durable before a call resolves (`synchronous=FULL`).
+/// Users, sessions, revocations and keys in a SQLite file in WAL mode, durable before a call resolves (`synchronous=FULL`).
 ///
 /// One thread writes and commits all waiting writes as a group; a few threads read beside it. They end when the last
 /// clone is dropped. At most 1,024 calls wait for either; beyond that, and when the file is locked by another program
@@ -117,4 +120,13 @@ fn user(row: &Row<'_>) -> rusqlite::Result<UserRecord> {
         scopes: ScopeSet::from_store(&row.get::<_, String>(3)?).map_err(|_| parsed(3))?,
         disabled: row.get(4)?,
     })
+}
+
+/// SQLite has signed integers; nothing lasts until they end.
+fn seconds(moment: UnixSeconds) -> i64 {
+    i64::try_from(moment.get()).unwrap_or(i64::MAX)
+}
+
+fn moment(seconds: i64) -> UnixSeconds {
+    UnixSeconds::new(u64::try_from(seconds).unwrap_or(0))
 }

@@ -42,6 +42,26 @@ const MIGRATIONS: &[&str] = &[
         PRIMARY KEY (session, digest)
     ) STRICT, WITHOUT ROWID
 ",
+    // A session's `audience` may be several, a line each. Revocations are numbered in the order of their commits.
+    "
+    ALTER TABLE sessions ADD COLUMN network TEXT NOT NULL DEFAULT '';
+    CREATE TABLE revocations (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        kind INTEGER NOT NULL,
+        name ANY NOT NULL,
+        issued_until INTEGER NOT NULL,
+        until INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX revocations_by_end ON revocations (until);
+    CREATE TABLE keys (
+        kid TEXT NOT NULL PRIMARY KEY,
+        algorithm TEXT NOT NULL,
+        sealed BLOB NOT NULL,
+        predecessor TEXT NOT NULL UNIQUE,
+        published_at INTEGER NOT NULL,
+        active_at INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID
+",
 ];
 
 /// Brings the tables up to date, in one transaction: a crash leaves the old version or the new one.

@@ -3,16 +3,16 @@
 use futures::FutureExt as _;
 use rusqlite::{Connection, OptionalExtension as _, Row, params, types::Type};
 
-use super::SqliteStore;
+use super::{SqliteStore, moment, seconds};
 use crate::{
     clock::UnixSeconds,
     ident::SessionId,
     scope::ScopeSet,
-    session::{Family, SealedToken, SessionRecord, Step, TokenDigest},
-    store::{NewSession, Rotated, Rotation, SessionStore, StoreFuture},
+    session::{Family, SealedToken, SessionRecord, Standing, Step, TokenDigest},
+    store::{MOST_LISTED, NewSession, Rotated, Rotation, SessionStore, StoreFuture},
 };
 
-const RECORD: &str = "id, subject, client_id, scope, audience, label, auth_time, last_used, expires_at";
+const RECORD: &str = "id, subject, client_id, scope, audience, label, auth_time, last_used, expires_at, network";
 /// Ended sessions that are cleared away with each new one: more than one, so that none are left over.
 const CLEARED: u32 = 4;
 
@@ -23,17 +23,18 @@ impl SessionStore for SqliteStore {
             let clear = "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE ends_at <= ?1 LIMIT ?2)";
             db.prepare_cached(clear)?.execute(params![seconds(session.last_used), CLEARED])?;
             let insert = "INSERT INTO sessions (id, subject, client_id, scope, audience, label, auth_time, last_used,
-                expires_at, ends_at, current) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+                expires_at, network, ends_at, current) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
             db.prepare_cached(insert)?.execute(params![
                 session.id.as_bytes(),
                 session.subject,
                 session.client_id,
                 session.scope.to_string(),
-                session.audience,
+                session.audience.join("\n"),
                 session.label,
                 seconds(session.auth_time),
                 seconds(session.last_used),
                 seconds(session.expires_at),
+                session.network,
                 seconds(*ends_at),
                 digest.as_bytes(),
             ])
@@ -47,6 +48,28 @@ impl SessionStore for SqliteStore {
         self.0.read(move |db| db.prepare_cached(&find)?.query_row(params, record).optional()).boxed()
     }
 
+    fn look(
+        &self,
+        id: SessionId,
+        token: TokenDigest,
+        now: UnixSeconds,
+    ) -> StoreFuture<'_, Option<(SessionRecord, Standing)>> {
+        let look = format!(
+            "SELECT {RECORD}, current = ?3, EXISTS (SELECT 1 FROM spent WHERE session = ?1 AND digest = ?3)
+            FROM sessions WHERE id = ?1 AND ends_at > ?2"
+        );
+        let params = (*id.as_bytes(), seconds(now), *token.as_bytes());
+        let found = |row: &Row<'_>| {
+            let standing = match (row.get(10)?, row.get(11)?) {
+                (true, _) => Standing::Current,
+                (false, true) => Standing::Spent,
+                (false, false) => Standing::Foreign,
+            };
+            Ok((record(row)?, standing))
+        };
+        self.0.read(move |db| db.prepare_cached(&look)?.query_row(params, found).optional()).boxed()
+    }
+
     fn rotate(&self, rotation: Rotation) -> StoreFuture<'_, Rotated> {
         self.0.write(move |db| rotate(db, &rotation)).boxed()
     }
@@ -55,16 +78,18 @@ impl SessionStore for SqliteStore {
         self.update(move |db| delete(db, id)).boxed()
     }
 
-    fn revoke_all<'a>(&'a self, subject: &'a str, except: Option<SessionId>) -> StoreFuture<'a, u64> {
-        let (subject, except) = (subject.to_owned(), except.map(|id| *id.as_bytes()));
-        let delete = "DELETE FROM sessions WHERE subject = ?1 AND id IS NOT ?2";
-        let delete = move |db: &Connection| db.prepare_cached(delete)?.execute(params![subject, except]);
-        async move { self.0.write(delete).await.map(|ended| ended as u64) }.boxed()
+    fn revoke_all<'a>(&'a self, subject: &'a str, except: Option<SessionId>) -> StoreFuture<'a, Vec<SessionId>> {
+        let params = (subject.to_owned(), except.map(|id| *id.as_bytes()));
+        let delete = "DELETE FROM sessions WHERE subject = ?1 AND id IS NOT ?2 RETURNING id";
+        let id = |row: &Row<'_>| row.get(0).map(SessionId::from_bytes);
+        self.0.write(move |db| db.prepare_cached(delete)?.query_map(params, id)?.collect()).boxed()
     }
 
     fn sessions<'a>(&'a self, subject: &'a str, now: UnixSeconds) -> StoreFuture<'a, Vec<SessionRecord>> {
-        let list =
-            format!("SELECT {RECORD} FROM sessions WHERE subject = ?1 AND ends_at > ?2 ORDER BY last_used DESC, id");
+        let list = format!(
+            "SELECT {RECORD} FROM sessions WHERE subject = ?1 AND ends_at > ?2
+            ORDER BY last_used DESC, id LIMIT {MOST_LISTED}"
+        );
         let params = (subject.to_owned(), seconds(now));
         self.0.read(move |db| db.prepare_cached(&list)?.query_map(params, record)?.collect()).boxed()
     }
@@ -113,19 +138,11 @@ fn record(row: &Row<'_>) -> rusqlite::Result<SessionRecord> {
         subject: row.get(1)?,
         client_id: row.get(2)?,
         scope: scope.map_err(|_| rusqlite::Error::InvalidColumnType(3, "not a scope".to_owned(), Type::Text))?,
-        audience: row.get(4)?,
+        audience: row.get::<_, String>(4)?.split('\n').map(str::to_owned).collect(),
         label: row.get(5)?,
         auth_time: moment(row.get(6)?),
         last_used: moment(row.get(7)?),
         expires_at: moment(row.get(8)?),
+        network: row.get(9)?,
     })
-}
-
-/// SQLite has signed integers; no session lasts until they end.
-fn seconds(moment: UnixSeconds) -> i64 {
-    i64::try_from(moment.get()).unwrap_or(i64::MAX)
-}
-
-fn moment(seconds: i64) -> UnixSeconds {
-    UnixSeconds::new(u64::try_from(seconds).unwrap_or(0))
 }
