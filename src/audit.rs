@@ -37,6 +37,14 @@ pub enum Kind {
     RefreshRefused,
     /// A refresh token came again after it was turned: the session was ended.
     RefreshReused,
+    /// A client did not prove who it is.
+    ClientRefused,
+    /// A client got a token in its own name.
+    TokenIssued,
+    /// Sessions were ended, by their owner or for them.
+    SessionsEnded,
+    /// Access tokens were called back.
+    TokensRevoked,
     /// A login was not tried, because too many are.
     LoginShed,
     /// Something that a decision needs did not answer, or is not there.
@@ -58,6 +66,10 @@ impl Kind {
             Self::SessionRefreshed => "session_refreshed",
             Self::RefreshRefused => "refresh_refused",
             Self::RefreshReused => "refresh_reused",
+            Self::ClientRefused => "client_refused",
+            Self::TokenIssued => "token_issued",
+            Self::SessionsEnded => "sessions_ended",
+            Self::TokensRevoked => "tokens_revoked",
             Self::LoginShed => "login_shed",
             Self::InfrastructureFailed => "infrastructure_failed",
         }
@@ -91,7 +103,6 @@ pub(crate) fn keys_fetched(usable: usize, skipped: usize, ids_of_several: usize)
 }
 
 /// Something that decisions need has begun to fail. Told once for each outage.
-#[cfg(feature = "jwks-client")]
 pub(crate) fn outage_begun(what: &'static str, which: &str, reason: &dyn std::fmt::Display) {
     event!(target: TARGET, Level::ERROR, kind = Kind::InfrastructureFailed.name(), what, which, %reason, "outage begun");
 }
@@ -103,7 +114,6 @@ pub(crate) fn keys_dropped(which: &str) {
 }
 
 /// It answers again.
-#[cfg(feature = "jwks-client")]
 pub(crate) fn outage_over(what: &'static str, which: &str) {
     event!(target: TARGET, Level::INFO, kind = Kind::InfrastructureRecovered.name(), what, which, "outage over");
 }
@@ -143,6 +153,28 @@ pub(crate) fn refresh_refused(session: Option<(&str, SessionId)>, reason: &'stat
 #[cfg(feature = "password")]
 pub(crate) fn refresh_reused(subject: &str, session: SessionId) {
     event!(target: TARGET, Level::WARN, kind = Kind::RefreshReused.name(), subject, %session, "session ended: refresh token reused");
+}
+
+/// A client did not prove who it is. Its id is in the configuration, or is not told.
+pub(crate) fn client_refused(client_id: Option<&str>, reason: &'static str) {
+    event!(target: TARGET, Level::INFO, kind = Kind::ClientRefused.name(), client_id, reason, "client refused");
+}
+
+/// A client got a token in its own name.
+pub(crate) fn token_issued(client_id: &str, token_id: &str) {
+    event!(target: TARGET, Level::INFO, kind = Kind::TokenIssued.name(), client_id, token_id, "token issued");
+}
+
+/// Sessions were ended: so many, or this one.
+#[cfg(feature = "password")]
+pub(crate) fn sessions_ended(subject: &str, session: Option<SessionId>, ended: usize, reason: &'static str) {
+    let (kind, session) = (Kind::SessionsEnded.name(), session.map(tracing::field::display));
+    event!(target: TARGET, Level::INFO, kind, subject, session, ended, reason, "sessions ended");
+}
+
+/// An access token was called back.
+pub(crate) fn token_revoked(subject: &str, token_id: &str) {
+    event!(target: TARGET, Level::INFO, kind = Kind::TokensRevoked.name(), subject, token_id, "token revoked");
 }
 
 /// A login was not tried, because too many are.

@@ -2,27 +2,31 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use bytes::Bytes;
-
 use crate::{
+    client::{Client, GrantType, Resource},
     clock::{Clock, SystemClock},
     config::{ConfigError, ConfigErrors},
-    endpoint::{Issuer, JwksEndpoint, TokenEndpoint},
-    jwt::{ClaimsPolicy, KeySet, SigningKey},
+    endpoint::{Clients, DocumentEndpoint, Does, Issuer, LONGEST_LIFETIME, OAuthEndpoint, ServerMetadata},
+    jwt::{ClaimsPolicy, KeyRing, Verifier},
     resource_server::ResourceServer,
+    revocation::RevocationList,
     scope::{Scope, ScopeSet},
+    store::RevocationStore,
 };
 #[cfg(feature = "password")]
 use crate::{
-    endpoint::Sessions,
+    endpoint::{NotChanged, Sessions, SessionsEndpoint},
+    ident::{SessionId, UserId},
+    jwt::JwtVerify,
     password::{PasswordHasher, PasswordLogin},
     principal::Principal,
     rejection::Rejection,
+    secret::Secret,
     session::SessionPolicy,
-    store::{SessionStore, UserRecord, UserStore, active_user},
+    store::{SessionStore, StoreError, UserRecord, UserStore, active_user},
 };
 
-/// Issues access tokens and publishes the key that verifies them. Cheap to clone.
+/// Issues access tokens, calls them back, and publishes the keys that verify them. Cheap to clone.
 ///
 /// ```
 /// # #[cfg(feature = "password")] {
@@ -43,43 +47,56 @@ use crate::{
 #[derive(Clone)]
 pub struct AuthorizationServer {
     issuer: Arc<Issuer>,
-    jwks: Bytes,
+    metadata: Option<ServerMetadata>,
+    /// For the server's own audience.
+    own: ResourceServer,
 }
 
 /// Builder of an [`AuthorizationServer`].
 #[must_use]
 pub struct AuthorizationServerBuilder {
-    issuer: Issuer,
+    name: String,
+    audience: String,
+    keys: KeyRing,
+    lifetime: Duration,
     longest: Duration,
     default_scope: Option<Vec<String>>,
+    clients: Vec<Client>,
+    resources: Vec<Resource>,
+    clock: Arc<dyn Clock>,
+    revocations: Option<RevocationList>,
+    #[cfg(feature = "password")]
+    login: Option<PasswordLogin>,
+    #[cfg(feature = "password")]
+    sessions: Option<Sessions>,
 }
 
-const LONGEST_LIFETIME: Duration = Duration::from_secs(3600);
+/// What the server calls the client that its own users sign in with, unless clients are named.
+const OWN_CLIENT: &str = "first-party";
 
 impl AuthorizationServer {
-    /// Begins a server that is called `issuer` and makes tokens for `audience`, signed with `key`. None has a safe
-    /// default.
+    /// Begins a server that is called `issuer` and makes tokens for `audience`, signed with `keys`: a
+    /// [`SigningKey`](crate::jwt::SigningKey) or a [`KeyRing`]. None has a safe default.
     pub fn builder(
         issuer: impl Into<String>,
         audience: impl Into<String>,
-        key: SigningKey,
+        keys: impl Into<KeyRing>,
     ) -> AuthorizationServerBuilder {
         AuthorizationServerBuilder {
-            issuer: Issuer {
-                name: issuer.into(),
-                audience: audience.into(),
-                key,
-                lifetime: Duration::from_secs(600),
-                default_scope: None,
-                client_id: "first-party".to_owned(),
-                clock: Arc::new(SystemClock),
-                #[cfg(feature = "password")]
-                login: None,
-                #[cfg(feature = "password")]
-                sessions: None,
-            },
+            name: issuer.into(),
+            audience: audience.into(),
+            keys: keys.into(),
+            lifetime: Duration::from_secs(600),
             longest: LONGEST_LIFETIME,
             default_scope: None,
+            clients: Vec::new(),
+            resources: Vec::new(),
+            clock: Arc::new(SystemClock),
+            revocations: None,
+            #[cfg(feature = "password")]
+            login: None,
+            #[cfg(feature = "password")]
+            sessions: None,
         }
     }
 
@@ -88,20 +105,113 @@ impl AuthorizationServer {
         &self.issuer.name
     }
 
-    /// The service for `POST /token`.
-    pub fn token_endpoint(&self) -> TokenEndpoint {
-        TokenEndpoint::new(Arc::clone(&self.issuer))
+    /// Its signing keys.
+    pub fn keys(&self) -> &KeyRing {
+        &self.issuer.keys
+    }
+
+    /// The service for `POST /token` (RFC 6749 §3.2).
+    pub fn token_endpoint(&self) -> OAuthEndpoint {
+        self.endpoint(Does::Token)
     }
 
     /// The service for `POST /token/refresh`: the token endpoint for refresh tokens alone, whose form need not name the
     /// grant.
-    pub fn refresh_endpoint(&self) -> TokenEndpoint {
-        TokenEndpoint::refresh(Arc::clone(&self.issuer))
+    pub fn refresh_endpoint(&self) -> OAuthEndpoint {
+        self.endpoint(Does::Refresh)
     }
 
-    /// The service for `GET /.well-known/jwks.json`.
-    pub fn jwks_endpoint(&self) -> JwksEndpoint {
-        JwksEndpoint::new(self.jwks.clone())
+    /// The service for `POST /revoke`: a client gives a token back (RFC 7009). A refresh token takes its session and that
+    /// session's access tokens with it; an access token goes alone.
+    pub fn revocation_endpoint(&self) -> OAuthEndpoint {
+        self.endpoint(Does::Revoke)
+    }
+
+    /// The service for `POST /introspect`: a confidential client asks whether a token is good (RFC 7662), one of its own or
+    /// one for a resource that it [may ask about](Client::introspects).
+    pub fn introspection_endpoint(&self) -> OAuthEndpoint {
+        self.endpoint(Does::Introspect)
+    }
+
+    fn endpoint(&self, does: Does) -> OAuthEndpoint {
+        OAuthEndpoint::new(Arc::clone(&self.issuer), does)
+    }
+
+    /// The service for `GET /.well-known/jwks.json` (RFC 7517 §5).
+    pub fn jwks_endpoint(&self) -> DocumentEndpoint {
+        DocumentEndpoint::keys(Arc::clone(&self.issuer))
+    }
+
+    /// The path of the server's metadata, and the service for it (RFC 8414). `None` if the issuer is no `https` address, nor
+    /// `http` on loopback. It names `/token`, `/revoke`, `/introspect` and `/.well-known/jwks.json` below the issuer.
+    pub fn metadata_endpoint(&self) -> Option<(&str, DocumentEndpoint)> {
+        let ServerMetadata { path, document } = self.metadata.as_ref()?;
+        Some((path, DocumentEndpoint::fixed(document.clone())))
+    }
+
+    /// The service for `/sessions`, `/sessions/{id}` and `/logout`, behind the layer that verifies whose they are.
+    #[cfg(feature = "password")]
+    pub fn sessions_endpoint(&self) -> JwtVerify<SessionsEndpoint> {
+        use tower_layer::Layer as _;
+
+        let endpoint = SessionsEndpoint::new(Arc::clone(&self.issuer), self.own.answers().clone());
+        self.own.authenticate().layer(endpoint)
+    }
+
+    /// Ends a session: its refresh token opens nothing any more, nor does any access token that it was given. `false` if there
+    /// is none.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if a store does not answer: call again.
+    #[cfg(feature = "password")]
+    pub async fn end_session(&self, id: SessionId) -> Result<bool, StoreError> {
+        self.issuer.end_session_of(None, id, "ended by the program").await
+    }
+
+    /// Ends all sessions of a user, or all but one, and says how many. With all of them, access tokens without a session end
+    /// as well.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if a store does not answer: call again.
+    #[cfg(feature = "password")]
+    pub async fn end_sessions(&self, user: &UserId, except: Option<SessionId>) -> Result<usize, StoreError> {
+        self.issuer.end_sessions_of(&user.subject(), except, "ended by the program").await
+    }
+
+    /// Gives a user another password and ends their sessions, all or all but one (RFC 9700 §4.14.2, ASVS 7.4.3). `false` if
+    /// there is no such user. Whether the password is a good one is the caller's to say.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejection::StoreUnavailable`] if the hasher is overloaded or a store does not answer. Whether the password was changed
+    /// is open then: call again.
+    #[cfg(feature = "password")]
+    pub async fn set_password(
+        &self,
+        user: &UserId,
+        password: Secret<String>,
+        except: Option<SessionId>,
+    ) -> Result<bool, Rejection> {
+        self.issuer.set_password(user, password, except).await.map_err(|error| {
+            let what = match error {
+                NotChanged::Hash(_) => "password hasher",
+                NotChanged::Store(_) => "store",
+            };
+            crate::audit::infrastructure_failed(what, &error);
+            Rejection::StoreUnavailable
+        })
+    }
+
+    /// Disables a user and ends all of their sessions (ASVS 7.4.2), or enables them again. `false` if there is no such user.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if a store does not answer: call again.
+    #[cfg(feature = "password")]
+    pub async fn set_disabled(&self, user: &UserId, disabled: bool) -> Result<bool, StoreError> {
+        self.issuer.set_disabled(user, disabled).await
     }
 
     /// The user who is calling, if they may still act: for routes that must know at once that somebody was disabled,
@@ -117,18 +227,44 @@ impl AuthorizationServer {
         active_user(&*login.users, &self.issuer.name, caller).await
     }
 
-    /// A resource server that accepts this server's tokens, of up to 16 KiB, with this server's clock, for routes in the
-    /// same program.
+    /// A resource server that accepts this server's tokens, of up to 16 KiB, with this server's clock, keys and revocations,
+    /// for routes in the same program.
     ///
     /// # Errors
     ///
     /// None that a built server can cause; the signature is that of its parts.
     pub fn resource_server(&self) -> Result<ResourceServer, ConfigErrors> {
-        // Longest names, longest scope, largest key: what this server makes always fits.
-        let policy = ClaimsPolicy::builder(&self.issuer.name, &self.issuer.audience).max_token(16 * 1024).build()?;
-        let keys = KeySet::new([self.issuer.key.verifying_key()])?;
-        Ok(ResourceServer::new(policy, keys).clock(Arc::clone(&self.issuer.clock)))
+        Ok(self.own.clone())
     }
+
+    /// As [`resource_server`](Self::resource_server), for tokens that are for another of the server's resources.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Resource`] if it has none of that name.
+    pub fn resource_server_for(&self, resource: &str) -> Result<ResourceServer, ConfigErrors> {
+        let known = |known: &&Resource| known.id() == resource;
+        let known = self.issuer.resources.iter().find(known);
+        let resource = known.ok_or_else(|| ConfigError::Resource(resource.to_owned()))?;
+        let scopes: Vec<String> = resource.limit().iter().flat_map(ScopeSet::iter).map(str::to_owned).collect();
+        accepting(&self.issuer, resource.id(), scopes)
+    }
+}
+
+/// Longest names, longest scope, largest key: what a server makes always fits.
+const MOST_TOKEN: usize = 16 * 1024;
+
+/// A resource server for an issuer's tokens for `audience`.
+fn accepting(issuer: &Issuer, audience: &str, scopes: Vec<String>) -> Result<ResourceServer, ConfigErrors> {
+    let policy = ClaimsPolicy::builder(&issuer.name, audience).max_token(MOST_TOKEN).build()?;
+    let server = ResourceServer::new(policy, issuer.keys.clone()).clock(Arc::clone(&issuer.clock));
+    let server = match &issuer.revocations {
+        Some(list) => server.revocations(&issuer.name, list.clone())?,
+        None => server,
+    };
+    // Not every audience is an address; one that is not has no place for its metadata.
+    let described = server.clone().describe(audience, [issuer.name.as_str()], scopes);
+    Ok(described.unwrap_or(server))
 }
 
 impl fmt::Debug for AuthorizationServer {
@@ -136,14 +272,14 @@ impl fmt::Debug for AuthorizationServer {
         f.debug_struct("AuthorizationServer")
             .field("issuer", &self.issuer.name)
             .field("audience", &self.issuer.audience)
-            .field("key", &self.issuer.key)
+            .field("keys", &self.issuer.keys)
             .finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for AuthorizationServerBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AuthorizationServerBuilder").field("issuer", &self.issuer.name).finish_non_exhaustive()
+        f.debug_struct("AuthorizationServerBuilder").field("issuer", &self.name).finish_non_exhaustive()
     }
 }
 
@@ -151,18 +287,19 @@ impl AuthorizationServerBuilder {
     /// Lets the users of `users` sign in with their password (`grant_type=password`).
     ///
     /// For programs that are themselves the only client, such as an API and its own app: RFC 9700 §2.4 forbids the
-    /// password grant where somebody else's client would see the password. Every request is taken for the one
-    /// first-party client; a `client_id` or client secret that it carries is not looked at and opens nothing.
+    /// password grant where somebody else's client would see the password. Unless a [`client`](Self::client) with that grant
+    /// is named, requests are taken for the one first-party client; with no client named at all, a `client_id` or client
+    /// secret that they carry is not looked at and opens nothing.
     #[cfg(feature = "password")]
     pub fn first_party_login(mut self, users: Arc<dyn UserStore>, hasher: PasswordHasher) -> Self {
-        self.issuer.login = Some(PasswordLogin { users, hasher });
+        self.login = Some(PasswordLogin { users, hasher });
         self
     }
 
     /// Gives a login a session in `store`, and a refresh token to keep it alive (RFC 6749 §6).
     ///
-    /// Its access tokens carry the session as `sid`. Ending it stops the refreshing at once; an access token that was issued
-    /// before stays good for what is left of its ten minutes.
+    /// Its access tokens carry the session as `sid`. When it is ended they pass no longer: the store keeps what is called back,
+    /// as if it were given to [`revocations`](Self::revocations).
     ///
     /// ```
     /// use std::sync::Arc;
@@ -178,20 +315,40 @@ impl AuthorizationServerBuilder {
     /// ```
     #[cfg(feature = "password")]
     pub fn sessions(mut self, store: Arc<dyn SessionStore>, policy: SessionPolicy) -> Self {
-        self.issuer.sessions = Some(Sessions { store, policy });
+        self.sessions = Some(Sessions { store, policy });
+        self
+    }
+
+    /// Calls access tokens back with this list: for a server without sessions, for one that keeps them elsewhere, or for other
+    /// settings than a list has by itself.
+    pub fn revocations(mut self, list: RevocationList) -> Self {
+        self.revocations = Some(list);
+        self
+    }
+
+    /// Names a client. Once there is one, a request that names a client must name one of these, and prove it if it can.
+    pub fn client(mut self, client: Client) -> Self {
+        self.clients.push(client);
+        self
+    }
+
+    /// Adds something that tokens can be for beside the server's own audience, for clients that ask for it as `resource`
+    /// (RFC 8707).
+    pub fn resource(mut self, resource: Resource) -> Self {
+        self.resources.push(resource);
         self
     }
 
     /// How long an access token is valid: 10 minutes unless set, 1 second to 1 hour.
     pub fn access_token_lifetime(mut self, lifetime: Duration) -> Self {
-        self.issuer.lifetime = lifetime;
+        self.lifetime = lifetime;
         self
     }
 
     /// As [`access_token_lifetime`](Self::access_token_lifetime), up to a day. What is lost: a stolen token opens the
     /// door for that long, and a scope that is taken away from a user stays granted for that long.
     pub fn danger_access_token_lifetime(mut self, lifetime: Duration) -> Self {
-        self.issuer.lifetime = lifetime;
+        self.lifetime = lifetime;
         self.longest = Duration::from_secs(24 * 3600);
         self
     }
@@ -205,7 +362,7 @@ impl AuthorizationServerBuilder {
 
     /// Sets where the time is read: the system's clock unless set.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.issuer.clock = clock;
+        self.clock = clock;
         self
     }
 
@@ -215,20 +372,82 @@ impl AuthorizationServerBuilder {
     ///
     /// [`ConfigErrors`], with one [`ConfigError`] for each bad setting.
     pub fn build(self) -> Result<AuthorizationServer, ConfigErrors> {
-        let Self { mut issuer, longest, default_scope } = self;
         let mut errors = ConfigErrors::default();
-        errors.keep(ClaimsPolicy::builder(&issuer.name, &issuer.audience).build());
-        errors.bound("access token lifetime", issuer.lifetime, Duration::from_secs(1), longest);
+        errors.bound("access token lifetime", self.lifetime, Duration::from_secs(1), self.longest);
+        if let Some(retires) = self.keys.retires_for() {
+            let longest = retires.saturating_sub(Duration::from_secs(600));
+            errors.bound("access token lifetime beside a key's last time", self.lifetime, Duration::ZERO, longest);
+        }
+        let default_scope = self.default_scope.as_ref().map(|names| {
+            let scope = |name: &String| errors.keep(Scope::parse(name).map_err(|_| ConfigError::Scope(name.clone())));
+            names.iter().filter_map(scope).collect::<ScopeSet>()
+        });
+        self.check_clients(&mut errors);
+        let policy = ClaimsPolicy::builder(&self.name, &self.audience).max_token(MOST_TOKEN);
+        let policy = self.resources.iter().fold(policy, |policy, resource| policy.also_audience(resource.id()));
+        let policy = errors.keep(policy.build());
         #[cfg(feature = "password")]
-        if let Some(sessions) = &issuer.sessions {
+        if let Some(sessions) = &self.sessions {
             sessions.policy.check(&mut errors);
         }
-        if let Some(names) = default_scope {
-            let scope = |name: String| errors.keep(Scope::parse(&name).map_err(|_| ConfigError::Scope(name)));
-            issuer.default_scope = Some(names.into_iter().filter_map(scope).collect::<ScopeSet>());
+        let policy = errors.finish(policy)?;
+        let verifier = Verifier::new(policy, self.keys.clone()).without_cache();
+        let clients = Clients::new(self.clients.clone(), self.own_client());
+        let issuer = Issuer {
+            revocations: self.list(),
+            name: self.name,
+            audience: self.audience,
+            resources: self.resources,
+            keys: self.keys,
+            verifier,
+            lifetime: self.lifetime,
+            default_scope,
+            clients,
+            clock: self.clock,
+            #[cfg(feature = "password")]
+            login: self.login,
+            #[cfg(feature = "password")]
+            sessions: self.sessions,
+        };
+        let own = accepting(&issuer, &issuer.audience, Vec::new())?;
+        Ok(AuthorizationServer { metadata: ServerMetadata::of(&issuer), own, issuer: Arc::new(issuer) })
+    }
+
+    fn check_clients(&self, errors: &mut ConfigErrors) {
+        let mut names = std::collections::HashSet::from([self.audience.as_str()]);
+        for resource in &self.resources {
+            resource.check(errors);
+            if !names.insert(resource.id()) {
+                errors.push(ConfigError::Resource(resource.id().to_owned()));
+            }
         }
-        let jwks = serde_json::to_vec(&issuer.key.jwks()).map_err(|_| ConfigError::Key("cannot be published"));
-        let jwks = errors.keep(jwks);
-        errors.finish(jwks.map(|jwks| AuthorizationServer { issuer: Arc::new(issuer), jwks: jwks.into() }))
+        let mut ids = std::collections::HashSet::new();
+        for client in &self.clients {
+            client.check(|resource| names.contains(resource), errors);
+            if !ids.insert(client.id()) || client.id() == OWN_CLIENT {
+                let reason = "there is another of this name";
+                errors.push(ConfigError::BadClient { id: client.id().to_owned(), reason });
+            }
+        }
+    }
+
+    /// The client that requests are taken for which name none: where users sign in and no other client is named for it.
+    fn own_client(&self) -> Option<Client> {
+        #[cfg(feature = "password")]
+        let login = self.login.is_some();
+        #[cfg(not(feature = "password"))]
+        let login = false;
+        let named = self.clients.iter().any(|client| client.may(GrantType::Password));
+        let own =
+            if login { Client::public(OWN_CLIENT).grant(GrantType::Password) } else { Client::public(OWN_CLIENT) };
+        (self.clients.is_empty() || (login && !named)).then_some(own)
+    }
+
+    fn list(&self) -> Option<RevocationList> {
+        #[cfg(feature = "password")]
+        let store = self.sessions.as_ref().map(|sessions| Arc::clone(&sessions.store) as Arc<dyn RevocationStore>);
+        #[cfg(not(feature = "password"))]
+        let store = None::<Arc<dyn RevocationStore>>;
+        self.revocations.clone().or_else(|| store.map(RevocationList::new))
     }
 }

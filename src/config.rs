@@ -18,6 +18,9 @@ pub enum ConfigError {
     /// Two policies for the same issuer: which would apply?
     #[error("issuer {0:?} is trusted already")]
     IssuerTwice(String),
+    /// A setting is for an issuer that is not trusted.
+    #[error("issuer {0:?} is not one of those that are trusted")]
+    IssuerUnknown(String),
     /// An address for keys is not `https`, or `http` on loopback, or is malformed.
     #[error("{0:?} is not an https address, nor http on loopback by name")]
     KeyAddress(String),
@@ -32,6 +35,20 @@ pub enum ConfigError {
     /// The HTTP client could not be set up.
     #[error("HTTP client: {0}")]
     Client(String),
+    /// A client is not one that can be.
+    #[error("client {id:?}: {reason}")]
+    BadClient {
+        /// Its id.
+        id: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A resource is not named by an absolute URI without fragment (RFC 8707 §2), or is there already.
+    #[error("{0:?} is no absolute URI without fragment, or names a resource that is there already")]
+    Resource(String),
+    /// An address to publish metadata for is not `https`, or `http` on loopback, or has a query or a fragment.
+    #[error("{0:?} is no https address without query and fragment, nor http on loopback")]
+    Address(String),
     /// A duration is outside its bounds.
     #[error("{setting} is {given:?}; it must be between {least:?} and {most:?}")]
     Duration {

@@ -42,6 +42,8 @@
 //! | [`principal`] | [`Principal`](principal::Principal): who is calling |
 //! | [`rejection`] | [`Rejection`](rejection::Rejection): why a request was refused, and the answer that follows |
 //! | [`endpoint`] | services for `POST /token` and `GET /.well-known/jwks.json` |
+//! | [`session`] | how long a login lasts, and what a device may do with it |
+//! | [`revocation`] | [`RevocationList`](revocation::RevocationList): calling access tokens back |
 //! | [`store`] | [`UserStore`](store::UserStore) and its backends |
 #![cfg_attr(feature = "password", doc = "| [`password`] | Argon2id in a bounded pool |")]
 #![cfg_attr(feature = "axum", doc = "| [`axum`] | router and extractors |")]
@@ -71,9 +73,11 @@ pub mod authz;
 #[cfg(feature = "axum")]
 pub mod axum;
 pub mod bearer;
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod endpoint;
+mod follow;
 pub mod gate;
 pub mod guide;
 pub mod ident;
@@ -84,11 +88,13 @@ pub mod principal;
 pub mod random;
 pub mod rejection;
 mod resource_server;
+pub mod revocation;
 pub mod scope;
 pub mod secret;
 pub mod session;
 pub mod store;
 mod stripe;
+mod uri;
 
 pub use authorization_server::{AuthorizationServer, AuthorizationServerBuilder};
 pub use resource_server::{AuthenticateLayer, ResourceServer};

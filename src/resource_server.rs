@@ -7,9 +7,11 @@ use tower_layer::Layer;
 use crate::{
     authz::RequireScopesLayer,
     clock::{Clock, SystemClock},
-    config::ConfigErrors,
+    config::{ConfigError, ConfigErrors},
+    endpoint::{DocumentEndpoint, ResourceMetadata},
     jwt::{ClaimsPolicy, CustomClaims, JwtVerify, JwtVerifyLayer, KeySource, NoClaims, Verifier},
     rejection::Answers,
+    revocation::RevocationList,
 };
 
 /// Protects routes with bearer tokens. Cheap to clone.
@@ -29,13 +31,15 @@ pub struct ResourceServer<C = NoClaims> {
     verifier: Verifier<C>,
     clock: Arc<dyn Clock>,
     answers: Answers,
+    metadata: Option<ResourceMetadata>,
 }
 
 impl ResourceServer {
     /// Accepts what `keys` signed and `policy` allows.
     #[must_use]
     pub fn new(policy: ClaimsPolicy, keys: impl Into<KeySource>) -> Self {
-        Self { verifier: Verifier::new(policy, keys), clock: Arc::new(SystemClock), answers: Answers::default() }
+        let (verifier, answers) = (Verifier::new(policy, keys), Answers::default());
+        Self { verifier, clock: Arc::new(SystemClock), answers, metadata: None }
     }
 }
 
@@ -47,6 +51,15 @@ impl<C: CustomClaims> ResourceServer<C> {
     /// As [`Verifier::trust`].
     pub fn trust(self, policy: ClaimsPolicy, keys: impl Into<KeySource>) -> Result<Self, ConfigErrors> {
         Ok(Self { verifier: self.verifier.trust(policy, keys)?, ..self })
+    }
+
+    /// Refuses what `list` says was called back, among the tokens of this issuer.
+    ///
+    /// # Errors
+    ///
+    /// As [`Verifier::revocations`].
+    pub fn revocations(self, issuer: &str, list: RevocationList) -> Result<Self, ConfigErrors> {
+        Ok(Self { verifier: self.verifier.revocations(issuer, list)?, ..self })
     }
 
     /// Sets how many verified tokens are remembered, and how many bytes they may take: 10,000 and 16 MiB unless set.
@@ -68,7 +81,8 @@ impl<C: CustomClaims> ResourceServer<C> {
     /// [`Verified<D>`](crate::jwt::Verified). Tokens that lack them are refused.
     #[must_use]
     pub fn claims<D: CustomClaims>(self) -> ResourceServer<D> {
-        ResourceServer { verifier: self.verifier.claims(), clock: self.clock, answers: self.answers }
+        let Self { verifier, clock, answers, metadata } = self;
+        ResourceServer { verifier: verifier.claims(), clock, answers, metadata }
     }
 
     /// Sets where the time is read: the system's clock unless set.
@@ -83,7 +97,48 @@ impl<C: CustomClaims> ResourceServer<C> {
     ///
     /// As [`Answers::for_realm`].
     pub fn realm(self, realm: &str) -> Result<Self, ConfigErrors> {
-        Ok(Self { answers: Answers::for_realm(realm)?, ..self })
+        let answers = Answers::for_realm(realm)?;
+        let answers = match &self.metadata {
+            Some(metadata) => answers.naming_metadata(&metadata.address),
+            None => answers,
+        };
+        Ok(Self { answers, ..self })
+    }
+
+    /// Describes the resource for clients that do not know it yet (RFC 9728): what it is called, who issues its tokens, which
+    /// scopes there are. Challenges then name the address of [`metadata_endpoint`](Self::metadata_endpoint)'s document.
+    ///
+    /// ```
+    /// # use portcullis::{ResourceServer, jwt::*};
+    /// # let key = SigningKey::generate(Algorithm::EdDsa)?.verifying_key();
+    /// # let policy = ClaimsPolicy::builder("https://id.example", "https://api.example/orders").build()?;
+    /// let api = ResourceServer::new(policy, KeySet::new([key])?)
+    ///     .describe("https://api.example/orders", ["https://id.example"], ["orders:read", "orders:write"])?;
+    /// let (path, _service) = api.metadata_endpoint().ok_or("described")?;
+    /// assert_eq!(path, "/.well-known/oauth-protected-resource/orders");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Address`] if `resource` is not `https`, nor `http` on loopback, or has a query or a fragment.
+    pub fn describe<S: Into<String>, T: Into<String>>(
+        self,
+        resource: &str,
+        authorization_servers: impl IntoIterator<Item = S>,
+        scopes: impl IntoIterator<Item = T>,
+    ) -> Result<Self, ConfigErrors> {
+        let servers: Vec<String> = authorization_servers.into_iter().map(Into::into).collect();
+        let scopes: Vec<String> = scopes.into_iter().map(Into::into).collect();
+        let metadata = ResourceMetadata::of(resource, &servers, &scopes);
+        let metadata = metadata.ok_or_else(|| ConfigError::Address(resource.to_owned()))?;
+        Ok(Self { answers: self.answers.naming_metadata(&metadata.address), metadata: Some(metadata), ..self })
+    }
+
+    /// The path of the resource's metadata, and the service for it, if it was [described](Self::describe).
+    pub fn metadata_endpoint(&self) -> Option<(&str, DocumentEndpoint)> {
+        let ResourceMetadata { path, document, .. } = self.metadata.as_ref()?;
+        Some((path, DocumentEndpoint::fixed(document.clone())))
     }
 
     /// A layer that refuses requests without a good token.
@@ -134,7 +189,13 @@ impl<C: CustomClaims> ResourceServer<C> {
 
 impl<C> Clone for ResourceServer<C> {
     fn clone(&self) -> Self {
-        Self { verifier: self.verifier.clone(), clock: Arc::clone(&self.clock), answers: self.answers.clone() }
+        let Self { verifier, clock, answers, metadata } = self;
+        Self {
+            verifier: verifier.clone(),
+            clock: Arc::clone(clock),
+            answers: answers.clone(),
+            metadata: metadata.clone(),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{
     HeaderValue, Response, StatusCode,
-    header::{ALLOW, RETRY_AFTER},
+    header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use http_body_util::Full;
 
@@ -11,23 +11,32 @@ use super::private_json;
 
 /// Why an endpoint refuses. The texts are ours; nothing that a client sent comes back.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[cfg_attr(not(feature = "password"), expect(dead_code, reason = "no grant needs it"))]
 pub(super) enum EndpointError {
     /// Parameter missing, repeated or malformed; body of another type or too long.
     InvalidRequest(&'static str),
     /// The credentials do not open anything, for whatever reason.
     InvalidGrant,
+    /// The client is not known, or has not proved who it is.
+    InvalidClient,
+    /// The client may not do this.
+    UnauthorizedClient,
     /// `grant_type` is not one that this server supports.
     UnsupportedGrantType,
     /// `scope` is not in the grammar, or too long.
     MalformedScope,
     /// Nothing of the scope may be granted, or more than fits a token.
     ScopeNotGranted,
+    /// A resource is unknown, or may not be had (RFC 8707 §2).
+    InvalidTarget,
+    /// Tokens of this kind cannot be revoked here (RFC 7009 §2.2.1).
+    UnsupportedTokenType,
     /// Another method than `allow`.
     MethodNotAllowed { allow: &'static str },
     /// Something that is needed does not answer.
     Unavailable { retry_after: u64 },
 }
+
+const BASIC: &str = r#"Basic realm="client", charset="UTF-8""#;
 
 impl EndpointError {
     /// What a client could have known to be wrong, for the log. Other outcomes are told where they are decided.
@@ -36,8 +45,11 @@ impl EndpointError {
             Self::InvalidRequest(reason) => Some((400, reason)),
             Self::UnsupportedGrantType => Some((400, "grant type not supported")),
             Self::MalformedScope => Some((400, "scope malformed")),
+            Self::InvalidTarget => Some((400, "resource unknown or not to be had")),
+            Self::UnauthorizedClient => Some((400, "the client may not do this")),
+            Self::UnsupportedTokenType => Some((400, "token type cannot be revoked")),
             Self::MethodNotAllowed { .. } => Some((405, "method not supported")),
-            Self::InvalidGrant | Self::ScopeNotGranted | Self::Unavailable { .. } => None,
+            Self::InvalidGrant | Self::InvalidClient | Self::ScopeNotGranted | Self::Unavailable { .. } => None,
         }
     }
 
@@ -45,6 +57,17 @@ impl EndpointError {
         let (status, code, description) = match self {
             Self::InvalidRequest(description) => (StatusCode::BAD_REQUEST, "invalid_request", description),
             Self::InvalidGrant => (StatusCode::BAD_REQUEST, "invalid_grant", "the credentials are not valid"),
+            // One text: whether the client or its secret is unknown is nobody's business.
+            Self::InvalidClient => {
+                (StatusCode::UNAUTHORIZED, "invalid_client", "the client could not be authenticated")
+            }
+            Self::UnauthorizedClient => (StatusCode::BAD_REQUEST, "unauthorized_client", "this client may not do this"),
+            Self::InvalidTarget => {
+                (StatusCode::BAD_REQUEST, "invalid_target", "the resource is unknown or may not be had")
+            }
+            Self::UnsupportedTokenType => {
+                (StatusCode::BAD_REQUEST, "unsupported_token_type", "tokens of this type cannot be revoked here")
+            }
             Self::UnsupportedGrantType => {
                 (StatusCode::BAD_REQUEST, "unsupported_grant_type", "this grant type is not supported")
             }
@@ -64,6 +87,10 @@ impl EndpointError {
             }
             Self::Unavailable { retry_after } => {
                 response.headers_mut().insert(RETRY_AFTER, retry_after.into());
+            }
+            Self::InvalidClient => {
+                // Every 401 has a challenge (RFC 9110 §15.5.2), and this scheme always works here.
+                response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(BASIC));
             }
             _ => {}
         }

@@ -1,4 +1,5 @@
-//! `application/x-www-form-urlencoded` bodies: bounded, UTF-8, no parameter twice (RFC 6749 §3.2, appendix B).
+//! `application/x-www-form-urlencoded` bodies: bounded, UTF-8, no parameter twice (RFC 6749 §3.2, appendix B) but for
+//! `resource` (RFC 8707 §2).
 
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ use super::error::EndpointError;
 const MAX_BODY: usize = 16 * 1024;
 /// Most parameters, known or not.
 const MAX_PARAMETERS: usize = 64;
+/// The one parameter that may come more than once.
+const RESOURCE: &str = "resource";
 /// How long a body may take to arrive.
 const MAX_TIME: Duration = Duration::from_secs(10);
 
@@ -45,7 +48,7 @@ impl Form {
             let mut halves = pair.splitn(2, |&byte| byte == b'=');
             let name = decode(halves.next().unwrap_or_default())?;
             let value = decode(halves.next().unwrap_or_default())?;
-            if parameters.iter().any(|(other, _)| *other == *name) {
+            if *name != RESOURCE && parameters.iter().any(|(other, _)| *other == *name) {
                 return Err(EndpointError::InvalidRequest("a parameter is repeated"));
             }
             if parameters.len() == MAX_PARAMETERS {
@@ -60,6 +63,12 @@ impl Form {
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         let (_, value) = self.0.iter().find(|(other, _)| other == name)?;
         Some(value.as_str()).filter(|value| !value.is_empty())
+    }
+
+    /// The resources that are named: all that have a value.
+    pub(super) fn resources(&self) -> Vec<&str> {
+        let named = self.0.iter().filter(|(name, value)| name == RESOURCE && !value.is_empty());
+        named.map(|(_, value)| value.as_str()).collect()
     }
 
     /// A parameter that must be there.
@@ -78,7 +87,7 @@ fn is_form(headers: &HeaderMap) -> bool {
 }
 
 /// `+` is a space, `%xx` a byte, and the bytes must be UTF-8: none is replaced, so no two inputs become the same.
-fn decode(text: &[u8]) -> Result<Zeroizing<String>, EndpointError> {
+pub(super) fn decode(text: &[u8]) -> Result<Zeroizing<String>, EndpointError> {
     let spaced: Zeroizing<Vec<u8>> =
         Zeroizing::new(text.iter().map(|&byte| if byte == b'+' { b' ' } else { byte }).collect());
     // With room for all, because a vector that grows leaves copies behind.
@@ -129,6 +138,8 @@ mod tests {
             let value = form.as_ref().map(|form| form.get(name)).map_err(|e| *e);
             assert_eq!(value, *expected, "req {req}: {body:?}");
         }
+        let form = Form::parse(&Bytes::from_static(b"resource=a&x=1&resource=&resource=b&%72esource=a")).unwrap();
+        assert_eq!(form.resources(), ["a", "b", "a"], "req 103");
         let many = (0..65).map(|n| format!("p{n}=1")).collect::<Vec<_>>().join("&");
         assert!(Form::parse(&many.into()).is_err());
     }

@@ -1,28 +1,145 @@
 //! The server's endpoints, each a plain [`tower_service::Service`] that any framework can route to.
 
+mod client_auth;
+mod document;
+#[cfg(feature = "password")]
+mod ending;
 mod error;
 mod form;
-mod jwks;
+mod grant;
+mod introspect;
+mod issuer;
+mod metadata;
+mod revoke;
+#[cfg(feature = "password")]
+mod sessions;
 mod token;
 
+use std::{
+    convert::Infallible,
+    fmt,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
 use bytes::Bytes;
+use futures::{FutureExt as _, future::BoxFuture};
 use http::{
-    HeaderValue, Response, StatusCode,
+    HeaderValue, Method, Request, Response, StatusCode,
     header::{CACHE_CONTROL, CONTENT_TYPE, PRAGMA},
 };
+use http_body::Body;
 use http_body_util::Full;
+use tower_service::Service;
 
-pub(crate) use self::token::Issuer;
+pub use self::document::DocumentEndpoint;
 #[cfg(feature = "password")]
-pub(crate) use self::token::Sessions;
-pub use self::{jwks::JwksEndpoint, token::TokenEndpoint};
+pub use self::sessions::SessionsEndpoint;
+pub(crate) use self::{
+    client_auth::Clients,
+    issuer::{Issuer, LONGEST_LIFETIME},
+    metadata::{ResourceMetadata, ServerMetadata},
+};
+#[cfg(feature = "password")]
+pub(crate) use self::{ending::NotChanged, issuer::Sessions};
+use self::{error::EndpointError, form::Form};
+use crate::audit;
+
+/// Service for an endpoint that takes a form: `/token`, `/token/refresh`, `/revoke` or `/introspect`.
+///
+/// `POST` with `application/x-www-form-urlencoded` alone: 16 KiB, 64 parameters and 10 seconds at most, no parameter
+/// twice but `resource`. Needs a Tokio runtime with its timer enabled. A request whose future is dropped issues nothing.
+#[derive(Clone)]
+pub struct OAuthEndpoint {
+    issuer: Arc<Issuer>,
+    does: Does,
+}
+
+/// What an endpoint does.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Does {
+    /// Gives tokens (RFC 6749 §3.2).
+    Token,
+    /// Gives tokens for refresh tokens alone, whose form need not name the grant.
+    Refresh,
+    /// Takes them back (RFC 7009).
+    Revoke,
+    /// Says whether they are good (RFC 7662).
+    Introspect,
+}
+
+impl OAuthEndpoint {
+    pub(crate) const fn new(issuer: Arc<Issuer>, does: Does) -> Self {
+        Self { issuer, does }
+    }
+}
+
+impl fmt::Debug for OAuthEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OAuthEndpoint").field("issuer", &self.issuer.name).field("does", &self.does).finish()
+    }
+}
+
+impl<B> Service<Request<B>> for OAuthEndpoint
+where
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let endpoint = self.clone();
+        let answer = async move {
+            let answer = endpoint.answer(request).await;
+            if let Some((status, reason)) = answer.as_ref().err().and_then(|error| error.malformed()) {
+                audit::malformed(status, reason);
+            }
+            Ok(answer.unwrap_or_else(EndpointError::response))
+        };
+        answer.boxed()
+    }
+}
+
+impl OAuthEndpoint {
+    async fn answer<B>(&self, request: Request<B>) -> Result<Response<Full<Bytes>>, EndpointError>
+    where
+        B: Body + Send,
+        B::Data: Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let (parts, body) = request.into_parts();
+        if parts.method != Method::POST {
+            return Err(EndpointError::MethodNotAllowed { allow: "POST" });
+        }
+        let form = Form::read(&parts.headers, body).await?;
+        match self.does {
+            Does::Token => self.issuer.token(&parts, &form, None).await,
+            Does::Refresh => self.issuer.token(&parts, &form, Some("refresh_token")).await,
+            Does::Revoke => self.issuer.revocation(&parts, &form).await,
+            Does::Introspect => self.issuer.introspection(&parts, &form).await,
+        }
+    }
+}
 
 /// A JSON answer that no cache may keep (RFC 6749 §5.1).
 fn private_json(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = private(status, body);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// An answer that no cache may keep.
+fn private(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
     response

@@ -1,130 +1,27 @@
-//! `POST /token`: the token endpoint (RFC 6749 §3.2).
-
-use std::{
-    convert::Infallible,
-    fmt,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+//! `POST /token` and `POST /token/refresh`: the grants (RFC 6749 §4.3, §4.4, §6).
 
 use bytes::Bytes;
-use futures::{FutureExt as _, future::BoxFuture};
-#[cfg(feature = "password")]
-use http::header::USER_AGENT;
-use http::{HeaderMap, Method, Request, Response, StatusCode, header::AUTHORIZATION};
-use http_body::Body;
+use http::{Response, request::Parts};
 use http_body_util::Full;
-use serde::Serialize;
-use tower_service::Service;
 
-use super::{error::EndpointError, form::Form, private_json};
+use super::{
+    error::EndpointError,
+    form::Form,
+    grant,
+    issuer::{Grant, Issuer},
+};
 use crate::{
     audit,
-    clock::{Clock, UnixSeconds},
-    ident::SessionId,
-    jwt::SigningKey,
-    random,
+    client::{Client, GrantType},
     scope::ScopeSet,
 };
-#[cfg(feature = "password")]
-use crate::{
-    ident::UserId,
-    password::{Outcome, PasswordLogin},
-    session::{RefreshToken, SessionPolicy, SessionRecord},
-    store::{NewSession, Rotated, Rotation, SessionStore},
-};
 
-/// What the endpoint issues tokens from.
-pub(crate) struct Issuer {
-    pub(crate) name: String,
-    pub(crate) audience: String,
-    pub(crate) key: SigningKey,
-    pub(crate) lifetime: Duration,
-    pub(crate) default_scope: Option<ScopeSet>,
-    pub(crate) client_id: String,
-    pub(crate) clock: Arc<dyn Clock>,
-    #[cfg(feature = "password")]
-    pub(crate) login: Option<PasswordLogin>,
-    #[cfg(feature = "password")]
-    pub(crate) sessions: Option<Sessions>,
-}
-
-/// Where sessions live, and for how long.
-#[cfg(feature = "password")]
-#[derive(Clone)]
-pub(crate) struct Sessions {
-    pub(crate) store: Arc<dyn SessionStore>,
-    pub(crate) policy: SessionPolicy,
-}
-
-/// Service that issues access tokens.
-///
-/// `POST` with `application/x-www-form-urlencoded` alone: 16 KiB, 64 parameters and 10 seconds at most, no parameter
-/// twice. Needs a Tokio runtime with its timer enabled. A request whose future is dropped issues nothing.
-#[derive(Clone)]
-pub struct TokenEndpoint {
-    issuer: Arc<Issuer>,
-    /// The only grant, where a form need not name one.
-    grant: Option<&'static str>,
-}
-
-impl TokenEndpoint {
-    pub(crate) const fn new(issuer: Arc<Issuer>) -> Self {
-        Self { issuer, grant: None }
-    }
-
-    pub(crate) const fn refresh(issuer: Arc<Issuer>) -> Self {
-        Self { issuer, grant: Some("refresh_token") }
-    }
-}
-
-impl fmt::Debug for TokenEndpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenEndpoint").field("issuer", &self.issuer.name).finish_non_exhaustive()
-    }
-}
-
-impl<B> Service<Request<B>> for TokenEndpoint
-where
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    type Response = Response<Full<Bytes>>;
-    type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let (issuer, grant) = (Arc::clone(&self.issuer), self.grant);
-        let answer = async move {
-            let answer = issuer.answer(request, grant).await;
-            if let Some((status, reason)) = answer.as_ref().err().and_then(|error| error.malformed()) {
-                audit::malformed(status, reason);
-            }
-            Ok(answer.unwrap_or_else(EndpointError::response))
-        };
-        answer.boxed()
-    }
-}
+type Answer = Result<Response<Full<Bytes>>, EndpointError>;
 
 impl Issuer {
-    async fn answer<B>(&self, request: Request<B>, grant: Option<&str>) -> Result<Response<Full<Bytes>>, EndpointError>
-    where
-        B: Body + Send,
-        B::Data: Send,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
-        let (parts, body) = request.into_parts();
-        if parts.method != Method::POST {
-            return Err(EndpointError::MethodNotAllowed { allow: "POST" });
-        }
-        let form = Form::read(&parts.headers, body).await?;
-        check_client_authentication(&parts.headers, &form)?;
+    /// Answers a request for a token; `grant` is the only one, where a form need not name it.
+    pub(super) async fn token(&self, parts: &Parts, form: &Form, grant: Option<&str>) -> Answer {
+        let client = self.clients.authenticate(&parts.headers, form)?;
         let grant = match grant {
             Some(grant) if form.get("grant_type").is_none_or(|named| named == grant) => grant,
             Some(_) => return Err(EndpointError::UnsupportedGrantType),
@@ -133,321 +30,316 @@ impl Issuer {
         match grant {
             #[cfg(feature = "password")]
             "password" => match &self.login {
-                Some(login) => self.password_grant(login, &form, &parts.headers).await,
+                Some(login) if client.may(GrantType::Password) => self.password_grant(login, client, form, parts).await,
+                Some(_) => Err(EndpointError::UnauthorizedClient),
                 None => Err(EndpointError::UnsupportedGrantType),
             },
             #[cfg(feature = "password")]
             "refresh_token" => match (&self.login, &self.sessions) {
-                (Some(login), Some(sessions)) => self.refresh_grant(login, sessions, &form).await,
+                (Some(login), Some(sessions)) => self.refresh_grant(login, sessions, client, form).await,
                 _ => Err(EndpointError::UnsupportedGrantType),
             },
+            "client_credentials" if self.clients.iter().any(|client| client.may(GrantType::ClientCredentials)) => {
+                if client.may(GrantType::ClientCredentials) {
+                    self.client_credentials_grant(client, form).await
+                } else {
+                    Err(EndpointError::UnauthorizedClient)
+                }
+            }
             _ => Err(EndpointError::UnsupportedGrantType),
         }
     }
 
-    /// RFC 6749 §4.3, for the one client that is this server's own.
-    #[cfg(feature = "password")]
-    async fn password_grant(
-        &self,
-        login: &PasswordLogin,
-        form: &Form,
-        headers: &HeaderMap,
-    ) -> Result<Response<Full<Bytes>>, EndpointError> {
-        let (username, password) = (form.require("username")?, form.require("password")?);
-        // Before the password, so that a malformed scope tells nothing about it.
-        let requested = form.get("scope").map(str::parse::<ScopeSet>).transpose();
-        let requested = requested.map_err(|_| EndpointError::MalformedScope)?;
-        match login.sign_in(username, password.into()).await {
-            Outcome::SignedIn(user) => {
-                let subject = user.id.subject();
-                let granted = granted(requested.as_ref(), self.default_scope.as_ref(), &user.scopes);
-                // The password was right: whoever watches for guesses must see this one too.
-                let granted = granted.inspect_err(|_| audit::login_failed(Some(&subject), "scope not granted"))?;
-                let now = self.clock.now();
-                let session = match &self.sessions {
-                    Some(sessions) => Some(self.begin(sessions, &subject, &granted, label(headers), now).await?),
-                    None => None,
-                };
-                let refresh_token = session.as_ref().map(|(_, token)| token.expose());
-                let issued = self.issue(&Grant {
-                    subject: &subject,
-                    scope: &granted,
-                    auth_time: now,
-                    now,
-                    session: session.map(|(id, _)| id),
-                    refresh_token: refresh_token.as_ref().map(|token| token.as_str()),
-                })?;
-                audit::login_succeeded(&subject, &issued.token_id);
-                Ok(issued.response)
-            }
-            Outcome::Refused => Err(EndpointError::InvalidGrant),
-            Outcome::Unavailable { retry_after } => Err(EndpointError::Unavailable { retry_after }),
-        }
-    }
-
-    /// Begins a session; it is in the store when this resolves.
-    #[cfg(feature = "password")]
-    async fn begin(
-        &self,
-        Sessions { store, policy }: &Sessions,
-        subject: &str,
-        scope: &ScopeSet,
-        label: String,
-        now: UnixSeconds,
-    ) -> Result<(SessionId, RefreshToken), EndpointError> {
-        let no_random = |error| failed("random source", &error);
-        let id = SessionId::random().map_err(no_random)?;
-        let token = RefreshToken::random(id).map_err(no_random)?;
-        let [one, two] = random::bytes().map_err(no_random)?;
-        let expires_at = policy.expires_at(now, one);
-        let session = SessionRecord {
-            id,
-            subject: subject.to_owned(),
-            client_id: self.client_id.clone(),
-            scope: scope.clone(),
-            audience: vec![self.audience.clone()],
-            label,
-            network: String::new(),
-            auth_time: now,
-            last_used: now,
-            expires_at,
-        };
-        let new = NewSession { session, digest: token.digest(), ends_at: policy.ends_at(expires_at, now, two) };
-        store.create(new).await.map_err(|error| failed("session store", &error))?;
-        Ok((id, token))
-    }
-
-    /// RFC 6749 §6. Whatever can fail does so before the token is turned: an answer that says "try again" must leave the
-    /// token good.
-    #[cfg(feature = "password")]
-    async fn refresh_grant(
-        &self,
-        login: &PasswordLogin,
-        Sessions { store, policy }: &Sessions,
-        form: &Form,
-    ) -> Result<Response<Full<Bytes>>, EndpointError> {
-        let text = form.require("refresh_token")?;
-        let requested = form.get("scope").map(str::parse::<ScopeSet>).transpose();
-        let requested = requested.map_err(|_| EndpointError::MalformedScope)?;
-        let refused = |session: Option<&SessionRecord>, reason| {
-            audit::refresh_refused(session.map(|session| (session.subject.as_str(), session.id)), reason);
-            EndpointError::InvalidGrant
-        };
-        let Some(presented) = RefreshToken::parse(text) else { return Err(refused(None, "not a refresh token")) };
-        let (now, down) = (self.clock.now(), |error| failed("session store", &error));
-        let session = store.find(presented.session(), now).await.map_err(down)?;
-        let Some(session) = session else { return Err(refused(None, "no such session")) };
-        if session.client_id != self.client_id || !session.audience.contains(&self.audience) {
-            return Err(refused(Some(&session), "session of another client or audience"));
-        }
-        let user = match UserId::from_subject(&session.subject) {
-            Some(id) => login.users.find_by_id(&id).await.map_err(|error| failed("user store", &error))?,
-            None => None,
-        };
-        let Some(user) = user.filter(|user| !user.disabled) else {
-            return Err(refused(Some(&session), "user disabled or gone"));
-        };
-        let scope = refreshed_scope(requested.as_ref(), &session.scope, &user.scopes)?;
-        let successor = RefreshToken::random(session.id).map_err(|error| failed("random source", &error))?;
-        let sealed = presented.seal(&successor).ok_or_else(|| failed("refresh token", &"cannot be sealed"))?;
-        let [jitter] = random::bytes().map_err(|error| failed("random source", &error))?;
-        let rotation = Rotation {
-            id: session.id,
-            presented: presented.digest(),
-            successor: successor.digest(),
-            sealed,
-            grace: policy.grace,
-            ends_at: policy.ends_at(session.expires_at, now, jitter),
-            now,
-        };
-        // Signed before the token is turned, for the same reason; whose refresh token goes with it is not known yet.
-        let grant = |refresh_token| Grant {
-            subject: &session.subject,
+    /// RFC 6749 §4.4. No refresh token: the client can ask again (§4.4.3).
+    async fn client_credentials_grant(&self, client: &Client, form: &Form) -> Answer {
+        let requested = requested_scope(form)?;
+        let audience = self.audience(client, &form.resources(), None)?;
+        let limits = self.limits(client, &audience);
+        // Nobody stands behind the client: what it may have is what was given to it.
+        let scope = grant::granted(requested.as_ref(), None, &client.limit().unwrap_or_default(), &limits)?;
+        let subject = client.subject();
+        let grant = Grant {
+            subject: &subject,
+            client,
+            audience: &audience,
             scope: &scope,
-            auth_time: session.auth_time,
-            now,
-            session: Some(session.id),
-            refresh_token: Some(refresh_token),
+            auth_time: None,
+            now: self.clock.now(),
+            session: None,
+            refresh_token: None,
         };
-        let first = successor.expose();
-        let issued = self.issue(&grant(first.as_str()))?;
-        match store.rotate(rotation).await.map_err(down)? {
-            Rotated::Turned => {
-                audit::session_refreshed(&session.subject, session.id, &issued.token_id, false);
-                Ok(issued.response)
-            }
-            Rotated::Again(sealed) => {
-                let same = presented.open(&sealed).ok_or_else(|| failed("refresh token", &"cannot be opened"))?;
-                let issued = self.issue(&grant(same.expose().as_str()))?;
-                audit::session_refreshed(&session.subject, session.id, &issued.token_id, true);
-                Ok(issued.response)
-            }
-            Rotated::Reused => {
-                audit::refresh_reused(&session.subject, session.id);
-                Err(EndpointError::InvalidGrant)
-            }
-            Rotated::Unknown => Err(refused(Some(&session), "not a token of this session")),
-        }
-    }
-
-    /// An access token (RFC 9068 §2), and the answer that carries it.
-    #[cfg_attr(not(feature = "password"), expect(dead_code, reason = "no grant needs it"))]
-    fn issue(&self, grant: &Grant<'_>) -> Result<Issued, EndpointError> {
-        let Grant { subject, auth_time, now, .. } = *grant;
-        let token_id = random::text::<16>().map_err(|error| failed("random source", &error))?;
-        let (scope, session) = (grant.scope.to_string(), grant.session.map(|id| id.to_string()));
-        let claims = AccessToken {
-            iss: &self.name,
-            aud: &self.audience,
-            sub: subject,
-            client_id: &self.client_id,
-            iat: now,
-            exp: now.saturating_add(self.lifetime),
-            auth_time,
-            jti: &token_id,
-            sid: session.as_deref(),
-            scope: &scope,
-        };
-        let access_token = self.key.sign(&claims).map_err(|error| failed("signing key", &error))?;
-        let response = TokenResponse {
-            access_token: &access_token,
-            token_type: "Bearer",
-            expires_in: self.lifetime.as_secs(),
-            scope: &scope,
-            refresh_token: grant.refresh_token,
-        };
-        let body = serde_json::to_vec(&response).map_err(|error| failed("token response", &error))?;
-        Ok(Issued { response: private_json(StatusCode::OK, body), token_id })
+        let issued = self.issue(&grant).await?;
+        audit::token_issued(client.id(), &issued.token_id);
+        Ok(issued.response)
     }
 }
 
-/// What is to be issued.
-struct Grant<'a> {
-    subject: &'a str,
-    scope: &'a ScopeSet,
-    auth_time: UnixSeconds,
-    now: UnixSeconds,
-    session: Option<SessionId>,
-    refresh_token: Option<&'a str>,
+fn requested_scope(form: &Form) -> Result<Option<ScopeSet>, EndpointError> {
+    form.get("scope").map(str::parse::<ScopeSet>).transpose().map_err(|_| EndpointError::MalformedScope)
 }
 
-/// What was issued.
-#[cfg_attr(not(feature = "password"), expect(dead_code, reason = "no grant needs it"))]
-struct Issued {
-    response: Response<Full<Bytes>>,
-    token_id: String,
-}
-
-/// What a device is called if it does not say: its user agent, as far as it is short and plain.
 #[cfg(feature = "password")]
-fn label(headers: &HeaderMap) -> String {
-    const MOST: usize = 200;
-    let text = headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
-    text.chars().take(MOST).collect()
-}
+mod login {
+    use http::{HeaderMap, header::USER_AGENT};
 
-/// What a refreshed access token may do: what was asked for, or else all that the session has, as far as the user still may.
-/// More than the session has is an error (RFC 6749 §6).
-#[cfg_attr(not(feature = "password"), expect(dead_code, reason = "no grant needs it"))]
-fn refreshed_scope(
-    requested: Option<&ScopeSet>,
-    session: &ScopeSet,
-    may: &ScopeSet,
-) -> Result<ScopeSet, EndpointError> {
-    let asked = requested.unwrap_or(session);
-    if asked.iter().all(|scope| session.contains(scope)) {
-        Ok(asked.intersection(may))
-    } else {
-        Err(EndpointError::ScopeNotGranted)
+    use super::{Answer, EndpointError, Form, Grant, Issuer, Parts, ScopeSet, audit, grant, requested_scope};
+    use crate::{
+        client::{Client, GrantType},
+        clock::UnixSeconds,
+        endpoint::issuer::{Sessions, failed},
+        ident::{SessionId, UserId},
+        password::{Outcome, PasswordLogin},
+        random,
+        session::{ClientAddress, RefreshToken, SessionRecord, Standing},
+        store::{NewSession, Rotated, Rotation, UserRecord},
+    };
+
+    /// A session to be begun.
+    struct Beginning<'a> {
+        subject: &'a str,
+        client: &'a Client,
+        audience: Vec<String>,
+        scope: &'a ScopeSet,
+        label: String,
+        network: String,
+        now: UnixSeconds,
     }
-}
 
-/// Claims of an access token (RFC 9068 §2.2).
-#[derive(Serialize)]
-struct AccessToken<'a> {
-    iss: &'a str,
-    aud: &'a str,
-    sub: &'a str,
-    client_id: &'a str,
-    iat: UnixSeconds,
-    exp: UnixSeconds,
-    auth_time: UnixSeconds,
-    jti: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sid: Option<&'a str>,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    scope: &'a str,
-}
-
-/// RFC 6749 §5.1.
-#[derive(Serialize)]
-struct TokenResponse<'a> {
-    access_token: &'a str,
-    token_type: &'a str,
-    expires_in: u64,
-    scope: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    refresh_token: Option<&'a str>,
-}
-
-/// What a user gets: what was asked for, or else the server's default, as far as the user may have it.
-///
-/// Asking for scopes of which none may be granted is an error (RFC 6749 §3.3), and so is a grant of over 4,096 bytes.
-#[cfg_attr(not(feature = "password"), expect(dead_code, reason = "no grant needs it"))]
-fn granted(
-    requested: Option<&ScopeSet>,
-    default: Option<&ScopeSet>,
-    may: &ScopeSet,
-) -> Result<ScopeSet, EndpointError> {
-    match (requested, default) {
-        (Some(requested), _) => Some(requested.intersection(may))
-            .filter(|granted| !granted.is_empty())
-            .ok_or(EndpointError::ScopeNotGranted),
-        (None, Some(default)) => Ok(may.intersection(default)),
-        (None, None) => Ok(may.clone()),
-    }
-    // A token with more would be too long for those who check it.
-    .and_then(|granted| if granted.is_short() { Ok(granted) } else { Err(EndpointError::ScopeNotGranted) })
-}
-
-/// One way to authenticate a client per request (RFC 6749 §2.3).
-fn check_client_authentication(headers: &HeaderMap, form: &Form) -> Result<(), EndpointError> {
-    if headers.contains_key(AUTHORIZATION) && form.get("client_secret").is_some() {
-        return Err(EndpointError::InvalidRequest("the client authenticates in more than one way"));
-    }
-    Ok(())
-}
-
-fn failed(what: &'static str, error: &dyn fmt::Display) -> EndpointError {
-    audit::infrastructure_failed(what, error);
-    EndpointError::Unavailable { retry_after: crate::rejection::RETRY_SECONDS }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::scope::Scope;
-
-    #[test]
-    fn req_031_req_039_granted_scope_is_never_wider_than_the_users() {
-        let set = |text: &str| text.parse::<ScopeSet>().unwrap();
-        let may = set("me items");
-        for (requested, default, expected) in [
-            (Some("me"), None, Ok("me")),
-            (Some("me admin"), None, Ok("me")),
-            (Some("items me"), Some("me"), Ok("items me")),
-            (Some("admin"), None, Err(EndpointError::ScopeNotGranted)),
-            (Some("ME"), None, Err(EndpointError::ScopeNotGranted)),
-            (None, None, Ok("me items")),
-            (None, Some("me admin"), Ok("me")),
-            (None, Some("admin"), Ok("")),
-        ] {
-            let result = granted(requested.map(set).as_ref(), default.map(set).as_ref(), &may);
-            assert_eq!(result.map(|scope| scope.to_string()), expected.map(str::to_owned), "{requested:?} {default:?}");
+    impl Issuer {
+        /// RFC 6749 §4.3, for clients that the server's owner trusts with passwords.
+        pub(super) async fn password_grant(
+            &self,
+            login: &PasswordLogin,
+            client: &Client,
+            form: &Form,
+            parts: &Parts,
+        ) -> Answer {
+            let (username, password) = (form.require("username")?, form.require("password")?);
+            // Before the password, so that neither a malformed scope nor a foreign resource tells anything about it.
+            let requested = requested_scope(form)?;
+            let resources = form.resources();
+            let audience = self.audience(client, &resources, None)?;
+            match login.sign_in(username, password.into()).await {
+                Outcome::SignedIn(user) => {
+                    let subject = user.id.subject();
+                    let limits = self.limits(client, &audience);
+                    let scope = grant::granted(requested.as_ref(), self.default_scope.as_ref(), &user.scopes, &limits);
+                    // The password was right: whoever watches for guesses must see this one too.
+                    let scope = scope.inspect_err(|_| audit::login_failed(Some(&subject), "scope not granted"))?;
+                    let now = self.clock.now();
+                    let held = if resources.is_empty() { self.may_be_for(client, None) } else { audience.clone() };
+                    let session = match &self.sessions {
+                        Some(sessions) => {
+                            let beginning = Beginning {
+                                subject: &subject,
+                                client,
+                                audience: held.into_iter().map(str::to_owned).collect(),
+                                scope: &scope,
+                                label: label(form, &parts.headers),
+                                network: network(parts),
+                                now,
+                            };
+                            let begun = self.begin(sessions, beginning).await?;
+                            self.check_unchanged(login, sessions, &user, begun.0).await?;
+                            Some(begun)
+                        }
+                        None => None,
+                    };
+                    let refresh_token = session.as_ref().map(|(_, token)| token.expose());
+                    let grant = Grant {
+                        subject: &subject,
+                        client,
+                        audience: &audience,
+                        scope: &scope,
+                        auth_time: Some(now),
+                        now,
+                        session: session.map(|(id, _)| id),
+                        refresh_token: refresh_token.as_ref().map(|token| token.as_str()),
+                    };
+                    let issued = self.issue(&grant).await?;
+                    audit::login_succeeded(&subject, &issued.token_id);
+                    Ok(issued.response)
+                }
+                Outcome::Refused => Err(EndpointError::InvalidGrant),
+                Outcome::Unavailable { retry_after } => Err(EndpointError::Unavailable { retry_after }),
+            }
         }
-        assert_eq!(granted(None, None, &ScopeSet::default()), Ok(ScopeSet::default()));
-        let thousand = (0..1000).map(|n| Scope::parse(&format!("scope-{n}")).unwrap()).collect();
-        assert_eq!(granted(None, None, &thousand), Err(EndpointError::ScopeNotGranted));
-        assert_eq!(granted(Some(&set("scope-7")), None, &thousand), Ok(set("scope-7")));
+
+        /// Begins a session; it is in the store when this resolves.
+        async fn begin(
+            &self,
+            Sessions { store, policy }: &Sessions,
+            Beginning { subject, client, audience, scope, label, network, now }: Beginning<'_>,
+        ) -> Result<(SessionId, RefreshToken), EndpointError> {
+            let no_random = |error| failed("random source", &error);
+            let id = SessionId::random().map_err(no_random)?;
+            let token = RefreshToken::random(id).map_err(no_random)?;
+            let [one, two] = random::bytes().map_err(no_random)?;
+            let expires_at = policy.expires_at(now, one);
+            let session = SessionRecord {
+                id,
+                subject: subject.to_owned(),
+                client_id: client.id().to_owned(),
+                scope: scope.clone(),
+                audience,
+                label,
+                network,
+                auth_time: now,
+                last_used: now,
+                expires_at,
+            };
+            let new = NewSession { session, digest: token.digest(), ends_at: policy.ends_at(expires_at, now, two) };
+            store.create(new).await.map_err(|error| failed("session store", &error))?;
+            Ok((id, token))
+        }
+
+        /// Refuses a login whose user was disabled, or given another password, while it was under way. Whoever does that ends
+        /// all sessions after it; this one may have come later than that, but then it sees the change.
+        async fn check_unchanged(
+            &self,
+            login: &PasswordLogin,
+            sessions: &Sessions,
+            user: &UserRecord,
+            session: SessionId,
+        ) -> Result<(), EndpointError> {
+            let now = login.users.find_by_id(&user.id).await.map_err(|error| failed("user store", &error))?;
+            if now.is_some_and(|now| !now.disabled && now.password == user.password) {
+                return Ok(());
+            }
+            sessions.store.revoke(session).await.map_err(|error| failed("session store", &error))?;
+            audit::login_failed(Some(&user.id.subject()), "user changed meanwhile");
+            Err(EndpointError::InvalidGrant)
+        }
+
+        /// RFC 6749 §6. Whatever can fail does so before the token is turned: an answer that says "try again" must leave the
+        /// token good. A token that was turned before is looked at whatever else is wrong with the request.
+        pub(super) async fn refresh_grant(
+            &self,
+            login: &PasswordLogin,
+            Sessions { store, policy }: &Sessions,
+            client: &Client,
+            form: &Form,
+        ) -> Answer {
+            let text = form.require("refresh_token")?;
+            let requested = requested_scope(form)?;
+            let Some(presented) = RefreshToken::parse(text) else { return Err(refused(None, "not a refresh token")) };
+            let (now, down) = (self.clock.now(), |error| failed("session store", &error));
+            let (id, digest) = (presented.session(), presented.digest());
+            let (session, standing) = match store.look(id, digest, now).await.map_err(down)? {
+                Some((session, Standing::Foreign)) => {
+                    return Err(refused(Some(&session), "not a token of this session"));
+                }
+                Some(found) => found,
+                None => return Err(refused(None, "no such session")),
+            };
+            if session.client_id != client.id() {
+                return Err(refused(Some(&session), "session of another client"));
+            }
+            if self.may_be_for(client, Some(&session.audience)).is_empty() {
+                return Err(refused(Some(&session), "session for another audience"));
+            }
+            let user = match UserId::from_subject(&session.subject) {
+                Some(id) => login.users.find_by_id(&id).await.map_err(|error| failed("user store", &error))?,
+                None => None,
+            };
+            let Some(user) = user.filter(|user| !user.disabled && client.may(GrantType::Password)) else {
+                return Err(refused(Some(&session), "user disabled or gone, or client may not"));
+            };
+            let asked = self.asked(client, form, requested.as_ref(), &session, &user);
+            let (audience, scope) = match (&asked, standing) {
+                (Ok((audience, scope)), _) => (audience.as_slice(), scope.clone()),
+                // It was turned before: whether that is a theft comes first. Nothing is given for it.
+                (Err(_), Standing::Spent | Standing::Foreign) => ([].as_slice(), ScopeSet::default()),
+                (Err(error), Standing::Current) => return Err(*error),
+            };
+            let successor = RefreshToken::random(session.id).map_err(|error| failed("random source", &error))?;
+            let sealed = presented.seal(&successor).ok_or_else(|| failed("refresh token", &"cannot be sealed"))?;
+            let [jitter] = random::bytes().map_err(|error| failed("random source", &error))?;
+            let rotation = Rotation {
+                id: session.id,
+                presented: digest,
+                successor: successor.digest(),
+                sealed,
+                grace: policy.grace,
+                ends_at: policy.ends_at(session.expires_at, now, jitter),
+                now,
+            };
+            // Signed before the token is turned, for the same reason; whose refresh token goes with it is not known yet.
+            let grant = |refresh_token| Grant {
+                subject: &session.subject,
+                client,
+                audience,
+                scope: &scope,
+                auth_time: Some(session.auth_time),
+                now,
+                session: Some(session.id),
+                refresh_token: Some(refresh_token),
+            };
+            let first = successor.expose();
+            let issued = match standing {
+                Standing::Current => Some(self.issue(&grant(first.as_str())).await?),
+                Standing::Spent | Standing::Foreign => None,
+            };
+            match (store.rotate(rotation).await.map_err(down)?, issued) {
+                (Rotated::Turned, Some(issued)) => {
+                    audit::session_refreshed(&session.subject, session.id, &issued.token_id, false);
+                    Ok(issued.response)
+                }
+                (Rotated::Again(sealed), _) => {
+                    asked.as_ref().map_err(|error| *error)?;
+                    let same = presented.open(&sealed).ok_or_else(|| failed("refresh token", &"cannot be opened"))?;
+                    let issued = self.issue(&grant(same.expose().as_str())).await?;
+                    audit::session_refreshed(&session.subject, session.id, &issued.token_id, true);
+                    Ok(issued.response)
+                }
+                (Rotated::Reused, _) => {
+                    audit::refresh_reused(&session.subject, session.id);
+                    // The session is gone. If its tokens cannot be called back, they end by themselves soon.
+                    if let Err(error) = self.revoke_sessions(&[session.id]).await {
+                        audit::infrastructure_failed("revocation store", &error);
+                    }
+                    Err(EndpointError::InvalidGrant)
+                }
+                (Rotated::Turned | Rotated::Unknown, _) => Err(refused(Some(&session), "not a token of this session")),
+            }
+        }
+
+        /// Whom the new access token is for, and what it may do.
+        fn asked<'a>(
+            &'a self,
+            client: &Client,
+            form: &Form,
+            requested: Option<&ScopeSet>,
+            session: &SessionRecord,
+            user: &UserRecord,
+        ) -> Result<(Vec<&'a str>, ScopeSet), EndpointError> {
+            let audience = self.audience(client, &form.resources(), Some(&session.audience))?;
+            let limits = self.limits(client, &audience);
+            let scope = grant::refreshed(requested, &session.scope, &user.scopes, &limits)?;
+            Ok((audience, scope))
+        }
+    }
+
+    fn refused(session: Option<&SessionRecord>, reason: &'static str) -> EndpointError {
+        audit::refresh_refused(session.map(|session| (session.subject.as_str(), session.id)), reason);
+        EndpointError::InvalidGrant
+    }
+
+    /// What a device is called: as it says (`device_name`), or else its user agent; as far as that is short and plain.
+    fn label(form: &Form, headers: &HeaderMap) -> String {
+        const MOST: usize = 200;
+        let agent = || headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok());
+        let text = form.get("device_name").or_else(agent).unwrap_or_default();
+        text.chars().filter(|character| !character.is_control()).take(MOST).collect()
+    }
+
+    fn network(parts: &Parts) -> String {
+        let address = parts.extensions.get::<ClientAddress>().copied();
+        #[cfg(feature = "axum")]
+        let address = address.or_else(|| {
+            let peer = parts.extensions.get::<::axum::extract::ConnectInfo<std::net::SocketAddr>>();
+            peer.map(|peer| ClientAddress(peer.0.ip()))
+        });
+        address.map(ClientAddress::network).unwrap_or_default()
     }
 }

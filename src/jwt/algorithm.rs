@@ -114,6 +114,11 @@ impl Algorithm {
         }
     }
 
+    /// Whether whoever verifies with a key can sign with it as well.
+    pub(crate) const fn is_shared(self) -> bool {
+        matches!(self.family(), Family::Hmac)
+    }
+
     /// Whether a header that names `alg` may be checked with a key of this algorithm.
     pub(crate) fn accepts(self, alg: &str) -> bool {
         match self.family() {

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, num::NonZeroU32};
 
 use super::json::{self, Malformed, Member, Members, Number};
-use crate::{clock::UnixSeconds, rejection::Rejection};
+use crate::{clock::UnixSeconds, rejection::Rejection, revocation::TokenNames};
 
 /// Largest number of seconds that a JSON number carries without loss: 2^53.
 const MAX_SECONDS: u64 = 1 << 53;
@@ -109,6 +109,16 @@ impl RegisteredClaims {
 
     pub(crate) fn token_id(&self) -> Option<&str> {
         self.token_id.map(|span| self.text(span))
+    }
+
+    /// What it may be called back by.
+    pub(super) fn names(&self) -> TokenNames<'_> {
+        TokenNames {
+            id: self.token_id(),
+            session: self.session_id(),
+            subject: self.subject().unwrap_or_default(),
+            issued_at: self.issued_at,
+        }
     }
 
     pub(crate) fn session_id(&self) -> Option<&str> {

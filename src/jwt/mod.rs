@@ -56,6 +56,7 @@ mod layer;
 mod policy;
 #[cfg(feature = "jwks-client")]
 mod remote;
+mod ring;
 mod signer;
 mod source;
 mod token;
@@ -69,6 +70,7 @@ pub use self::{
     keyset::KeySet,
     layer::{JwtVerify, JwtVerifyLayer},
     policy::{ClaimsPolicy, ClaimsPolicyBuilder},
+    ring::{KeyRing, KeyRingBuilder, KeyRingError},
     signer::{SigningFailed, SigningKey},
     source::KeySource,
     verifier::{CustomClaims, NoClaims, Verified, Verifier},

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use aws_lc_rs::{
+    encoding::{AsDer, Pkcs8V1Der},
     error::KeyRejected,
     hmac,
     rand::SystemRandom,
@@ -223,6 +224,17 @@ impl SigningKey {
         token.push('.');
         token.push_str(&signature);
         Ok(token)
+    }
+
+    /// The private key as PKCS#8, for a store that keeps it sealed. `None` for a shared secret.
+    pub(super) fn pkcs8(&self) -> Option<Zeroizing<Vec<u8>>> {
+        let bytes = |document: &[u8]| Some(Zeroizing::new(document.to_vec()));
+        match &self.pair {
+            Pair::Hmac(_) => None,
+            Pair::Rsa(pair) => AsDer::<Pkcs8V1Der<'_>>::as_der(&**pair).ok().and_then(|der| bytes(der.as_ref())),
+            Pair::Ec(pair) => pair.to_pkcs8v1().ok().and_then(|der| bytes(der.as_ref())),
+            Pair::Ed25519(pair) => pair.to_pkcs8v1().ok().and_then(|der| bytes(der.as_ref())),
+        }
     }
 
     fn signature_length(&self) -> usize {

@@ -2,15 +2,18 @@
 
 use futures::future::BoxFuture;
 
-use super::keyset::{KeySet, SetId};
 #[cfg(feature = "jwks-client")]
 use super::remote::RemoteJwks;
-use crate::rejection::Rejection;
+use super::{
+    keyset::{KeySet, SetId},
+    ring::KeyRing,
+};
+use crate::{clock::UnixSeconds, rejection::Rejection};
 
 /// Resolves when a fetch has ended, well or not, or has taken too long to wait for.
 pub(crate) type Fetched = BoxFuture<'static, ()>;
 
-/// Where a verifier gets the keys of an issuer. Made of a [`KeySet`]
+/// Where a verifier gets the keys of an issuer. Made of a [`KeySet`], a [`KeyRing`]
 #[cfg_attr(feature = "jwks-client", doc = "or a [`RemoteJwks`]")]
 /// with `into()`, which [`Verifier::new`](super::Verifier::new) does by itself. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -19,6 +22,7 @@ pub struct KeySource(Source);
 #[derive(Clone, Debug)]
 enum Source {
     Fixed(KeySet),
+    Ring(KeyRing),
     #[cfg(feature = "jwks-client")]
     Remote(RemoteJwks),
 }
@@ -26,6 +30,12 @@ enum Source {
 impl From<KeySet> for KeySource {
     fn from(keys: KeySet) -> Self {
         Self(Source::Fixed(keys))
+    }
+}
+
+impl From<KeyRing> for KeySource {
+    fn from(keys: KeyRing) -> Self {
+        Self(Source::Ring(keys))
     }
 }
 
@@ -37,6 +47,13 @@ impl From<RemoteJwks> for KeySource {
 }
 
 impl KeySource {
+    /// Sees to it that keys which a store keeps are read again when it is time.
+    pub(crate) fn keep_up(&self, now: UnixSeconds) {
+        if let Source::Ring(ring) = &self.0 {
+            ring.keep_up(now);
+        }
+    }
+
     /// The keys as they are now.
     #[cfg_attr(
         not(feature = "jwks-client"),
@@ -45,6 +62,7 @@ impl KeySource {
     pub(crate) fn current(&self) -> Result<KeySet, Rejection> {
         match &self.0 {
             Source::Fixed(keys) => Ok(keys.clone()),
+            Source::Ring(ring) => Ok(ring.set()),
             #[cfg(feature = "jwks-client")]
             Source::Remote(remote) => remote.current().ok_or(Rejection::KeysUnavailable),
         }
@@ -54,15 +72,17 @@ impl KeySource {
     pub(crate) fn are(&self, id: SetId) -> bool {
         match &self.0 {
             Source::Fixed(own) => own.id() == id,
+            Source::Ring(ring) => ring.are(id),
             #[cfg(feature = "jwks-client")]
             Source::Remote(remote) => remote.are(id),
         }
     }
 
     /// Asks for new keys, because a token names one that is not there. `None` if that has just been tried.
-    pub(crate) fn fetch_again(&self) -> Option<Fetched> {
+    pub(crate) fn fetch_again(&self, now: UnixSeconds) -> Option<Fetched> {
         match &self.0 {
             Source::Fixed(_) => None,
+            Source::Ring(ring) => ring.fetch_again(now),
             #[cfg(feature = "jwks-client")]
             Source::Remote(remote) => remote.fetch_again(),
         }

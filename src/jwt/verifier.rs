@@ -26,7 +26,11 @@ use crate::{
     config::{ConfigError, ConfigErrors},
     principal::{Identity, Principal},
     rejection::Rejection,
+    revocation::RevocationList,
 };
+
+/// That no list has been looked at.
+const NO_VERSION: u64 = u64::MAX;
 
 /// Claims beside the registered ones: any type of the program's own that `serde` can read from them.
 ///
@@ -52,6 +56,8 @@ struct Checked<C> {
     key: KeyId,
     /// Number of the last set in which the key was seen to be the one for this token.
     keys: AtomicU64,
+    /// Version of the last list of revocations in which it was seen not to be.
+    not_revoked: AtomicU64,
     /// Scopes as they count here, where the policy gives them other names.
     scope: Option<String>,
 }
@@ -75,6 +81,20 @@ impl<C> Verified<C> {
         let key_in = |keys: &KeySet| keys.key_for(Segments::split(token).ok()?.header);
         let there = keys.current().ok().filter(|keys| key_in(keys) == Some(self.0.key));
         there.inspect(|keys| seen.store(keys.id().0, Ordering::Relaxed)).is_some()
+    }
+
+    /// Whether `list` has it. Looked up only if something was added since the last time.
+    fn is_in(&self, list: &RevocationList) -> bool {
+        // Read first: what is added meanwhile makes another version, and is looked for next time.
+        let (version, seen) = (list.version(), &self.0.not_revoked);
+        if seen.load(Ordering::Relaxed) == version {
+            return false;
+        }
+        let has = list.has(self.0.registered.names());
+        if !has {
+            seen.store(version, Ordering::Relaxed);
+        }
+        has
     }
 
     /// `iss`: who made the token.
@@ -111,13 +131,14 @@ impl<C> Verified<C> {
 impl<C: CustomClaims> Verified<C> {
     /// The same proof in memory of its own, made of the text that was verified.
     pub(super) fn copy(&self) -> Option<Self> {
-        let Checked { registered, scope, issuer, key, keys, .. } = &*self.0;
+        let Checked { registered, scope, issuer, key, keys, not_revoked, .. } = &*self.0;
         Some(Self(Arc::new(Checked {
             registered: RegisteredClaims::parse(registered.payload().to_owned(), u8::MAX).ok()?,
             custom: custom(registered.payload()).ok()?,
             issuer: *issuer,
             key: *key,
             keys: AtomicU64::new(keys.load(Ordering::Relaxed)),
+            not_revoked: AtomicU64::new(not_revoked.load(Ordering::Relaxed)),
             scope: scope.clone(),
         })))
     }
@@ -210,13 +231,33 @@ pub struct Verifier<C = NoClaims> {
 struct Trusted {
     policy: ClaimsPolicy,
     keys: KeySource,
+    revocations: Option<RevocationList>,
+}
+
+impl Trusted {
+    fn new(policy: ClaimsPolicy, keys: impl Into<KeySource>) -> Self {
+        Self { policy, keys: keys.into(), revocations: None }
+    }
+
+    /// Refuses a token that was called back, or of which that cannot be told.
+    fn check_revocations<C>(&self, verified: &Verified<C>, now: UnixSeconds) -> Result<(), Failed<'_>> {
+        let Some(list) = &self.revocations else { return Ok(()) };
+        let usable = list.is_usable(now);
+        if verified.is_in(list) {
+            return Err(Failed::from(Rejection::Revoked));
+        }
+        if usable {
+            return Ok(());
+        }
+        Err(Failed { rejection: Rejection::StoreUnavailable, keys: None, list: Some(list) })
+    }
 }
 
 impl Verifier {
     /// A verifier that accepts what `keys` signed and `policy` allows: a [`KeySet`](super::KeySet), or keys that change.
     pub fn new(policy: ClaimsPolicy, keys: impl Into<KeySource>) -> Self {
         let cache = Some(Arc::new(Cache::new(CacheSize::default())));
-        Self { issuers: Arc::new([Trusted { policy, keys: keys.into() }]), cache }
+        Self { issuers: Arc::new([Trusted::new(policy, keys)]), cache }
     }
 }
 
@@ -253,9 +294,29 @@ impl<C: CustomClaims> Verifier<C> {
         if self.issuers.iter().any(|trusted| trusted.policy.issuer() == policy.issuer()) {
             return Err(ConfigError::IssuerTwice(policy.issuer().to_owned()).into());
         }
-        let another = Trusted { policy, keys: keys.into() };
+        let another = Trusted::new(policy, keys);
+        Ok(self.with_issuers(|issuers| issuers.iter().cloned().chain([another]).collect()))
+    }
+
+    /// Refuses what `list` says was called back, among the tokens of this issuer. Looked at for each token each time, also
+    /// for those that are remembered.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::IssuerUnknown`] if no issuer of that name is accepted.
+    pub fn revocations(self, issuer: &str, list: RevocationList) -> Result<Self, ConfigErrors> {
+        let mut issuers = self.issuers.to_vec();
+        let Some(trusted) = issuers.iter_mut().find(|trusted| trusted.policy.issuer() == issuer) else {
+            return Err(ConfigError::IssuerUnknown(issuer.to_owned()).into());
+        };
+        trusted.revocations = Some(list);
+        Ok(self.with_issuers(|_| issuers.into()))
+    }
+
+    /// With other issuers nothing that is remembered holds.
+    fn with_issuers(self, change: impl FnOnce(&[Trusted]) -> Arc<[Trusted]>) -> Self {
         let cache = self.cache.map(|cache| Arc::new(Cache::new(cache.size())));
-        Ok(Self { issuers: self.issuers.iter().cloned().chain([another]).collect(), cache })
+        Self { issuers: change(&self.issuers), cache }
     }
 
     /// Checks `token` as of `now`, with the keys that are there. Layers read the clock; tests and fuzzers pass any second
@@ -295,7 +356,7 @@ impl<C: CustomClaims> Verifier<C> {
     /// Checks `token`; a refusal says whether it is worth fetching keys and trying again.
     pub(crate) fn check(&self, token: &[u8], now: UnixSeconds) -> Result<Verified<C>, Refused> {
         self.check_twice(token, now).or_else(|failed| {
-            let retry = failed.fetch_again();
+            let retry = failed.fetch_again(now);
             if retry.is_none() && failed.is_outdated() {
                 // Nothing is fetched, because somebody else's fetch has ended just now: look at what it brought.
                 return self.check_again(token, now).map_err(Refused::from);
@@ -317,7 +378,7 @@ impl<C: CustomClaims> Verifier<C> {
             return Err(Failed::from(Rejection::TokenTooLong { bytes: token.len(), most }));
         }
         let own = Failed::from;
-        if let Some(verified) = self.recall(token, now).map_err(own)? {
+        if let Some(verified) = self.recall(token, now)? {
             return Ok(verified);
         }
         let token_parts = Segments::split(token).map_err(own)?;
@@ -326,11 +387,13 @@ impl<C: CustomClaims> Verifier<C> {
         let registered = RegisteredClaims::parse(payload, depth).map_err(own)?;
         let issuer = self.issuers.iter().position(|trusted| trusted.policy.issuer() == registered.issuer());
         let trusted = issuer.and_then(|place| self.issuers.get(place).map(|trusted| (place, trusted)));
-        let (issuer, Trusted { policy, keys }) = trusted.ok_or(own(Rejection::WrongIssuer))?;
+        let (issuer, trusted) = trusted.ok_or(own(Rejection::WrongIssuer))?;
+        let Trusted { policy, keys, .. } = trusted;
         if token.len() > policy.max_token {
             return Err(own(Rejection::TokenTooLong { bytes: token.len(), most: policy.max_token }));
         }
-        let its = |seen| move |rejection| Failed { rejection, keys: Some((keys, seen)) };
+        let its = |seen| move |rejection| Failed { rejection, keys: Some((keys, seen)), list: None };
+        keys.keep_up(now);
         let current = keys.current().map_err(its(None))?;
         let (typ, key) = current.verify(token_parts).map_err(its(Some(current.id())))?;
         policy.check_type(typ).map_err(own)?;
@@ -343,24 +406,31 @@ impl<C: CustomClaims> Verifier<C> {
             issuer,
             key,
             keys: AtomicU64::new(current.id().0),
+            not_revoked: AtomicU64::new(NO_VERSION),
         }));
+        trusted.check_revocations(&verified, now)?;
         if let Some(cache) = &self.cache {
             cache.insert(token, verified.clone());
         }
         Ok(verified)
     }
 
-    /// A token that was verified before, if that still holds: the same key, and times that are right as of `now`.
-    fn recall(&self, token: &[u8], now: UnixSeconds) -> Result<Option<Verified<C>>, Rejection> {
+    /// A token that was verified before, if that still holds: the same key, times that are right as of `now`, and nobody has
+    /// called it back.
+    fn recall(&self, token: &[u8], now: UnixSeconds) -> Result<Option<Verified<C>>, Failed<'_>> {
         let Some((cache, verified)) = self.cache.as_ref().and_then(|cache| Some((cache, cache.get(token)?))) else {
             return Ok(None);
         };
         let trusted = self.issuers.get(verified.0.issuer);
+        if let Some(trusted) = trusted {
+            trusted.keys.keep_up(now);
+        }
         let Some(trusted) = trusted.filter(|trusted| verified.has_its_key(&trusted.keys, token)) else {
             cache.remove(token);
             return Ok(None);
         };
-        trusted.policy.check_times(&verified.0.registered, now)?;
+        trusted.policy.check_times(&verified.0.registered, now).map_err(Failed::from)?;
+        trusted.check_revocations(&verified, now)?;
         Ok(Some(verified))
     }
 }
@@ -369,6 +439,8 @@ impl<C: CustomClaims> Verifier<C> {
 struct Failed<'v> {
     rejection: Rejection,
     keys: Option<(&'v KeySource, Option<SetId>)>,
+    /// The list of revocations that is too old to tell.
+    list: Option<&'v RevocationList>,
 }
 
 impl Failed<'_> {
@@ -383,8 +455,11 @@ impl Failed<'_> {
         self.depends_on_keys() && matches!(self.keys, Some((keys, Some(seen))) if !keys.are(seen))
     }
 
-    fn fetch_again(&self) -> Option<Fetched> {
-        self.keys.filter(|_| self.depends_on_keys()).and_then(|(keys, _)| keys.fetch_again())
+    fn fetch_again(&self, now: UnixSeconds) -> Option<Fetched> {
+        if let Some(list) = self.list {
+            return list.read_again(now);
+        }
+        self.keys.filter(|_| self.depends_on_keys()).and_then(|(keys, _)| keys.fetch_again(now))
     }
 
     fn verdict(&self) -> Rejection {
@@ -394,7 +469,7 @@ impl Failed<'_> {
 
 impl From<Rejection> for Failed<'_> {
     fn from(rejection: Rejection) -> Self {
-        Self { rejection, keys: None }
+        Self { rejection, keys: None, list: None }
     }
 }
 
@@ -459,13 +534,14 @@ mod tests {
         let copy = proof.copy().unwrap();
         assert!(!Arc::ptr_eq(&proof.0, &copy.0));
         let facts = |proof: &Verified<Tenant>| {
-            let Checked { registered, custom, issuer, key, keys, scope } = &*proof.0;
+            let Checked { registered, custom, issuer, key, keys, not_revoked, scope } = &*proof.0;
             let names = [proof.issuer(), proof.subject(), registered.payload(), &custom.tenant].map(str::to_owned);
             let ids = [registered.client_id(), registered.token_id(), registered.session_id(), registered.scope()];
             let times = [Some(proof.expires_at()), proof.not_before(), proof.issued_at(), registered.auth_time];
             let audience: Vec<String> = proof.audience().map(str::to_owned).collect();
             let scopes: Vec<String> = proof.principal().scopes().map(str::to_owned).collect();
-            let whose = (*issuer, *key, keys.load(Ordering::Relaxed), scope.clone());
+            let seen = [keys, not_revoked].map(|seen| seen.load(Ordering::Relaxed));
+            let whose = (*issuer, *key, seen, scope.clone());
             (names, ids.map(|id| id.map(str::to_owned)), times, audience, scopes, whose)
         };
         assert_eq!(facts(&proof), facts(&copy));

@@ -38,6 +38,7 @@ pub struct Answers(Arc<Challenges>);
 /// Challenges that do not depend on the request, made once.
 #[derive(Debug)]
 struct Challenges {
+    realm: String,
     plain: HeaderValue,
     invalid_request: HeaderValue,
     invalid_token: HeaderValue,
@@ -82,7 +83,7 @@ impl Wire {
 impl Default for Answers {
     /// Answers for the realm `api`.
     fn default() -> Self {
-        Self::with_checked_realm("api")
+        Self::with_checked("api", "")
     }
 }
 
@@ -97,16 +98,22 @@ impl Answers {
         if realm.is_empty() || realm.len() > 256 || !realm.bytes().all(plain) {
             return Err(ConfigError::Realm(realm.to_owned()).into());
         }
-        Ok(Self::with_checked_realm(realm))
+        Ok(Self::with_checked(realm, ""))
     }
 
-    fn with_checked_realm(realm: &str) -> Self {
-        let plain = format!("Bearer realm=\"{realm}\"");
+    /// The same, but that challenges name the address of the resource's metadata (RFC 9728 §5.1), which was checked.
+    pub(crate) fn naming_metadata(&self, address: &str) -> Self {
+        Self::with_checked(&self.0.realm, &format!(", resource_metadata=\"{address}\""))
+    }
+
+    fn with_checked(realm: &str, more: &str) -> Self {
+        let plain = format!("Bearer realm=\"{realm}\"{more}");
         let with = |error: BearerError| {
             let (code, description) = (error.code(), error.description());
             field(&format!("{plain}, error=\"{code}\", error_description=\"{description}\""))
         };
         Self(Arc::new(Challenges {
+            realm: realm.to_owned(),
             invalid_request: with(BearerError::InvalidRequest),
             invalid_token: with(BearerError::InvalidToken),
             insufficient_scope: with(BearerError::InsufficientScope),

@@ -103,6 +103,9 @@ pub enum Rejection {
     /// The claims do not have the shape of the program's own type.
     #[error("claims do not fit the program's type")]
     CustomClaims,
+    /// The token was called back before it expired.
+    #[error("token revoked")]
+    Revoked,
     /// The user whom the credential names is disabled or no longer there.
     #[error("user disabled or gone")]
     UserInactive,
@@ -206,6 +209,7 @@ impl Rejection {
             | Self::IssuedInFuture { .. }
             | Self::RequiredClaimMissing
             | Self::CustomClaims
+            | Self::Revoked
             | Self::UserInactive => (
                 StatusCode::UNAUTHORIZED,
                 Challenge::Error(InvalidToken),

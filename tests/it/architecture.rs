@@ -93,15 +93,18 @@ fn no_folder_imports_another_folders_layer() {
 #[test]
 fn floors_use_only_what_is_below() {
     const FLOORS: &[&[&str]] = &[
-        &["clock", "secret", "scope"],
+        &["clock", "secret", "scope", "uri"],
         &["random", "stripe"],
         &["ident"],
         &["config"],
         &["rejection", "audit"],
-        &["principal", "gate", "session"],
+        &["principal", "gate", "session", "client"],
         &["store", "bearer", "authz"],
+        &["follow"],
+        &["revocation"],
         &["jwt", "password"],
-        &["endpoint", "resource_server"],
+        &["endpoint"],
+        &["resource_server"],
         &["authorization_server"],
         &["axum", "guide", "lib"],
     ];

@@ -51,9 +51,9 @@ impl RevocationStore for SqliteStore {
             if rows.len() > MOST_REVOCATIONS {
                 return Err(StoreError::Full);
             }
-            let last = rows.last().map_or(cursor, |(number, _)| *number);
+            let end = rows.last().map_or(cursor, |(number, _)| *number);
             let list = rows.into_iter().map(|(_, revocation)| revocation).collect();
-            Ok(Revocations { list, cursor: Cursor(u64::try_from(last).unwrap_or(0)) })
+            Ok(Revocations { list, cursor: Cursor(u64::try_from(end).unwrap_or(0)) })
         }
         .boxed()
     }

@@ -1,0 +1,132 @@
+//! `GET` of a document that everybody may read and caches may keep: keys and metadata.
+
+use std::{
+    convert::Infallible,
+    fmt,
+    future::{Ready, ready},
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use aws_lc_rs::digest;
+use base64_simd::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
+    header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH},
+};
+use http_body_util::Full;
+use tower_service::Service;
+
+use super::{error::EndpointError, issuer::Issuer};
+
+/// Service that answers `GET` and `HEAD` with a document, and other methods with `405`. It never reads the body.
+///
+/// Caches may keep the answer for five minutes, and then ask by its `ETag` whether it has changed.
+#[derive(Clone)]
+pub struct DocumentEndpoint(Document);
+
+#[derive(Clone)]
+enum Document {
+    /// The public keys that verify a server's tokens (RFC 7517 §5).
+    Keys(Arc<Issuer>),
+    /// What is known from the start.
+    Fixed(Bytes),
+}
+
+impl DocumentEndpoint {
+    pub(crate) const fn keys(issuer: Arc<Issuer>) -> Self {
+        Self(Document::Keys(issuer))
+    }
+
+    pub(crate) const fn fixed(document: Bytes) -> Self {
+        Self(Document::Fixed(document))
+    }
+
+    /// The document, and its type.
+    fn read(&self) -> (Bytes, &'static str) {
+        match &self.0 {
+            Document::Keys(issuer) => {
+                issuer.keys.keep_up(issuer.clock.now());
+                (issuer.keys.jwks(), "application/jwk-set+json")
+            }
+            Document::Fixed(document) => (document.clone(), "application/json"),
+        }
+    }
+}
+
+impl fmt::Debug for DocumentEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DocumentEndpoint").field("type", &self.read().1).finish_non_exhaustive()
+    }
+}
+
+impl<B> Service<Request<B>> for DocumentEndpoint {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return ready(Ok(EndpointError::MethodNotAllowed { allow: "GET, HEAD" }.response()));
+        }
+        let (document, content_type) = self.read();
+        let tag = tag(&document);
+        let mut response = if matches(request.headers(), &tag) {
+            let mut unchanged = Response::new(Full::default());
+            *unchanged.status_mut() = StatusCode::NOT_MODIFIED;
+            unchanged
+        } else {
+            let mut found = Response::new(Full::new(document));
+            found.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+            found
+        };
+        let headers = response.headers_mut();
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
+        if let Ok(tag) = HeaderValue::from_str(&tag) {
+            headers.insert(ETAG, tag);
+        }
+        ready(Ok(response))
+    }
+}
+
+/// A strong validator (RFC 9110 §8.8.3).
+fn tag(document: &[u8]) -> String {
+    let hash = digest::digest(&digest::SHA256, document);
+    let start = hash.as_ref().first_chunk::<16>().copied().unwrap_or_default();
+    format!("\"{}\"", URL_SAFE_NO_PAD.encode_to_string(start))
+}
+
+/// Whether whoever asks has this one already (RFC 9110 §13.1.2): compared weakly, as that says.
+fn matches(headers: &HeaderMap, tag: &str) -> bool {
+    let fields = headers.get_all(IF_NONE_MATCH).iter().filter_map(|field| field.to_str().ok());
+    let mut tags = fields.flat_map(|field| field.split(',')).map(str::trim);
+    tags.any(|other| other == "*" || other.strip_prefix("W/").unwrap_or(other) == tag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_cache_has_already() {
+        for (fields, expected) in [
+            (&[][..], false),
+            (&["\"a\""][..], true),
+            (&["W/\"a\""], true),
+            (&["\"b\", \"a\""], true),
+            (&["\"b\"", "\"a\""], true),
+            (&["*"], true),
+            (&["\"b\""], false),
+            (&["a"], false),
+            (&[""], false),
+        ] {
+            let headers = fields.iter().map(|field| (IF_NONE_MATCH, HeaderValue::from_static(field))).collect();
+            assert_eq!(matches(&headers, "\"a\""), expected, "{fields:?}");
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! What all endpoints share: who the server is, whom it knows, and the access tokens that it makes.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use http_body_util::Full;
+use serde::Serialize;
+
+use super::{
+    client_auth::Clients,
+    error::EndpointError,
+    grant::{self, Limits},
+    private_json,
+};
+use crate::{
+    audit,
+    client::{Client, Resource},
+    clock::{Clock, UnixSeconds},
+    ident::SessionId,
+    jwt::{KeyRing, Verifier},
+    random,
+    revocation::RevocationList,
+    scope::ScopeSet,
+    store::{Revocation, Revoked, StoreError},
+};
+#[cfg(feature = "password")]
+use crate::{password::PasswordLogin, session::SessionPolicy, store::SessionStore};
+
+/// What endpoints issue tokens from.
+pub(crate) struct Issuer {
+    pub(crate) name: String,
+    pub(crate) audience: String,
+    pub(crate) resources: Vec<Resource>,
+    pub(crate) keys: KeyRing,
+    /// For the server's own tokens, whomever they are for; remembers nothing, and knows of no revocation.
+    pub(crate) verifier: Verifier,
+    pub(crate) lifetime: Duration,
+    #[cfg_attr(not(feature = "password"), expect(dead_code, reason = "a client has no default but what it may have"))]
+    pub(crate) default_scope: Option<ScopeSet>,
+    pub(crate) clients: Clients,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) revocations: Option<RevocationList>,
+    #[cfg(feature = "password")]
+    pub(crate) login: Option<PasswordLogin>,
+    #[cfg(feature = "password")]
+    pub(crate) sessions: Option<Sessions>,
+}
+
+/// Where sessions live, and for how long.
+#[cfg(feature = "password")]
+#[derive(Clone)]
+pub(crate) struct Sessions {
+    pub(crate) store: Arc<dyn SessionStore>,
+    pub(crate) policy: SessionPolicy,
+}
+
+/// What is to be issued.
+pub(super) struct Grant<'a> {
+    pub(super) subject: &'a str,
+    pub(super) client: &'a Client,
+    pub(super) audience: &'a [&'a str],
+    pub(super) scope: &'a ScopeSet,
+    /// When a person proved who they are, if one did.
+    pub(super) auth_time: Option<UnixSeconds>,
+    pub(super) now: UnixSeconds,
+    pub(super) session: Option<SessionId>,
+    pub(super) refresh_token: Option<&'a str>,
+}
+
+/// What was issued.
+pub(super) struct Issued {
+    pub(super) response: Response<Full<Bytes>>,
+    pub(super) token_id: String,
+}
+
+/// The longest that an access token may still be accepted after it expires, anywhere (the bound of a policy's leeway).
+const LEEWAY: Duration = Duration::from_secs(300);
+/// The longest that access tokens live, unless longer ones are asked for by name.
+pub(crate) const LONGEST_LIFETIME: Duration = Duration::from_secs(3600);
+
+impl Issuer {
+    /// Whom a token of this client may be for: `held` is what its session was begun with, if it has one.
+    pub(super) fn audience<'a>(
+        &'a self,
+        client: &Client,
+        requested: &[&str],
+        held: Option<&[String]>,
+    ) -> Result<Vec<&'a str>, EndpointError> {
+        grant::audience(requested, &self.audience, self.may_be_for(client, held))
+    }
+
+    /// All that it may be for.
+    pub(super) fn may_be_for<'a>(&'a self, client: &Client, held: Option<&[String]>) -> Vec<&'a str> {
+        let all = std::iter::once(self.audience.as_str()).chain(self.resources.iter().map(Resource::id));
+        let held = |id: &str| held.is_none_or(|held| held.iter().any(|own| own == id));
+        all.filter(|id| client.may_ask_for(id) && held(id)).collect()
+    }
+
+    /// What limits the scope of a token for these, beside what its subject may have.
+    pub(super) fn limits(&self, client: &Client, audience: &[&str]) -> Limits {
+        let resources = self.resources.iter().filter(|resource| audience.contains(&resource.id()));
+        Limits { client: client.limit(), resources: resources.filter_map(Resource::limit).collect() }
+    }
+
+    /// An access token (RFC 9068 §2), and the answer that carries it.
+    pub(super) async fn issue(&self, grant: &Grant<'_>) -> Result<Issued, EndpointError> {
+        let Grant { subject, auth_time, now, .. } = *grant;
+        let token_id = random::text::<16>().map_err(|error| failed("random source", &error))?;
+        let (scope, session) = (grant.scope.to_string(), grant.session.map(|id| id.to_string()));
+        // Of the tokens that were called back up to a moment, some are of this very second: this one is not among them.
+        let revoked = self.revocations.as_ref().and_then(|list| list.issued_until(subject));
+        let issued_at = revoked.map_or(now, |until| now.max(until.saturating_add(Duration::from_secs(1))));
+        let claims = AccessToken {
+            iss: &self.name,
+            aud: match grant.audience {
+                [one] => Audience::One(one),
+                many => Audience::Many(many),
+            },
+            sub: subject,
+            client_id: grant.client.id(),
+            iat: issued_at,
+            exp: now.saturating_add(self.lifetime),
+            auth_time,
+            jti: &token_id,
+            sid: session.as_deref(),
+            scope: &scope,
+        };
+        let key = self.keys.signing(now).await;
+        let key = key.ok_or_else(|| failed("signing key", &"the store has not been read for too long"))?;
+        let access_token = key.sign(&claims).map_err(|error| failed("signing key", &error))?;
+        let response = TokenResponse {
+            access_token: &access_token,
+            token_type: "Bearer",
+            expires_in: self.lifetime.as_secs(),
+            scope: &scope,
+            refresh_token: grant.refresh_token,
+        };
+        let body = serde_json::to_vec(&response).map_err(|error| failed("token response", &error))?;
+        Ok(Issued { response: private_json(StatusCode::OK, body), token_id })
+    }
+
+    /// Calls back a token that expires at `exp`; resolves when it passes no longer. Without a list there is nothing that could.
+    pub(crate) async fn revoke_token(&self, id: String, exp: UnixSeconds) -> Result<(), StoreError> {
+        self.revoke(vec![Revocation { tokens: Revoked::Token(id), until: exp.saturating_add(LEEWAY) }]).await
+    }
+
+    /// Calls back all tokens of these sessions.
+    #[cfg(feature = "password")]
+    pub(crate) async fn revoke_sessions(&self, sessions: &[SessionId]) -> Result<(), StoreError> {
+        let until = self.outlived(self.clock.now());
+        let revocation = |id: &SessionId| Revocation { tokens: Revoked::Session(*id), until };
+        self.revoke(sessions.iter().map(revocation).collect()).await
+    }
+
+    /// Calls back all tokens of a subject that were issued until now.
+    #[cfg(feature = "password")]
+    pub(crate) async fn revoke_subject(&self, subject: String) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        self.revoke(vec![Revocation { tokens: Revoked::Subject(subject, now), until: self.outlived(now) }]).await
+    }
+
+    async fn revoke(&self, revocations: Vec<Revocation>) -> Result<(), StoreError> {
+        match &self.revocations {
+            Some(list) if !revocations.is_empty() => list.revoke(revocations, self.clock.now()).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// When no token that was issued until `now` is good any more, even one that was to live longer, before the server was
+    /// started with another setting.
+    #[cfg(feature = "password")]
+    fn outlived(&self, now: UnixSeconds) -> UnixSeconds {
+        now.saturating_add(self.lifetime.max(LONGEST_LIFETIME)).saturating_add(LEEWAY)
+    }
+}
+
+pub(super) fn failed(what: &'static str, error: &dyn fmt::Display) -> EndpointError {
+    audit::infrastructure_failed(what, error);
+    EndpointError::Unavailable { retry_after: crate::rejection::RETRY_SECONDS }
+}
+
+/// Claims of an access token (RFC 9068 §2.2).
+#[derive(Serialize)]
+struct AccessToken<'a> {
+    iss: &'a str,
+    aud: Audience<'a>,
+    sub: &'a str,
+    client_id: &'a str,
+    iat: UnixSeconds,
+    exp: UnixSeconds,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth_time: Option<UnixSeconds>,
+    jti: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sid: Option<&'a str>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    scope: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Audience<'a> {
+    One(&'a str),
+    Many(&'a [&'a str]),
+}
+
+/// RFC 6749 §5.1.
+#[derive(Serialize)]
+struct TokenResponse<'a> {
+    access_token: &'a str,
+    token_type: &'a str,
+    expires_in: u64,
+    scope: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<&'a str>,
+}

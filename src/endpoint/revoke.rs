@@ -1,0 +1,57 @@
+//! `POST /revoke`: a client gives a token back (RFC 7009).
+
+use bytes::Bytes;
+use http::{Response, StatusCode, request::Parts};
+use http_body_util::Full;
+
+use super::{
+    error::EndpointError,
+    form::Form,
+    issuer::{Issuer, failed},
+    private,
+};
+#[cfg(feature = "password")]
+use crate::session::{RefreshToken, Standing};
+use crate::{audit, client::Client};
+
+impl Issuer {
+    /// `token_type_hint` is not needed: a token shows what it is. Whatever is no token of ours is as good as revoked (§2.2).
+    pub(super) async fn revocation(&self, parts: &Parts, form: &Form) -> Result<Response<Full<Bytes>>, EndpointError> {
+        let client = self.clients.authenticate(&parts.headers, form)?;
+        let token = form.require("token")?;
+        #[cfg(feature = "password")]
+        if let (Some(sessions), Some(presented)) = (&self.sessions, RefreshToken::parse(token)) {
+            let look = sessions.store.look(presented.session(), presented.digest(), self.clock.now());
+            let found = look.await.map_err(|error| failed("session store", &error))?;
+            if let Some((session, Standing::Current | Standing::Spent)) = found {
+                its_own(client, Some(&session.client_id))?;
+                let ended = self.end_session(sessions, &session, "refresh token revoked").await;
+                ended.map_err(|error| failed("session store", &error))?;
+            }
+            return Ok(done());
+        }
+        let Ok(verified) = self.verifier.verify_at(token.as_bytes(), self.clock.now()) else { return Ok(done()) };
+        let caller = verified.principal();
+        its_own(client, caller.client_id())?;
+        let Some(token_id) = caller.token_id().filter(|_| self.revocations.is_some()) else {
+            return Err(EndpointError::UnsupportedTokenType);
+        };
+        let revoked = self.revoke_token(token_id.to_owned(), verified.expires_at()).await;
+        revoked.map_err(|error| failed("revocation store", &error))?;
+        audit::token_revoked(caller.subject(), token_id);
+        Ok(done())
+    }
+}
+
+/// Refuses the token of another client, and says so (§2.1).
+fn its_own(client: &Client, owner: Option<&str>) -> Result<(), EndpointError> {
+    if owner == Some(client.id()) {
+        return Ok(());
+    }
+    audit::client_refused(Some(client.id()), "token of another client");
+    Err(EndpointError::InvalidGrant)
+}
+
+fn done() -> Response<Full<Bytes>> {
+    private(StatusCode::OK, Bytes::new())
+}

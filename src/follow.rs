@@ -1,0 +1,264 @@
+//! What a machine keeps of a store's content, read again as it is used.
+//!
+//! No task runs for it: a reading is begun by whoever finds that it is time, goes on beside the request that began it, and is
+//! waited for only where what there is has become too old. So there is nothing to start, to stop or to die unseen, and an
+//! idle program asks its store for nothing.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::{
+    FutureExt as _,
+    future::{BoxFuture, Shared},
+};
+use tokio::{
+    runtime::Handle,
+    time::{self, Instant},
+};
+
+use crate::{audit, clock::UnixSeconds, store::StoreError};
+
+/// How long a reading may take.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// How many may wait for one.
+const MOST_WAITING: usize = 1024;
+/// That nothing has been read yet, or nothing has failed.
+const NEVER: u64 = u64::MAX;
+
+/// How old a copy may become.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Ages {
+    /// When to read again.
+    pub(crate) due: Duration,
+    /// When it is of no use any more.
+    pub(crate) stale: Duration,
+}
+
+/// What is to be done with a copy of this age.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Age {
+    Fresh,
+    /// Good, but it is time to read again.
+    Due,
+    /// Of no use before it has been read again.
+    Stale,
+}
+
+impl Ages {
+    /// Decides as of `now` about a copy that was read at `read`.
+    pub(crate) fn of(self, read: Option<UnixSeconds>, now: UnixSeconds) -> Age {
+        match read {
+            None => Age::Stale,
+            // A clock that was set back says nothing about the age.
+            Some(read) if now < read => Age::Due,
+            Some(read) if now >= read.saturating_add(self.stale) => Age::Stale,
+            Some(read) if now >= read.saturating_add(self.due) => Age::Due,
+            Some(_) => Age::Fresh,
+        }
+    }
+}
+
+/// A reading that is going on. Resolves when it has ended, well or not.
+pub(crate) type Reading = BoxFuture<'static, ()>;
+
+/// When a copy was read, and the one reading that may be going on.
+#[derive(Debug, Default)]
+pub(crate) struct Follow(Arc<State>);
+
+#[derive(Debug)]
+struct State {
+    /// Seconds, of the moment at which the last reading that ended well was begun.
+    read: AtomicU64,
+    /// Seconds, of the last one that did not.
+    failed: AtomicU64,
+    failing: AtomicBool,
+    waiting: AtomicUsize,
+    running: Mutex<Option<Shared<Reading>>>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            read: AtomicU64::new(NEVER),
+            failed: AtomicU64::new(NEVER),
+            failing: AtomicBool::new(false),
+            waiting: AtomicUsize::new(0),
+            running: Mutex::new(None),
+        }
+    }
+}
+
+impl Follow {
+    /// How old the copy is as of `now`. Costs a look at two numbers.
+    pub(crate) fn age(&self, ages: Ages, now: UnixSeconds) -> Age {
+        ages.of(moment(&self.0.read), now)
+    }
+
+    /// Whether the last reading has failed.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.0.failing.load(Ordering::Relaxed)
+    }
+
+    /// Begins a reading, if none is going on and none has just failed, and does not wait for it. Without a
+    /// Tokio runtime nothing happens: then it is done by whoever has to wait.
+    pub(crate) fn begin(&self, what: &'static str, now: UnixSeconds, read: impl FnOnce() -> ReadOnce) {
+        if let Ok(runtime) = Handle::try_current()
+            && let (Some(reading), true) = self.reading(what, now, read)
+        {
+            drop(runtime.spawn(reading));
+        }
+    }
+
+    /// Joins the reading that is going on, or begins one. `None` if one has just failed, or if too many are waiting.
+    pub(crate) fn join(
+        &self,
+        what: &'static str,
+        now: UnixSeconds,
+        read: impl FnOnce() -> ReadOnce,
+    ) -> Option<Reading> {
+        let waiting = Waiting::one(&self.0)?;
+        let (reading, _) = self.reading(what, now, read);
+        let reading = reading?;
+        let wait = async move {
+            reading.await;
+            drop(waiting);
+        };
+        Some(wait.boxed())
+    }
+
+    /// The reading that is going on, and whether it has been begun just now.
+    fn reading(
+        &self,
+        what: &'static str,
+        now: UnixSeconds,
+        read: impl FnOnce() -> ReadOnce,
+    ) -> (Option<Shared<Reading>>, bool) {
+        let mut running = self.0.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(reading) = running.as_ref().filter(|reading| reading.peek().is_none()) {
+            return (Some(reading.clone()), false);
+        }
+        if self.0.has_just_failed(now) {
+            return (None, false);
+        }
+        let (state, read) = (Arc::clone(&self.0), read());
+        let reading = async move {
+            let begun = Instant::now();
+            let outcome = time::timeout(TIMEOUT, read).await;
+            let outcome = outcome.unwrap_or_else(|_| Err(StoreError::unavailable("no answer in time")));
+            state.end(what, now, begun.elapsed(), outcome);
+        };
+        let reading = reading.boxed().shared();
+        *running = Some(reading.clone());
+        (Some(reading), true)
+    }
+}
+
+/// Reads, and takes over what was read.
+pub(crate) type ReadOnce = BoxFuture<'static, Result<(), StoreError>>;
+
+impl State {
+    /// One second in which nobody asks again a store that has not answered.
+    fn has_just_failed(&self, now: UnixSeconds) -> bool {
+        // Not for longer than a reading takes, should the clock be set back.
+        let ahead = moment(&self.failed).and_then(|failed| failed.get().checked_sub(now.get()));
+        ahead.is_some_and(|seconds| seconds <= TIMEOUT.as_secs())
+    }
+
+    fn end(&self, what: &'static str, begun: UnixSeconds, took: Duration, outcome: Result<(), StoreError>) {
+        match outcome {
+            Ok(()) => {
+                self.read.store(begun.get(), Ordering::Release);
+                if self.failing.swap(false, Ordering::Relaxed) {
+                    audit::outage_over(what, "");
+                }
+            }
+            Err(error) => {
+                self.failed.store(begun.saturating_add(took).get(), Ordering::Relaxed);
+                if !self.failing.swap(true, Ordering::Relaxed) {
+                    audit::outage_begun(what, "", &error);
+                }
+            }
+        }
+    }
+}
+
+/// One of those who wait.
+struct Waiting(Arc<State>);
+
+impl Waiting {
+    fn one(state: &Arc<State>) -> Option<Self> {
+        let one = Self(Arc::clone(state));
+        (state.waiting.fetch_add(1, Ordering::Relaxed) < MOST_WAITING).then_some(one)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn moment(seconds: &AtomicU64) -> Option<UnixSeconds> {
+    let seconds = seconds.load(Ordering::Acquire);
+    (seconds != NEVER).then(|| UnixSeconds::new(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AGES: Ages = Ages { due: Duration::from_secs(1), stale: Duration::from_secs(5) };
+
+    fn at(seconds: u64) -> UnixSeconds {
+        UnixSeconds::new(seconds)
+    }
+
+    #[test]
+    fn ages() {
+        for (read, now, expected) in [
+            (None, 100, Age::Stale),
+            (Some(100), 100, Age::Fresh),
+            (Some(100), 101, Age::Due),
+            (Some(100), 104, Age::Due),
+            (Some(100), 105, Age::Stale),
+            (Some(100), 99, Age::Due),
+            (Some(100), 0, Age::Due),
+        ] {
+            assert_eq!(AGES.of(read.map(at), at(now)), expected, "{read:?} {now}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_reading_at_a_time_and_none_again_in_the_second_in_which_one_failed() {
+        let follow = Follow::default();
+        let never = || futures::future::pending().boxed();
+        let unasked = || -> ReadOnce { panic!("there is one already") };
+        assert_eq!(follow.age(AGES, at(7)), Age::Stale);
+        let first = follow.join("test", at(7), never).unwrap();
+        let second = follow.join("test", at(7), unasked).unwrap();
+        futures::future::join(first, second).await;
+        assert_eq!(follow.age(AGES, at(7)), Age::Stale, "it took too long");
+        for now in [7, 8, 9] {
+            assert!(follow.join("test", at(now), unasked).is_none(), "{now}: it has ended at 9");
+        }
+        assert!(follow.is_failing());
+        follow.join("test", at(10), || async { Ok(()) }.boxed()).unwrap().await;
+        assert_eq!((follow.age(AGES, at(10)), follow.is_failing()), (Age::Fresh, false));
+        assert_eq!(follow.0.waiting.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_who_wait_are_counted() {
+        let follow = Follow::default();
+        let never = || futures::future::pending().boxed();
+        let waiting: Vec<_> = (0..MOST_WAITING).map(|_| follow.join("test", at(1), never).unwrap()).collect();
+        assert!(follow.join("test", at(1), never).is_none());
+        drop(waiting);
+        assert!(follow.join("test", at(1), never).is_some());
+    }
+}

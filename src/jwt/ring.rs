@@ -1,0 +1,483 @@
+//! The keys that a server signs with: one that does, and those that are published beside it.
+
+mod plan;
+mod sealing;
+
+use std::{
+    fmt,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures::FutureExt as _;
+use tokio::sync::Mutex;
+
+use self::{
+    plan::{Periods, Phase},
+    sealing::Sealing,
+};
+use super::{
+    algorithm::Algorithm,
+    jwk::JwkSet,
+    keyset::{KeySet, SetId},
+    signer::SigningKey,
+};
+use crate::{
+    clock::{Clock, SystemClock, UnixSeconds},
+    config::{ConfigError, ConfigErrors},
+    follow::{Age, Ages, Follow, ReadOnce, Reading},
+    secret::Secret,
+    store::{KeyRecord, KeyStore, StoreError},
+};
+
+/// The signing keys of a server. Cheap to clone; made of one [`SigningKey`] with `into()`.
+///
+/// Keys that a store keeps live through four phases, and all machines that share the store agree on which:
+///
+/// | phase | published | signs | lasts |
+/// |---|---|---|---|
+/// | prepublished | yes | no | 15 min, longer than caches may keep a key set |
+/// | active | yes | yes | 90 d |
+/// | retiring | yes | no | 75 min, longer than tokens live |
+/// | gone | no | no | |
+///
+/// A machine reads them again every half minute, while it is asked to sign or to verify; the one that finds that it is time
+/// publishes the next key. Their private halves are sealed with AES-256-GCM under a secret that the store does not know.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::sync::Arc;
+/// use portcullis::{AuthorizationServer, jwt::*, secret::Secret, store::MemoryStore};
+///
+/// # let key_secret = "7f9c2ba4e88f827d616045507605853ed73b8093f6efbc88eb1a6eacfa66ef26";
+/// let store = Arc::new(MemoryStore::new());
+/// let keys = KeyRing::stored(store, Algorithm::EdDsa, Secret::from(key_secret)).open().await?;
+/// let server = AuthorizationServer::builder("https://id.example", "orders", keys).build()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct KeyRing(Arc<Ring>);
+
+struct Ring {
+    current: RwLock<Arc<Members>>,
+    /// Number of the current set.
+    set: AtomicU64,
+    stored: Option<Stored>,
+}
+
+/// Keys as they were when the store was last read.
+struct Members {
+    all: Vec<Member>,
+    set: KeySet,
+    /// The published set, as text.
+    jwks: Bytes,
+}
+
+#[derive(Clone)]
+struct Member {
+    key: Arc<SigningKey>,
+    active_at: UnixSeconds,
+}
+
+struct Stored {
+    store: Arc<dyn KeyStore>,
+    sealing: Sealing,
+    algorithm: Algorithm,
+    periods: Periods,
+    follow: Follow,
+    /// Held while the store is read, so that what was read earlier never replaces what was read later.
+    reading: Mutex<()>,
+}
+
+/// How a ring's keys in a store are kept.
+#[must_use]
+pub struct KeyRingBuilder {
+    store: Arc<dyn KeyStore>,
+    algorithm: Algorithm,
+    secret: Secret<String>,
+    periods: Periods,
+    clock: Arc<dyn Clock>,
+}
+
+/// Why keys could not be had from a store.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyRingError {
+    /// A setting is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    /// The store did not answer, or its keys cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The keys of this ring were given, not stored: give others.
+    #[error("the keys of this ring are not in a store")]
+    Given,
+}
+
+/// A moment that never comes: for keys that are given to be published alone.
+const NEVER: UnixSeconds = UnixSeconds::new(u64::MAX);
+/// How often the store is read.
+const DUE: Duration = Duration::from_secs(30);
+/// How soon it is read again for a token whose key is not there.
+const SOON: u64 = 5;
+const WHAT: &str = "key store";
+
+impl From<SigningKey> for KeyRing {
+    fn from(key: SigningKey) -> Self {
+        let set = KeySet::as_published(vec![key.verifying_key()]);
+        let member = Member { key: Arc::new(key), active_at: UnixSeconds::new(0) };
+        Self::of(Members { jwks: published(std::slice::from_ref(&member)), all: vec![member], set }, None)
+    }
+}
+
+impl KeyRing {
+    /// Keys from the program's own configuration: `active` signs; `published` are published and verify beside it, such as the
+    /// one before it and the one after it.
+    ///
+    /// # Errors
+    ///
+    /// As [`KeySet::new`].
+    pub fn given(active: SigningKey, published: impl IntoIterator<Item = SigningKey>) -> Result<Self, ConfigErrors> {
+        let rest = published.into_iter().map(|key| Member { key: Arc::new(key), active_at: NEVER });
+        let active = Member { key: Arc::new(active), active_at: UnixSeconds::new(0) };
+        Ok(Self::of(Members::new(std::iter::once(active).chain(rest).collect())?, None))
+    }
+
+    /// Keys that `store` keeps and that take turns by themselves. `secret` seals them there: 32 random bytes or more, such as
+    /// `openssl rand -hex 32` prints, the same on all machines. Shared-secret algorithms have nothing to publish, and do not
+    /// build.
+    pub fn stored(store: Arc<dyn KeyStore>, algorithm: Algorithm, secret: Secret<String>) -> KeyRingBuilder {
+        let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+        let periods = Periods { prepublish: minutes(15), rotate: minutes(90 * 24 * 60), retire: minutes(75) };
+        KeyRingBuilder { store, algorithm, secret, periods, clock: Arc::new(SystemClock) }
+    }
+
+    fn of(members: Members, stored: Option<Stored>) -> Self {
+        let set = AtomicU64::new(members.set.id().0);
+        Self(Arc::new(Ring { current: RwLock::new(Arc::new(members)), set, stored }))
+    }
+
+    /// Publishes another key, which is to sign when those who verify have had the time to learn of it, and says when. If one
+    /// is waiting already, it stays with that.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyRingError`] if the keys are not in a store, or the store does not answer.
+    pub async fn rotate(&self, now: UnixSeconds) -> Result<UnixSeconds, KeyRingError> {
+        let stored = self.0.stored.as_ref().ok_or(KeyRingError::Given)?;
+        loop {
+            let newest = self.0.read(stored, now).await?;
+            let Some(active_at) = plan::next(newest.active_at, true, stored.periods, now) else {
+                return Ok(newest.active_at);
+            };
+            stored.add(&newest.kid, active_at, now).await?;
+        }
+    }
+
+    /// Puts a new key in the place of all others, at once: for one that somebody else has got hold of. What the others have
+    /// signed is refused here when this returns, on machines with the same store within half a minute, and by others when they
+    /// fetch the key set again. Everybody has to refresh or sign in again.
+    ///
+    /// # Errors
+    ///
+    /// As [`rotate`](Self::rotate); then some of them may still be there: call again.
+    pub async fn replace(&self, now: UnixSeconds) -> Result<(), KeyRingError> {
+        let stored = self.0.stored.as_ref().ok_or(KeyRingError::Given)?;
+        // Those that were there before the new one, and no other: somebody else may be doing the same.
+        let before = loop {
+            let newest = self.0.read(stored, now).await?;
+            let before = stored.store.keys().await?;
+            if stored.add(&newest.kid, now, now).await? {
+                break before;
+            }
+        };
+        for record in before {
+            stored.store.remove_key(&record.kid).await?;
+        }
+        self.0.read(stored, now).await?;
+        Ok(())
+    }
+
+    /// The key that signs now. `None` if another machine may have given up on it, because the store has not been read for as
+    /// long as a key is published before it signs.
+    pub(crate) async fn signing(&self, now: UnixSeconds) -> Option<Arc<SigningKey>> {
+        if let Some(stored) = &self.0.stored {
+            let ages = Ages { due: DUE, stale: stored.periods.prepublish };
+            match stored.follow.age(ages, now) {
+                Age::Fresh => {}
+                Age::Due => self.begin(stored, now),
+                Age::Stale => {
+                    if let Some(reading) = stored.follow.join(WHAT, now, || self.reading(now)) {
+                        reading.await;
+                    }
+                    if stored.follow.age(ages, now) == Age::Stale {
+                        return None;
+                    }
+                }
+            }
+        }
+        let members = self.0.members();
+        let phases = members.phases(Duration::MAX, now);
+        let active = members.all.iter().zip(phases).find(|(_, phase)| *phase == Phase::Active);
+        active.map(|(member, _)| Arc::clone(&member.key))
+    }
+
+    /// Begins to read the store where it is time.
+    pub(crate) fn keep_up(&self, now: UnixSeconds) {
+        if let Some(stored) = &self.0.stored
+            && stored.follow.age(Ages { due: DUE, stale: Duration::MAX }, now) != Age::Fresh
+        {
+            self.begin(stored, now);
+        }
+    }
+
+    /// Reads the store again for a token whose key is not there, unless that has just been done.
+    pub(crate) fn fetch_again(&self, now: UnixSeconds) -> Option<Reading> {
+        let stored = self.0.stored.as_ref()?;
+        let soon = Ages { due: Duration::from_secs(SOON), stale: Duration::MAX };
+        if stored.follow.age(soon, now) == Age::Fresh {
+            return None;
+        }
+        stored.follow.join(WHAT, now, || self.reading(now))
+    }
+
+    /// The published set, as text.
+    pub(crate) fn jwks(&self) -> Bytes {
+        self.0.members().jwks.clone()
+    }
+
+    /// All keys that verify.
+    pub(crate) fn set(&self) -> KeySet {
+        self.0.members().set.clone()
+    }
+
+    /// Whether the set that there is now has this number.
+    pub(crate) fn are(&self, id: SetId) -> bool {
+        self.0.set.load(Ordering::Acquire) == id.0
+    }
+
+    /// Whether none of its keys can be published, because whoever verifies with one could sign.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.0.members().all.iter().all(|member| member.key.algorithm().is_shared())
+    }
+
+    /// For how long a key that signs no more is still published, where keys take turns.
+    pub(crate) fn retires_for(&self) -> Option<Duration> {
+        self.0.stored.as_ref().map(|stored| stored.periods.retire)
+    }
+
+    fn begin(&self, stored: &Stored, now: UnixSeconds) {
+        stored.follow.begin(WHAT, now, || self.reading(now));
+    }
+
+    fn reading(&self, now: UnixSeconds) -> ReadOnce {
+        let ring = Arc::clone(&self.0);
+        let read = async move {
+            if let Some(stored) = &ring.stored {
+                ring.keep_going(stored, now).await?;
+            }
+            Ok(())
+        };
+        read.boxed()
+    }
+}
+
+impl KeyRingBuilder {
+    /// How long a key signs: 90 days unless set, 2 hours to 2 years.
+    pub fn rotate_every(mut self, period: Duration) -> Self {
+        self.periods.rotate = period;
+        self
+    }
+
+    /// How long a key is published before it signs: 15 minutes unless set, 7 minutes to a day. Caches may keep the key set for
+    /// 5 minutes, and a machine reads the store every half minute. It is also how long the server goes on signing while the
+    /// store cannot be read.
+    pub fn prepublish(mut self, period: Duration) -> Self {
+        self.periods.prepublish = period;
+        self
+    }
+
+    /// How long a key is published after it has signed: 75 minutes unless set, 75 minutes to 2 days. It must be longer than
+    /// access tokens live, by ten minutes or more.
+    pub fn retire_after(mut self, period: Duration) -> Self {
+        self.periods.retire = period;
+        self
+    }
+
+    /// Sets where the time is read while it is opened: the system's clock unless set.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Reads the keys, and makes the first one if there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyRingError`] if a setting is out of bounds, the store does not answer, or a key was sealed under another secret.
+    pub async fn open(self) -> Result<KeyRing, KeyRingError> {
+        let Self { store, algorithm, secret, periods, clock } = self;
+        let mut errors = ConfigErrors::default();
+        let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+        let day = minutes(24 * 60);
+        errors.bound("time for which a key signs", periods.rotate, minutes(120), 732 * day);
+        errors.bound("time for which a key is published before it signs", periods.prepublish, minutes(7), day);
+        errors.bound("time for which a key is published after it has signed", periods.retire, minutes(75), 2 * day);
+        if algorithm.is_shared() {
+            errors.push(ConfigError::KeyMismatch(algorithm));
+        }
+        let sealing = errors.keep(Sealing::new(secret.expose().as_bytes()));
+        let sealing = errors.finish(sealing)?;
+        let stored = Stored { store, sealing, algorithm, periods, follow: Follow::default(), reading: Mutex::new(()) };
+        let now = clock.now();
+        if stored.store.keys().await?.is_empty() {
+            stored.add("", now, now).await?;
+        }
+        let ring = KeyRing::of(Members::none(), Some(stored));
+        if let Some(reading) = ring.fetch_again(now) {
+            reading.await;
+        }
+        // Once more where that failed, for the reason, which has been told to nobody but the log.
+        if let Some(stored) = ring.0.stored.as_ref().filter(|stored| stored.follow.is_failing()) {
+            ring.0.read(stored, now).await?;
+        }
+        Ok(ring)
+    }
+}
+
+impl Ring {
+    fn members(&self) -> Arc<Members> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads the store, publishes the next key if it is time, and removes those that are over.
+    async fn keep_going(&self, stored: &Stored, now: UnixSeconds) -> Result<(), StoreError> {
+        let newest = self.read(stored, now).await?;
+        let unfit = newest.algorithm != stored.algorithm.name();
+        if let Some(active_at) = plan::next(newest.active_at, unfit, stored.periods, now) {
+            stored.add(&newest.kid, active_at, now).await?;
+            self.read(stored, now).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes over what the store has, removes what is over, and returns the newest.
+    async fn read(&self, stored: &Stored, now: UnixSeconds) -> Result<KeyRecord, StoreError> {
+        let _reading = stored.reading.lock().await;
+        let mut records = stored.store.keys().await?;
+        // One order on all machines.
+        records.sort_by(|a, b| (a.active_at, a.published_at, &a.kid).cmp(&(b.active_at, b.published_at, &b.kid)));
+        let moments: Vec<_> = records.iter().map(|record| record.active_at).collect();
+        let phases = plan::phases(&moments, stored.periods.retire, now);
+        let known = self.members();
+        let mut members = Vec::new();
+        for (record, phase) in records.iter().zip(phases) {
+            if phase == Phase::Gone {
+                stored.store.remove_key(&record.kid).await?;
+            } else {
+                members.push(stored.open(record, &known)?);
+            }
+        }
+        let newest = records.pop().ok_or_else(|| StoreError::unavailable("there is no signing key"))?;
+        if !known.are(&members) {
+            let members = Members::new(members).map_err(StoreError::unavailable)?;
+            let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+            self.set.store(members.set.id().0, Ordering::Release);
+            *current = Arc::new(members);
+        }
+        Ok(newest)
+    }
+}
+
+impl Stored {
+    /// The key of a record: the one that is there, if it is, because to parse one costs more than to compare its id.
+    fn open(&self, record: &KeyRecord, known: &Members) -> Result<Member, StoreError> {
+        let same = |member: &&Member| member.key.kid() == Some(record.kid.as_str());
+        let key = match known.all.iter().find(same) {
+            Some(member) => Arc::clone(&member.key),
+            None => Arc::new(self.unseal(record)?),
+        };
+        Ok(Member { key, active_at: record.active_at })
+    }
+
+    fn unseal(&self, record: &KeyRecord) -> Result<SigningKey, StoreError> {
+        let sealed_otherwise = || StoreError::unavailable("a signing key was sealed under another secret, or changed");
+        let algorithm = record.algorithm.parse::<Algorithm>().map_err(StoreError::unavailable)?;
+        let der = self.sealing.open(&record.kid, &record.sealed).ok_or_else(sealed_otherwise)?;
+        Ok(SigningKey::from_der(algorithm, &der).map_err(StoreError::unavailable)?.with_kid(record.kid.as_str()))
+    }
+
+    /// Makes a key that follows `predecessor`; `false` if another machine was faster.
+    async fn add(&self, predecessor: &str, active_at: UnixSeconds, now: UnixSeconds) -> Result<bool, StoreError> {
+        let algorithm = self.algorithm;
+        // RSA keys take a good part of a second.
+        let made = tokio::task::spawn_blocking(move || {
+            let key = SigningKey::generate(algorithm).ok()?;
+            Some((key.kid()?.to_owned(), key.pkcs8()?))
+        });
+        let (kid, der) =
+            made.await.ok().flatten().ok_or_else(|| StoreError::unavailable("a signing key could not be made"))?;
+        let sealed = self.sealing.seal(&kid, &der);
+        let sealed = sealed.ok_or_else(|| StoreError::unavailable("a signing key could not be sealed"))?;
+        let record = KeyRecord {
+            kid,
+            algorithm: algorithm.name().to_owned(),
+            sealed,
+            predecessor: predecessor.to_owned(),
+            published_at: now,
+            active_at,
+        };
+        match self.store.add_key(record).await {
+            Ok(()) => Ok(true),
+            Err(StoreError::Conflict) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Members {
+    fn new(all: Vec<Member>) -> Result<Self, ConfigErrors> {
+        let set = KeySet::new(all.iter().map(|member| member.key.verifying_key()))?;
+        Ok(Self { jwks: published(&all), all, set })
+    }
+
+    fn none() -> Self {
+        Self { jwks: published(&[]), all: Vec::new(), set: KeySet::as_published(Vec::new()) }
+    }
+
+    fn phases(&self, retire: Duration, now: UnixSeconds) -> Vec<Phase> {
+        let moments: Vec<_> = self.all.iter().map(|member| member.active_at).collect();
+        plan::phases(&moments, retire, now)
+    }
+
+    fn are(&self, others: &[Member]) -> bool {
+        let names = |members: &[Member]| {
+            members.iter().map(|member| (member.key.kid().map(str::to_owned), member.active_at)).collect::<Vec<_>>()
+        };
+        names(&self.all) == names(others)
+    }
+}
+
+fn published(members: &[Member]) -> Bytes {
+    let keys = members.iter().flat_map(|member| member.key.jwks().keys).collect();
+    // Nothing in it can fail to serialise.
+    serde_json::to_vec(&JwkSet { keys }).unwrap_or_default().into()
+}
+
+impl fmt::Debug for KeyRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.members().all.iter().map(|member| &member.key)).finish()
+    }
+}
+
+impl fmt::Debug for KeyRingBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyRingBuilder").field("algorithm", &self.algorithm).finish_non_exhaustive()
+    }
+}

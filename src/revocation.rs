@@ -1,0 +1,343 @@
+//! Calling access tokens back: what a layer looks at before it lets a token pass that is otherwise good.
+//!
+//! A signed token cannot be changed, so somebody must remember which ones no longer count: single ones by their `jti`, those
+//! of a session by their `sid`, those of a subject up to a moment by their `sub` and `iat`. A [`RevocationList`] is this
+//! machine's copy of what its [`RevocationStore`] holds.
+//!
+//! | revoked | no longer passes |
+//! |---|---|
+//! | here, through this list | before [`revoke`](RevocationList::revoke) returns |
+//! | on another machine, in the same store | 5 seconds after that, at the latest ([`max_delay`](RevocationList::max_delay)) |
+//! | while the store cannot be read | nothing passes that the copy is too old for: 503 |
+//!
+//! What is looked at on each request is one number in memory; the copy itself only after something was revoked.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::FutureExt as _;
+
+use crate::{
+    clock::UnixSeconds,
+    config::ConfigErrors,
+    follow::{Age, Ages, Follow, ReadOnce, Reading},
+    ident::SessionId,
+    store::{Cursor, MOST_REVOCATIONS, Revocation, RevocationStore, Revoked, StoreError},
+};
+
+/// The revocations of one issuer's tokens, as a machine knows them. Cheap to clone; clones share what they know.
+///
+/// ```
+/// use std::sync::Arc;
+/// use portcullis::{ResourceServer, jwt::*, revocation::RevocationList, store::MemoryStore};
+///
+/// # let key = SigningKey::generate(Algorithm::EdDsa)?.verifying_key();
+/// # let store = Arc::new(MemoryStore::new());
+/// // In a program beside the one that issues the tokens, with the same store:
+/// let policy = ClaimsPolicy::builder("https://id.example", "orders").build()?;
+/// let api = ResourceServer::new(policy, KeySet::new([key])?)
+///     .revocations("https://id.example", RevocationList::new(store))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct RevocationList {
+    shared: Arc<Shared>,
+    ages: Ages,
+    when_down: WhenDown,
+}
+
+/// What becomes of tokens while the copy is too old.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum WhenDown {
+    Refuse,
+    Accept,
+}
+
+struct Shared {
+    store: Arc<dyn RevocationStore>,
+    known: RwLock<Known>,
+    /// Changes after each revocation that was not known before.
+    version: AtomicU64,
+    follow: Follow,
+}
+
+/// What a list of revocations says of a token.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct TokenNames<'a> {
+    pub(crate) id: Option<&'a str>,
+    pub(crate) session: Option<&'a str>,
+    pub(crate) subject: &'a str,
+    pub(crate) issued_at: Option<UnixSeconds>,
+}
+
+/// The copy. Everything in it has a moment at which it may be forgotten.
+#[derive(Debug)]
+struct Known {
+    tokens: HashMap<String, UnixSeconds>,
+    sessions: HashMap<SessionId, UnixSeconds>,
+    /// Which of a subject's tokens, by when they were issued, and until when.
+    subjects: HashMap<String, (UnixSeconds, UnixSeconds)>,
+    cursor: Cursor,
+    /// How many there may be before those that have run out are looked for.
+    sweep_at: usize,
+}
+
+const LEAST_SWEPT: usize = 1024;
+
+impl Default for Known {
+    fn default() -> Self {
+        Self {
+            tokens: HashMap::new(),
+            sessions: HashMap::new(),
+            subjects: HashMap::new(),
+            cursor: Cursor::START,
+            sweep_at: LEAST_SWEPT,
+        }
+    }
+}
+
+impl Known {
+    fn len(&self) -> usize {
+        self.tokens.len() + self.sessions.len() + self.subjects.len()
+    }
+
+    /// Adds one; whether that changes anything.
+    fn add(&mut self, Revocation { tokens, until }: Revocation) -> bool {
+        fn later<K: std::hash::Hash + Eq>(map: &mut HashMap<K, UnixSeconds>, key: K, until: UnixSeconds) -> bool {
+            let before = map.get(&key).copied();
+            map.insert(key, before.map_or(until, |before| before.max(until)));
+            before.is_none()
+        }
+        match tokens {
+            Revoked::Token(id) => later(&mut self.tokens, id, until),
+            Revoked::Session(id) => later(&mut self.sessions, id, until),
+            Revoked::Subject(subject, issued) => {
+                let entry = self.subjects.entry(subject).or_insert((UnixSeconds::new(0), until));
+                let before = *entry;
+                *entry = (entry.0.max(issued), entry.1.max(until));
+                before.0 < issued || before == (UnixSeconds::new(0), until)
+            }
+        }
+    }
+
+    fn add_all(&mut self, list: Vec<Revocation>, now: UnixSeconds) -> Result<bool, StoreError> {
+        if self.len() + list.len() > self.sweep_at {
+            self.tokens.retain(|_, until| now < *until);
+            self.sessions.retain(|_, until| now < *until);
+            self.subjects.retain(|_, (_, until)| now < *until);
+            self.sweep_at = (2 * (self.len() + list.len())).max(LEAST_SWEPT);
+        }
+        // What comes again takes no room, so that a list that is full can still be read.
+        let mut changed = false;
+        for revocation in list {
+            changed |= self.add(revocation);
+            if self.len() > MOST_REVOCATIONS {
+                return Err(StoreError::Full);
+            }
+        }
+        Ok(changed)
+    }
+
+    fn has(&self, token: TokenNames<'_>) -> bool {
+        let by_id = || token.id.is_some_and(|id| self.tokens.contains_key(id));
+        let session = || token.session.and_then(SessionId::parse);
+        let by_session = || !self.sessions.is_empty() && session().is_some_and(|id| self.sessions.contains_key(&id));
+        // A token that does not say when it was issued may have been at any time.
+        let before = |issued_until| token.issued_at.is_none_or(|issued| issued <= issued_until);
+        let by_subject = || self.subjects.get(token.subject).is_some_and(|(issued_until, _)| before(*issued_until));
+        by_id() || by_session() || by_subject()
+    }
+}
+
+impl RevocationList {
+    /// The list that `store` keeps.
+    pub fn new(store: Arc<dyn RevocationStore>) -> Self {
+        let shared = Shared { store, known: RwLock::default(), version: AtomicU64::new(0), follow: Follow::default() };
+        let ages = Ages { due: Duration::from_secs(1), stale: Duration::from_secs(5) };
+        Self { shared: Arc::new(shared), ages, when_down: WhenDown::Refuse }
+    }
+
+    /// How long a token may still pass here after it was revoked on another machine: 5 seconds unless set, 2 seconds to a
+    /// minute. The store is read once in a fifth of that, and only while requests come.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigErrors`] if it is out of bounds.
+    pub fn max_delay(self, delay: Duration) -> Result<Self, ConfigErrors> {
+        let mut errors = ConfigErrors::default();
+        errors.bound("delay of revocations", delay, Duration::from_secs(2), Duration::from_secs(60));
+        let due = Duration::from_secs((delay.as_secs() / 5).max(1));
+        errors.finish(Some(Self { ages: Ages { due, stale: delay }, ..self }))
+    }
+
+    /// Lets tokens pass while the store cannot be read, as the last reading saw them; unless this is asked for, they are
+    /// answered 503. What is lost: whoever can keep the store from answering can use what was revoked on another machine,
+    /// until it expires.
+    #[must_use]
+    pub fn danger_accept_when_down(self) -> Self {
+        Self { when_down: WhenDown::Accept, ..self }
+    }
+
+    /// Calls tokens back. They pass no longer on this machine from the moment at which this returns, whether or not the store
+    /// could be written; on others, if it could. A future that is dropped leaves open whether it was.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the store did not take it: call again.
+    pub async fn revoke(&self, revocations: Vec<Revocation>, now: UnixSeconds) -> Result<(), StoreError> {
+        self.shared.learn(revocations.clone(), None, now)?;
+        self.shared.store.revoke_tokens(revocations, now).await
+    }
+
+    /// Changes whenever something was added. To be read before [`has`](Self::has), whose answer holds for it.
+    pub(crate) fn version(&self) -> u64 {
+        self.shared.version.load(Ordering::Acquire)
+    }
+
+    /// Whether this token was called back.
+    pub(crate) fn has(&self, token: TokenNames<'_>) -> bool {
+        self.shared.known.read().unwrap_or_else(PoisonError::into_inner).has(token)
+    }
+
+    /// Whether the copy is good as of `now`. Begins a reading where it is time.
+    pub(crate) fn is_usable(&self, now: UnixSeconds) -> bool {
+        match self.shared.follow.age(self.ages, now) {
+            Age::Fresh => true,
+            Age::Stale if self.when_down == WhenDown::Refuse || !self.shared.follow.is_failing() => false,
+            Age::Due | Age::Stale => {
+                self.shared.follow.begin(WHAT, now, || self.shared.read(now));
+                true
+            }
+        }
+    }
+
+    /// Resolves when the copy has been read again, or could not be. `None` if there is no use in waiting.
+    pub(crate) fn read_again(&self, now: UnixSeconds) -> Option<Reading> {
+        self.shared.follow.join(WHAT, now, || self.shared.read(now))
+    }
+
+    /// Whether the copy is good, once it has been read again if it was not.
+    pub(crate) async fn settled(&self, now: UnixSeconds) -> bool {
+        if self.is_usable(now) {
+            return true;
+        }
+        if let Some(reading) = self.read_again(now) {
+            reading.await;
+        }
+        self.is_usable(now)
+    }
+
+    /// When a token was last called back by its subject's name, so that a new one can be told from it.
+    pub(crate) fn issued_until(&self, subject: &str) -> Option<UnixSeconds> {
+        let known = self.shared.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.subjects.get(subject).map(|(issued_until, _)| *issued_until)
+    }
+}
+
+const WHAT: &str = "revocation store";
+
+impl Shared {
+    fn read(self: &Arc<Self>, now: UnixSeconds) -> ReadOnce {
+        let shared = Arc::clone(self);
+        let read = async move {
+            let cursor = shared.known.read().unwrap_or_else(PoisonError::into_inner).cursor;
+            let read = shared.store.revocations(cursor, now).await?;
+            shared.learn(read.list, Some(read.cursor), now)
+        };
+        read.boxed()
+    }
+
+    fn learn(&self, list: Vec<Revocation>, cursor: Option<Cursor>, now: UnixSeconds) -> Result<(), StoreError> {
+        // A request goes on reading while a long list is added.
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let changed = known.add_all(list, now);
+        // Whatever was added before it was full counts.
+        if !matches!(changed, Ok(false)) {
+            self.version.fetch_add(1, Ordering::Release);
+        }
+        changed?;
+        known.cursor = cursor.unwrap_or(known.cursor);
+        Ok(())
+    }
+}
+
+impl fmt::Debug for RevocationList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RevocationList")
+            .field("ages", &self.ages)
+            .field("when_down", &self.when_down)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> UnixSeconds {
+        UnixSeconds::new(seconds)
+    }
+
+    const TOKEN: TokenNames<'static> = TokenNames {
+        id: Some("j"),
+        session: Some("AAAAAAAAAAAAAAAAAAAAAA"),
+        subject: "user:1",
+        issued_at: Some(UnixSeconds::new(100)),
+    };
+
+    #[test]
+    fn what_is_called_back() {
+        let session = SessionId::from_bytes([0; 16]);
+        for (tokens, expected) in [
+            (Revoked::Token("j".to_owned()), true),
+            (Revoked::Token("J".to_owned()), false),
+            (Revoked::Session(session), true),
+            (Revoked::Session(SessionId::from_bytes([1; 16])), false),
+            (Revoked::Subject("user:1".to_owned(), at(100)), true),
+            (Revoked::Subject("user:1".to_owned(), at(99)), false),
+            (Revoked::Subject("user:2".to_owned(), at(100)), false),
+        ] {
+            let mut known = Known::default();
+            assert!(known.add(Revocation { tokens: tokens.clone(), until: at(1000) }));
+            assert_eq!(known.has(TOKEN), expected, "{tokens:?}");
+            assert!(!known.has(TokenNames { id: None, session: None, subject: "", issued_at: None }));
+        }
+    }
+
+    #[test]
+    fn a_later_entry_never_weakens_an_earlier_one() {
+        let mut known = Known::default();
+        let subject =
+            |issued, until| Revocation { tokens: Revoked::Subject("user:1".to_owned(), at(issued)), until: at(until) };
+        assert!(known.add(subject(100, 1000)));
+        assert!(!known.add(subject(100, 1000)), "known already");
+        assert!(!known.add(subject(50, 900)));
+        assert!(known.has(TOKEN));
+        assert!(known.add(subject(101, 800)));
+        assert_eq!(known.subjects["user:1"], (at(101), at(1000)));
+        // A token without `iat` could be of any age.
+        assert!(known.has(TokenNames { issued_at: None, ..TOKEN }));
+    }
+
+    #[test]
+    fn what_has_run_out_makes_room() {
+        let mut known = Known::default();
+        let batch = |from: u64, until| {
+            (from..from + 600).map(|n| Revocation { tokens: Revoked::Token(n.to_string()), until: at(until) }).collect()
+        };
+        known.add_all(batch(0, 1000), at(1)).unwrap();
+        known.add_all(batch(600, 2000), at(1)).unwrap();
+        assert_eq!(known.len(), 1200);
+        for round in 2..20 {
+            known.add_all(batch(600 * round, 1000 * round + 1), at(1000 * round)).unwrap();
+            assert!(known.len() <= 3600, "{}", known.len());
+        }
+    }
+}
