@@ -81,7 +81,7 @@ impl Kind {
 pub(crate) fn refused(rejection: Rejection, subject: Option<&str>, scope: Option<&ScopeSet>) {
     let verdict = rejection.verdict();
     let (kind, status, scope) = (verdict.kind.name(), verdict.status.as_u16(), scope.map(tracing::field::display));
-    if matches!(rejection, Rejection::KeysUnavailable | Rejection::KeyIdRepeated) {
+    if matches!(rejection, Rejection::KeysUnavailable | Rejection::KeyIdRepeated | Rejection::RevocationsUnavailable) {
         // The outage is told once, where it begins, and not for each request that it hits.
         event!(target: TARGET, Level::DEBUG, kind, status, subject, scope, reason = %rejection, "request refused");
     } else if verdict.kind == Kind::InfrastructureFailed {

@@ -6,7 +6,7 @@ use crate::{
     client::{Client, GrantType, Resource},
     clock::{Clock, SystemClock},
     config::{ConfigError, ConfigErrors},
-    endpoint::{Clients, DocumentEndpoint, Does, Issuer, LONGEST_LIFETIME, OAuthEndpoint, ServerMetadata},
+    endpoint::{Clients, DocumentEndpoint, Does, Issuer, LEEWAY, LONGEST_LIFETIME, OAuthEndpoint, ServerMetadata},
     jwt::{ClaimsPolicy, KeyRing, Verifier},
     resource_server::ResourceServer,
     revocation::RevocationList,
@@ -145,8 +145,14 @@ impl AuthorizationServer {
     /// The path of the server's metadata, and the service for it (RFC 8414). `None` if the issuer is no `https` address, nor
     /// `http` on loopback. It names `/token`, `/revoke`, `/introspect` and `/.well-known/jwks.json` below the issuer.
     pub fn metadata_endpoint(&self) -> Option<(&str, DocumentEndpoint)> {
-        let ServerMetadata { path, document } = self.metadata.as_ref()?;
+        let ServerMetadata { path, document, .. } = self.metadata.as_ref()?;
         Some((path, DocumentEndpoint::fixed(document.clone())))
+    }
+
+    /// Path of the issuer, below which its endpoints are; empty if it has none, or is no address.
+    #[cfg(feature = "axum")]
+    pub(crate) fn path(&self) -> &str {
+        self.metadata.as_ref().map_or("", |metadata| metadata.below.as_str())
     }
 
     /// The service for `/sessions`, `/sessions/{id}` and `/logout`, behind the layer that verifies whose they are.
@@ -177,7 +183,7 @@ impl AuthorizationServer {
     /// [`StoreError`] if a store does not answer: call again.
     #[cfg(feature = "password")]
     pub async fn end_sessions(&self, user: &UserId, except: Option<SessionId>) -> Result<usize, StoreError> {
-        self.issuer.end_sessions_of(&user.subject(), except, "ended by the program").await
+        self.issuer.end_sessions_of(user.subject(), except, "ended by the program").await
     }
 
     /// Gives a user another password and ends their sessions, all or all but one (RFC 9700 §4.14.2, ASVS 7.4.3). `false` if
@@ -194,7 +200,7 @@ impl AuthorizationServer {
         password: Secret<String>,
         except: Option<SessionId>,
     ) -> Result<bool, Rejection> {
-        self.issuer.set_password(user, password, except).await.map_err(|error| {
+        self.issuer.set_password(user.clone(), password, except).await.map_err(|error| {
             let what = match error {
                 NotChanged::Hash(_) => "password hasher",
                 NotChanged::Store(_) => "store",
@@ -211,7 +217,7 @@ impl AuthorizationServer {
     /// [`StoreError`] if a store does not answer: call again.
     #[cfg(feature = "password")]
     pub async fn set_disabled(&self, user: &UserId, disabled: bool) -> Result<bool, StoreError> {
-        self.issuer.set_disabled(user, disabled).await
+        self.issuer.set_disabled(user.clone(), disabled).await
     }
 
     /// The user who is calling, if they may still act: for routes that must know at once that somebody was disabled,
@@ -383,7 +389,8 @@ impl AuthorizationServerBuilder {
             names.iter().filter_map(scope).collect::<ScopeSet>()
         });
         self.check_clients(&mut errors);
-        let policy = ClaimsPolicy::builder(&self.name, &self.audience).max_token(MOST_TOKEN);
+        // As lenient with times as anybody may be, for those who revoke.
+        let policy = ClaimsPolicy::builder(&self.name, &self.audience).max_token(MOST_TOKEN).leeway(LEEWAY);
         let policy = self.resources.iter().fold(policy, |policy, resource| policy.also_audience(resource.id()));
         let policy = errors.keep(policy.build());
         #[cfg(feature = "password")]
@@ -394,6 +401,8 @@ impl AuthorizationServerBuilder {
         let verifier = Verifier::new(policy, self.keys.clone()).without_cache();
         let clients = Clients::new(self.clients.clone(), self.own_client());
         let issuer = Issuer {
+            #[cfg(feature = "password")]
+            sessions_note: self.revocations.is_none(),
             revocations: self.list(),
             name: self.name,
             audience: self.audience,

@@ -40,22 +40,24 @@ use crate::{
 impl AuthorizationServer {
     /// A router with all endpoints, to merge into one's own: `POST` of `/token`, `/token/refresh`, `/revoke` and `/introspect`;
     /// `/sessions`, `/sessions/{id}` and `/logout` for users who are signed in; `GET` of `/.well-known/jwks.json` and, where
-    /// the issuer and the audience are addresses, of their metadata.
+    /// the issuer and the audience are addresses, of their metadata. If the issuer is an address with a path, all but the
+    /// metadata is below that path, where the metadata says that it is.
     ///
     /// Sessions say which network they began in if the router is served with
     /// `into_make_service_with_connect_info::<SocketAddr>()`.
     pub fn routes<S: Clone + Send + Sync + 'static>(&self) -> Router<S> {
+        let below = |path: &str| format!("{}{path}", self.path());
         let router = Router::new()
-            .route_service("/token", self.token_endpoint())
-            .route_service("/token/refresh", self.refresh_endpoint())
-            .route_service("/revoke", self.revocation_endpoint())
-            .route_service("/introspect", self.introspection_endpoint())
-            .route_service("/.well-known/jwks.json", self.jwks_endpoint());
+            .route_service(&below("/token"), self.token_endpoint())
+            .route_service(&below("/token/refresh"), self.refresh_endpoint())
+            .route_service(&below("/revoke"), self.revocation_endpoint())
+            .route_service(&below("/introspect"), self.introspection_endpoint())
+            .route_service(&below("/.well-known/jwks.json"), self.jwks_endpoint());
         #[cfg(feature = "password")]
         let router = router
-            .route_service("/sessions", self.sessions_endpoint())
-            .route_service("/sessions/{id}", self.sessions_endpoint())
-            .route_service("/logout", self.sessions_endpoint());
+            .route_service(&below("/sessions"), self.sessions_endpoint())
+            .route_service(&below("/sessions/{id}"), self.sessions_endpoint())
+            .route_service(&below("/logout"), self.sessions_endpoint());
         let own = self.resource_server().ok();
         let documents = [self.metadata_endpoint(), own.as_ref().and_then(ResourceServer::metadata_endpoint)];
         documents.into_iter().flatten().fold(router, |router, (path, document)| router.route_service(path, document))

@@ -1,10 +1,11 @@
 //! What a machine keeps of a store's content, read again as it is used.
 //!
-//! No task runs for it: a reading is begun by whoever finds that it is time, goes on beside the request that began it, and is
-//! waited for only where what there is has become too old. So there is nothing to start, to stop or to die unseen, and an
-//! idle program asks its store for nothing.
+//! No task waits for its time: a reading is begun by whoever finds that it is due, goes on beside the request that began it and
+//! whatever becomes of that, and is waited for only where what there is has become too old. So there is nothing to start, to
+//! stop or to die unseen, and an idle program asks its store for nothing.
 
 use std::{
+    panic::AssertUnwindSafe,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -18,13 +19,14 @@ use futures::{
 };
 use tokio::{
     runtime::Handle,
+    task::AbortHandle,
     time::{self, Instant},
 };
 
 use crate::{audit, clock::UnixSeconds, store::StoreError};
 
 /// How long a reading may take.
-const TIMEOUT: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_millis(1500);
 /// How many may wait for one.
 const MOST_WAITING: usize = 1024;
 /// That nothing has been read yet, or nothing has failed.
@@ -54,7 +56,8 @@ impl Ages {
     pub(crate) fn of(self, read: Option<UnixSeconds>, now: UnixSeconds) -> Age {
         match read {
             None => Age::Stale,
-            // A clock that was set back says nothing about the age.
+            // A clock that was set back says nothing about the age, but for a little.
+            Some(read) if now.saturating_add(self.stale) < read => Age::Stale,
             Some(read) if now < read => Age::Due,
             Some(read) if now >= read.saturating_add(self.stale) => Age::Stale,
             Some(read) if now >= read.saturating_add(self.due) => Age::Due,
@@ -78,7 +81,13 @@ struct State {
     failed: AtomicU64,
     failing: AtomicBool,
     waiting: AtomicUsize,
-    running: Mutex<Option<Shared<Reading>>>,
+    running: Mutex<Option<Running>>,
+}
+
+#[derive(Clone, Debug)]
+struct Running {
+    task: AbortHandle,
+    ended: Shared<Reading>,
 }
 
 impl Default for State {
@@ -104,14 +113,14 @@ impl Follow {
         self.0.failing.load(Ordering::Relaxed)
     }
 
-    /// Begins a reading, if none is going on and none has just failed, and does not wait for it. Without a
-    /// Tokio runtime nothing happens: then it is done by whoever has to wait.
+    /// Whether a reading has ever ended well.
+    pub(crate) fn has_read(&self) -> bool {
+        moment(&self.0.read).is_some()
+    }
+
+    /// Begins a reading, if none is going on and none has just failed, and does not wait for it.
     pub(crate) fn begin(&self, what: &'static str, now: UnixSeconds, read: impl FnOnce() -> ReadOnce) {
-        if let Ok(runtime) = Handle::try_current()
-            && let (Some(reading), true) = self.reading(what, now, read)
-        {
-            drop(runtime.spawn(reading));
-        }
+        drop(self.reading(what, now, read));
     }
 
     /// Joins the reading that is going on, or begins one. `None` if one has just failed, or if too many are waiting.
@@ -122,8 +131,7 @@ impl Follow {
         read: impl FnOnce() -> ReadOnce,
     ) -> Option<Reading> {
         let waiting = Waiting::one(&self.0)?;
-        let (reading, _) = self.reading(what, now, read);
-        let reading = reading?;
+        let reading = self.reading(what, now, read)?;
         let wait = async move {
             reading.await;
             drop(waiting);
@@ -131,30 +139,37 @@ impl Follow {
         Some(wait.boxed())
     }
 
-    /// The reading that is going on, and whether it has been begun just now.
+    /// The reading that is going on, or a new one. `None` outside a Tokio runtime.
     fn reading(
         &self,
         what: &'static str,
         now: UnixSeconds,
         read: impl FnOnce() -> ReadOnce,
-    ) -> (Option<Shared<Reading>>, bool) {
+    ) -> Option<Shared<Reading>> {
         let mut running = self.0.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(reading) = running.as_ref().filter(|reading| reading.peek().is_none()) {
-            return (Some(reading.clone()), false);
+        if let Some(Running { ended, .. }) = running.as_ref().filter(|running| !running.task.is_finished()) {
+            return Some(ended.clone());
         }
         if self.0.has_just_failed(now) {
-            return (None, false);
+            return None;
         }
-        let (state, read) = (Arc::clone(&self.0), read());
-        let reading = async move {
+        let (runtime, state, read) = (Handle::try_current().ok()?, Arc::clone(&self.0), read());
+        // A task of its own: whoever began it may go away, and those who have joined it wait for it still.
+        let task = runtime.spawn(async move {
             let begun = Instant::now();
-            let outcome = time::timeout(TIMEOUT, read).await;
-            let outcome = outcome.unwrap_or_else(|_| Err(StoreError::unavailable("no answer in time")));
+            // A store of the program's own may panic; it must be asked again all the same.
+            let read = AssertUnwindSafe(time::timeout(TIMEOUT, read)).catch_unwind().await;
+            let outcome = match read {
+                Ok(Ok(outcome)) => outcome,
+                Ok(Err(_)) => Err(StoreError::unavailable("no answer in time")),
+                Err(_) => Err(StoreError::unavailable("the store has panicked")),
+            };
             state.end(what, now, begun.elapsed(), outcome);
-        };
-        let reading = reading.boxed().shared();
-        *running = Some(reading.clone());
-        (Some(reading), true)
+        });
+        let handle = task.abort_handle();
+        let ended = task.map(drop).boxed().shared();
+        *running = Some(Running { task: handle, ended: ended.clone() });
+        Some(ended)
     }
 }
 
@@ -166,7 +181,7 @@ impl State {
     fn has_just_failed(&self, now: UnixSeconds) -> bool {
         // Not for longer than a reading takes, should the clock be set back.
         let ahead = moment(&self.failed).and_then(|failed| failed.get().checked_sub(now.get()));
-        ahead.is_some_and(|seconds| seconds <= TIMEOUT.as_secs())
+        ahead.is_some_and(|seconds| seconds <= TIMEOUT.as_secs() + 1)
     }
 
     fn end(&self, what: &'static str, begun: UnixSeconds, took: Duration, outcome: Result<(), StoreError>) {
@@ -227,7 +242,8 @@ mod tests {
             (Some(100), 104, Age::Due),
             (Some(100), 105, Age::Stale),
             (Some(100), 99, Age::Due),
-            (Some(100), 0, Age::Due),
+            (Some(100), 95, Age::Due),
+            (Some(100), 94, Age::Stale),
         ] {
             assert_eq!(AGES.of(read.map(at), at(now)), expected, "{read:?} {now}");
         }
@@ -243,13 +259,30 @@ mod tests {
         let second = follow.join("test", at(7), unasked).unwrap();
         futures::future::join(first, second).await;
         assert_eq!(follow.age(AGES, at(7)), Age::Stale, "it took too long");
-        for now in [7, 8, 9] {
-            assert!(follow.join("test", at(now), unasked).is_none(), "{now}: it has ended at 9");
+        for now in [7, 8] {
+            assert!(follow.join("test", at(now), unasked).is_none(), "{now}: it has ended at 8");
         }
+        assert!(follow.is_failing() && !follow.has_read());
+        follow.join("test", at(9), || async { panic!("its own fault") }.boxed()).unwrap().await;
         assert!(follow.is_failing());
         follow.join("test", at(10), || async { Ok(()) }.boxed()).unwrap().await;
         assert_eq!((follow.age(AGES, at(10)), follow.is_failing()), (Age::Fresh, false));
         assert_eq!(follow.0.waiting.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reading_goes_on_when_whoever_began_it_has_gone() {
+        let follow = Follow::default();
+        let slow = || time::sleep(Duration::from_secs(1)).map(Ok).boxed();
+        drop(follow.join("test", at(1), slow));
+        time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(follow.age(AGES, at(2)), Age::Due);
+    }
+
+    #[test]
+    fn without_a_runtime_nothing_is_read() {
+        let follow = Follow::default();
+        assert!(follow.join("test", at(1), || panic!("nobody would wait for it")).is_none());
     }
 
     #[tokio::test(start_paused = true)]

@@ -132,7 +132,7 @@ impl Known {
             self.tokens.retain(|_, until| now < *until);
             self.sessions.retain(|_, until| now < *until);
             self.subjects.retain(|_, (_, until)| now < *until);
-            self.sweep_at = (2 * (self.len() + list.len())).max(LEAST_SWEPT);
+            self.sweep_at = (2 * (self.len() + list.len())).clamp(LEAST_SWEPT, MOST_REVOCATIONS);
         }
         // What comes again takes no room, so that a list that is full can still be read.
         let mut changed = false;
@@ -178,22 +178,34 @@ impl RevocationList {
     }
 
     /// Lets tokens pass while the store cannot be read, as the last reading saw them; unless this is asked for, they are
-    /// answered 503. What is lost: whoever can keep the store from answering can use what was revoked on another machine,
+    /// answered 503, and so they are before the first. What is lost: whoever can keep the store from answering can use what was revoked on another machine,
     /// until it expires.
     #[must_use]
     pub fn danger_accept_when_down(self) -> Self {
         Self { when_down: WhenDown::Accept, ..self }
     }
 
-    /// Calls tokens back. They pass no longer on this machine from the moment at which this returns, whether or not the store
-    /// could be written; on others, if it could. A future that is dropped leaves open whether it was.
+    /// Calls tokens back. They pass no longer on this machine from the moment at which this returns. A future that is dropped
+    /// leaves open whether they do.
     ///
     /// # Errors
     ///
-    /// [`StoreError`] if the store did not take it: call again.
+    /// [`StoreError`] if the store did not take it: nothing is changed, so that whoever asked can ask again with the token that
+    /// they have. [`StoreError::Full`] for single tokens beyond half a million; sessions and subjects have the other half.
     pub async fn revoke(&self, revocations: Vec<Revocation>, now: UnixSeconds) -> Result<(), StoreError> {
-        self.shared.learn(revocations.clone(), None, now)?;
-        self.shared.store.revoke_tokens(revocations, now).await
+        let single = revocations.iter().any(|revocation| matches!(revocation.tokens, Revoked::Token(_)));
+        if single
+            && self.shared.known.read().unwrap_or_else(PoisonError::into_inner).tokens.len() > MOST_REVOCATIONS / 2
+        {
+            return Err(StoreError::Full);
+        }
+        self.shared.store.revoke_tokens(revocations.clone(), now).await?;
+        self.learn(revocations, now)
+    }
+
+    /// Takes note of what the store has noted already.
+    pub(crate) fn learn(&self, revocations: Vec<Revocation>, now: UnixSeconds) -> Result<(), StoreError> {
+        self.shared.learn(revocations, now)
     }
 
     /// Changes whenever something was added. To be read before [`has`](Self::has), whose answer holds for it.
@@ -210,12 +222,18 @@ impl RevocationList {
     pub(crate) fn is_usable(&self, now: UnixSeconds) -> bool {
         match self.shared.follow.age(self.ages, now) {
             Age::Fresh => true,
-            Age::Stale if self.when_down == WhenDown::Refuse || !self.shared.follow.is_failing() => false,
+            Age::Stale if !self.accepts_stale() => false,
             Age::Due | Age::Stale => {
                 self.shared.follow.begin(WHAT, now, || self.shared.read(now));
                 true
             }
         }
+    }
+
+    /// Only what was read once can be stale.
+    fn accepts_stale(&self) -> bool {
+        let follow = &self.shared.follow;
+        self.when_down == WhenDown::Accept && follow.is_failing() && follow.has_read()
     }
 
     /// Resolves when the copy has been read again, or could not be. `None` if there is no use in waiting.
@@ -242,29 +260,34 @@ impl RevocationList {
 }
 
 const WHAT: &str = "revocation store";
+/// How many of a long list are added while requests wait.
+const AT_ONCE: usize = 1000;
 
 impl Shared {
     fn read(self: &Arc<Self>, now: UnixSeconds) -> ReadOnce {
         let shared = Arc::clone(self);
         let read = async move {
             let cursor = shared.known.read().unwrap_or_else(PoisonError::into_inner).cursor;
-            let read = shared.store.revocations(cursor, now).await?;
-            shared.learn(read.list, Some(read.cursor), now)
+            let mut read = shared.store.revocations(cursor, now).await?;
+            while !read.list.is_empty() {
+                let rest = read.list.split_off(read.list.len().min(AT_ONCE));
+                shared.learn(std::mem::replace(&mut read.list, rest), now)?;
+            }
+            // Last, so that what was cut off half-way is read again.
+            shared.known.write().unwrap_or_else(PoisonError::into_inner).cursor = read.cursor;
+            Ok(())
         };
         read.boxed()
     }
 
-    fn learn(&self, list: Vec<Revocation>, cursor: Option<Cursor>, now: UnixSeconds) -> Result<(), StoreError> {
-        // A request goes on reading while a long list is added.
+    fn learn(&self, list: Vec<Revocation>, now: UnixSeconds) -> Result<(), StoreError> {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         let changed = known.add_all(list, now);
         // Whatever was added before it was full counts.
         if !matches!(changed, Ok(false)) {
             self.version.fetch_add(1, Ordering::Release);
         }
-        changed?;
-        known.cursor = cursor.unwrap_or(known.cursor);
-        Ok(())
+        changed.map(drop)
     }
 }
 

@@ -36,6 +36,8 @@ impl Place {
         let fits = is_absolute(text) && !host.is_empty() && !text.contains(['?', '@']) && (secure || loopback);
         // A colon without a port, or within an address without brackets.
         let fits = fits && (port || !host.contains(':') || host.ends_with(']'));
+        // Routers give these a meaning of their own.
+        let fits = fits && !text.contains(['*']) && !rest.contains("/:");
         fits.then(|| Self { text: text.to_owned(), path: text.len() - rest.len() + authority.len() })
     }
 
@@ -44,7 +46,7 @@ impl Place {
     }
 
     /// The path, without a slash at its end; empty for the root.
-    fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         self.text.get(self.path..).unwrap_or_default().trim_end_matches('/')
     }
 
@@ -124,6 +126,8 @@ mod tests {
             "ftp://id.example",
             "id.example",
             "HTTPS://id.example",
+            "https://id.example/:a",
+            "https://id.example/*a",
         ] {
             assert_eq!(Place::parse(bad), None, "{bad}");
         }

@@ -3,7 +3,6 @@
 use std::{
     convert::Infallible,
     fmt,
-    future::{Ready, ready},
     sync::Arc,
     task::{Context, Poll},
 };
@@ -11,6 +10,7 @@ use std::{
 use aws_lc_rs::digest;
 use base64_simd::URL_SAFE_NO_PAD;
 use bytes::Bytes;
+use futures::{FutureExt as _, future::BoxFuture};
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
     header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH},
@@ -18,7 +18,10 @@ use http::{
 use http_body_util::Full;
 use tower_service::Service;
 
-use super::{error::EndpointError, issuer::Issuer};
+use super::{
+    error::EndpointError,
+    issuer::{Issuer, failed},
+};
 
 /// Service that answers `GET` and `HEAD` with a document, and other methods with `405`. It never reads the body.
 ///
@@ -44,53 +47,61 @@ impl DocumentEndpoint {
     }
 
     /// The document, and its type.
-    fn read(&self) -> (Bytes, &'static str) {
+    async fn read(&self) -> Result<(Bytes, &'static str), EndpointError> {
         match &self.0 {
             Document::Keys(issuer) => {
-                issuer.keys.keep_up(issuer.clock.now());
-                (issuer.keys.jwks(), "application/jwk-set+json")
+                let jwks = issuer.keys.jwks(issuer.clock.now()).await;
+                let jwks = jwks.ok_or_else(|| failed("key store", &"has not been read for too long"))?;
+                Ok((jwks, "application/jwk-set+json"))
             }
-            Document::Fixed(document) => (document.clone(), "application/json"),
+            Document::Fixed(document) => Ok((document.clone(), "application/json")),
         }
+    }
+
+    async fn answer(&self, method: &Method, headers: &HeaderMap) -> Result<Response<Full<Bytes>>, EndpointError> {
+        if !matches!(*method, Method::GET | Method::HEAD) {
+            return Err(EndpointError::MethodNotAllowed { allow: "GET, HEAD" });
+        }
+        let (document, content_type) = self.read().await?;
+        let tag = tag(&document);
+        let mut response = Response::new(Full::default());
+        if matches(headers, &tag) {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+        } else {
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+            *response.body_mut() = Full::new(document);
+        }
+        let headers = response.headers_mut();
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
+        if let Ok(tag) = HeaderValue::from_str(&tag) {
+            headers.insert(ETAG, tag);
+        }
+        Ok(response)
     }
 }
 
 impl fmt::Debug for DocumentEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DocumentEndpoint").field("type", &self.read().1).finish_non_exhaustive()
+        f.debug_struct("DocumentEndpoint").finish_non_exhaustive()
     }
 }
 
 impl<B> Service<Request<B>> for DocumentEndpoint {
     type Response = Response<Full<Bytes>>;
     type Error = Infallible;
-    type Future = Ready<Result<Self::Response, Infallible>>;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            return ready(Ok(EndpointError::MethodNotAllowed { allow: "GET, HEAD" }.response()));
-        }
-        let (document, content_type) = self.read();
-        let tag = tag(&document);
-        let mut response = if matches(request.headers(), &tag) {
-            let mut unchanged = Response::new(Full::default());
-            *unchanged.status_mut() = StatusCode::NOT_MODIFIED;
-            unchanged
-        } else {
-            let mut found = Response::new(Full::new(document));
-            found.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-            found
+        let (endpoint, method, headers) = (self.clone(), request.method().clone(), request.headers().clone());
+        let answer = async move {
+            let answer = endpoint.answer(&method, &headers).await;
+            Ok(answer.unwrap_or_else(EndpointError::response))
         };
-        let headers = response.headers_mut();
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
-        if let Ok(tag) = HeaderValue::from_str(&tag) {
-            headers.insert(ETAG, tag);
-        }
-        ready(Ok(response))
+        answer.boxed()
     }
 }
 

@@ -18,14 +18,18 @@ use crate::{
     client::{Client, Resource},
     clock::{Clock, UnixSeconds},
     ident::SessionId,
-    jwt::{KeyRing, Verifier},
+    jwt::{KeyRing, SigningKey, Verifier},
     random,
     revocation::RevocationList,
     scope::ScopeSet,
-    store::{Revocation, Revoked, StoreError},
+    store::{Revocation, Revoked, StoreError, within},
 };
 #[cfg(feature = "password")]
-use crate::{password::PasswordLogin, session::SessionPolicy, store::SessionStore};
+use crate::{
+    password::PasswordLogin,
+    session::SessionPolicy,
+    store::{CalledBack, SessionStore},
+};
 
 /// What endpoints issue tokens from.
 pub(crate) struct Issuer {
@@ -41,6 +45,9 @@ pub(crate) struct Issuer {
     pub(crate) clients: Clients,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) revocations: Option<RevocationList>,
+    /// Whether the list is kept where the sessions are, so that whatever ends one has noted that already.
+    #[cfg(feature = "password")]
+    pub(crate) sessions_note: bool,
     #[cfg(feature = "password")]
     pub(crate) login: Option<PasswordLogin>,
     #[cfg(feature = "password")]
@@ -64,7 +71,11 @@ pub(super) struct Grant<'a> {
     /// When a person proved who they are, if one did.
     pub(super) auth_time: Option<UnixSeconds>,
     pub(super) now: UnixSeconds,
+    /// What the token says of when it was issued: from [`Issuer::issued_at`].
+    pub(super) issued_at: UnixSeconds,
     pub(super) session: Option<SessionId>,
+    /// When that session ends, which no token of it outlives.
+    pub(super) ends_at: Option<UnixSeconds>,
     pub(super) refresh_token: Option<&'a str>,
 }
 
@@ -75,7 +86,7 @@ pub(super) struct Issued {
 }
 
 /// The longest that an access token may still be accepted after it expires, anywhere (the bound of a policy's leeway).
-const LEEWAY: Duration = Duration::from_secs(300);
+pub(crate) const LEEWAY: Duration = Duration::from_secs(300);
 /// The longest that access tokens live, unless longer ones are asked for by name.
 pub(crate) const LONGEST_LIFETIME: Duration = Duration::from_secs(3600);
 
@@ -108,9 +119,8 @@ impl Issuer {
         let Grant { subject, auth_time, now, .. } = *grant;
         let token_id = random::text::<16>().map_err(|error| failed("random source", &error))?;
         let (scope, session) = (grant.scope.to_string(), grant.session.map(|id| id.to_string()));
-        // Of the tokens that were called back up to a moment, some are of this very second: this one is not among them.
-        let revoked = self.revocations.as_ref().and_then(|list| list.issued_until(subject));
-        let issued_at = revoked.map_or(now, |until| now.max(until.saturating_add(Duration::from_secs(1))));
+        let exp = now.saturating_add(self.lifetime);
+        let exp = grant.ends_at.map_or(exp, |ends_at| exp.min(ends_at));
         let claims = AccessToken {
             iss: &self.name,
             aud: match grant.audience {
@@ -119,20 +129,19 @@ impl Issuer {
             },
             sub: subject,
             client_id: grant.client.id(),
-            iat: issued_at,
-            exp: now.saturating_add(self.lifetime),
+            iat: grant.issued_at,
+            exp,
             auth_time,
             jti: &token_id,
             sid: session.as_deref(),
             scope: &scope,
         };
-        let key = self.keys.signing(now).await;
-        let key = key.ok_or_else(|| failed("signing key", &"the store has not been read for too long"))?;
+        let key = self.signing_key(now).await?;
         let access_token = key.sign(&claims).map_err(|error| failed("signing key", &error))?;
         let response = TokenResponse {
             access_token: &access_token,
             token_type: "Bearer",
-            expires_in: self.lifetime.as_secs(),
+            expires_in: exp.get().saturating_sub(now.get()),
             scope: &scope,
             refresh_token: grant.refresh_token,
         };
@@ -140,38 +149,57 @@ impl Issuer {
         Ok(Issued { response: private_json(StatusCode::OK, body), token_id })
     }
 
-    /// Calls back a token that expires at `exp`; resolves when it passes no longer. Without a list there is nothing that could.
-    pub(crate) async fn revoke_token(&self, id: String, exp: UnixSeconds) -> Result<(), StoreError> {
-        self.revoke(vec![Revocation { tokens: Revoked::Token(id), until: exp.saturating_add(LEEWAY) }]).await
+    /// The key that signs now.
+    pub(super) async fn signing_key(&self, now: UnixSeconds) -> Result<Arc<SigningKey>, EndpointError> {
+        let key = self.keys.signing(now).await;
+        key.ok_or_else(|| failed("signing key", &"the store has not been read for too long"))
     }
 
-    /// Calls back all tokens of these sessions.
-    #[cfg(feature = "password")]
-    pub(crate) async fn revoke_sessions(&self, sessions: &[SessionId]) -> Result<(), StoreError> {
-        let until = self.outlived(self.clock.now());
-        let revocation = |id: &SessionId| Revocation { tokens: Revoked::Session(*id), until };
-        self.revoke(sessions.iter().map(revocation).collect()).await
+    /// When a token of this subject that is issued now says that it was. Of the tokens that were called back up to a moment,
+    /// some are of this very second: this one is not among them. What is called back after this was asked is.
+    pub(super) fn issued_at(&self, subject: &str, now: UnixSeconds) -> UnixSeconds {
+        let Some(list) = &self.revocations else { return now };
+        // A machine that only issues tokens must hear of what the others call back, too.
+        list.is_usable(now);
+        let revoked = list.issued_until(subject);
+        revoked.map_or(now, |until| now.max(until.saturating_add(Duration::from_secs(1))))
+    }
+
+    /// Calls back a token that expires at `exp`; resolves when it passes no longer. Without a list there is nothing that could.
+    pub(super) async fn revoke_token(&self, id: String, exp: UnixSeconds) -> Result<(), StoreError> {
+        self.revoke(vec![Revocation { tokens: Revoked::Token(id), until: exp.saturating_add(LEEWAY) }]).await
     }
 
     /// Calls back all tokens of a subject that were issued until now.
     #[cfg(feature = "password")]
-    pub(crate) async fn revoke_subject(&self, subject: String) -> Result<(), StoreError> {
-        let now = self.clock.now();
-        self.revoke(vec![Revocation { tokens: Revoked::Subject(subject, now), until: self.outlived(now) }]).await
+    pub(super) async fn revoke_subject(&self, subject: String) -> Result<(), StoreError> {
+        let CalledBack { until, now } = self.called_back();
+        self.revoke(vec![Revocation { tokens: Revoked::Subject(subject, now), until }]).await
+    }
+
+    /// Takes note of sessions that were ended, and with them their tokens.
+    #[cfg(feature = "password")]
+    pub(super) async fn ended(&self, sessions: &[SessionId], tokens: CalledBack) -> Result<(), StoreError> {
+        let revocations = sessions.iter().map(|id| Revocation::of_session(*id, tokens.until)).collect();
+        match &self.revocations {
+            Some(list) if self.sessions_note => list.learn(revocations, tokens.now),
+            _ => self.revoke(revocations).await,
+        }
     }
 
     async fn revoke(&self, revocations: Vec<Revocation>) -> Result<(), StoreError> {
         match &self.revocations {
-            Some(list) if !revocations.is_empty() => list.revoke(revocations, self.clock.now()).await,
+            Some(list) if !revocations.is_empty() => within(list.revoke(revocations, self.clock.now())).await,
             _ => Ok(()),
         }
     }
 
-    /// When no token that was issued until `now` is good any more, even one that was to live longer, before the server was
-    /// started with another setting.
+    /// For how long the tokens of a session that is ended now are called back: until no token that was issued before is good any
+    /// more, even one that was to live for an hour, before the server was started with another setting.
     #[cfg(feature = "password")]
-    fn outlived(&self, now: UnixSeconds) -> UnixSeconds {
-        now.saturating_add(self.lifetime.max(LONGEST_LIFETIME)).saturating_add(LEEWAY)
+    pub(super) fn called_back(&self) -> CalledBack {
+        let now = self.clock.now();
+        CalledBack { until: now.saturating_add(self.lifetime.max(LONGEST_LIFETIME)).saturating_add(LEEWAY), now }
     }
 }
 

@@ -17,6 +17,9 @@ const PROTECTED: &str = "oauth-protected-resource";
 #[derive(Clone, Debug)]
 pub(crate) struct ServerMetadata {
     pub(crate) path: String,
+    /// Path of the issuer.
+    #[cfg(feature = "axum")]
+    pub(crate) below: String,
     pub(crate) document: Bytes,
 }
 
@@ -61,7 +64,12 @@ impl ServerMetadata {
             introspection_endpoint_auth_methods_supported: secret,
             protected_resources: resources.filter(|id| Place::parse(id).is_some()).collect(),
         };
-        Some(Self { path: place.well_known_path(SERVER), document: serde_json::to_vec(&server).ok()?.into() })
+        Some(Self {
+            path: place.well_known_path(SERVER),
+            #[cfg(feature = "axum")]
+            below: place.path().to_owned(),
+            document: serde_json::to_vec(&server).ok()?.into(),
+        })
     }
 }
 

@@ -37,7 +37,7 @@ pub use self::document::DocumentEndpoint;
 pub use self::sessions::SessionsEndpoint;
 pub(crate) use self::{
     client_auth::Clients,
-    issuer::{Issuer, LONGEST_LIFETIME},
+    issuer::{Issuer, LEEWAY, LONGEST_LIFETIME},
     metadata::{ResourceMetadata, ServerMetadata},
 };
 #[cfg(feature = "password")]

@@ -1,5 +1,7 @@
 //! `POST /revoke`: a client gives a token back (RFC 7009).
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{Response, StatusCode, request::Parts};
 use http_body_util::Full;
@@ -10,27 +12,38 @@ use super::{
     issuer::{Issuer, failed},
     private,
 };
+use crate::{audit, client::Client, rejection::Rejection};
 #[cfg(feature = "password")]
-use crate::session::{RefreshToken, Standing};
-use crate::{audit, client::Client};
+use crate::{
+    session::{RefreshToken, Standing},
+    store::within,
+};
 
 impl Issuer {
     /// `token_type_hint` is not needed: a token shows what it is. Whatever is no token of ours is as good as revoked (§2.2).
-    pub(super) async fn revocation(&self, parts: &Parts, form: &Form) -> Result<Response<Full<Bytes>>, EndpointError> {
+    pub(super) async fn revocation(
+        self: &Arc<Self>,
+        parts: &Parts,
+        form: &Form,
+    ) -> Result<Response<Full<Bytes>>, EndpointError> {
         let client = self.clients.authenticate(&parts.headers, form)?;
         let token = form.require("token")?;
         #[cfg(feature = "password")]
         if let (Some(sessions), Some(presented)) = (&self.sessions, RefreshToken::parse(token)) {
             let look = sessions.store.look(presented.session(), presented.digest(), self.clock.now());
-            let found = look.await.map_err(|error| failed("session store", &error))?;
+            let found = within(look).await.map_err(|error| failed("session store", &error))?;
             if let Some((session, Standing::Current | Standing::Spent)) = found {
                 its_own(client, Some(&session.client_id))?;
-                let ended = self.end_session(sessions, &session, "refresh token revoked").await;
+                let ended = self.end_session_of(None, session.id, "refresh token revoked").await;
                 ended.map_err(|error| failed("session store", &error))?;
             }
             return Ok(done());
         }
-        let Ok(verified) = self.verifier.verify_at(token.as_bytes(), self.clock.now()) else { return Ok(done()) };
+        let verified = match self.verifier.verify(token.as_bytes(), self.clock.now()).await {
+            Ok(verified) => verified,
+            Err(Rejection::KeysUnavailable) => return Err(failed("key store", &"cannot be read")),
+            Err(_) => return Ok(done()),
+        };
         let caller = verified.principal();
         its_own(client, caller.client_id())?;
         let Some(token_id) = caller.token_id().filter(|_| self.revocations.is_some()) else {

@@ -25,6 +25,7 @@ use crate::{
     jwt::{NoClaims, Verified},
     rejection::{Answers, Rejection, Wire},
     session::SessionRecord,
+    store::within,
 };
 
 /// Service for a user's own sessions, behind a layer that verifies their token.
@@ -70,13 +71,15 @@ impl SessionsEndpoint {
         let (subject, current) = (own.subject(), own.session_id().and_then(SessionId::parse));
         let ended = match asked {
             Asked::List => return self.list(subject, current).await,
-            Asked::LogOut => self.issuer.log_out(caller).await.map(|()| true),
-            Asked::EndAll => self.issuer.end_sessions_of(subject, None, "signed out everywhere").await.map(|_| true),
+            Asked::LogOut => self.issuer.log_out(caller.clone()).await.map(|()| true),
+            Asked::EndAll => {
+                self.issuer.end_sessions_of(subject.to_owned(), None, "signed out everywhere").await.map(|_| true)
+            }
             Asked::EndOthers if current.is_none() => Ok(false),
             Asked::EndOthers => {
-                self.issuer.end_sessions_of(subject, current, "signed out elsewhere").await.map(|_| true)
+                self.issuer.end_sessions_of(subject.to_owned(), current, "signed out elsewhere").await.map(|_| true)
             }
-            Asked::End(Some(id)) => self.issuer.end_session_of(Some(subject), id, "ended by its user").await,
+            Asked::End(Some(id)) => self.issuer.end_session_of(Some(subject.to_owned()), id, "ended by its user").await,
             Asked::End(None) => Ok(false),
         };
         if ended.map_err(down)? { Ok(private(StatusCode::NO_CONTENT, Bytes::new())) } else { Ok(not_found()) }
@@ -84,7 +87,7 @@ impl SessionsEndpoint {
 
     async fn list(&self, subject: &str, current: Option<SessionId>) -> Result<Response<Full<Bytes>>, EndpointError> {
         let sessions = match &self.issuer.sessions {
-            Some(sessions) => sessions.store.sessions(subject, self.issuer.clock.now()).await,
+            Some(sessions) => within(sessions.store.sessions(subject, self.issuer.clock.now())).await,
             None => Ok(Vec::new()),
         };
         let sessions = sessions.map_err(|error| failed("session store", &error))?;
@@ -121,9 +124,12 @@ enum Asked {
 impl Asked {
     /// Told by the method, the end of the path and the query, so that the service works wherever it is mounted.
     fn of(method: &Method, path: &str, query: Option<&str>) -> Result<Self, EndpointError> {
-        let segments: Vec<&str> = path.trim_end_matches('/').rsplit('/').take(2).collect();
+        let segments: Vec<&str> = path.rsplit('/').take(2).collect();
         let all = |allow| EndpointError::MethodNotAllowed { allow };
         match (segments.as_slice(), method, query) {
+            // First, so that an empty or an odd name of one never means all.
+            ([id, "sessions"], &Method::DELETE, _) => Ok(Self::End(SessionId::parse(id))),
+            ([_, "sessions"], ..) => Err(all("DELETE")),
             (["logout", ..], &Method::POST, _) => Ok(Self::LogOut),
             (["logout", ..], ..) => Err(all("POST")),
             (["sessions", ..], &Method::GET | &Method::HEAD, _) => Ok(Self::List),
@@ -134,8 +140,6 @@ impl Asked {
                 Err(EndpointError::InvalidRequest("the query is not `except=current`"))
             }
             (["sessions", ..], ..) => Err(all("GET, HEAD, DELETE")),
-            ([id, "sessions"], &Method::DELETE, _) => Ok(Self::End(SessionId::parse(id))),
-            ([_, "sessions"], ..) => Err(all("DELETE")),
             _ => Ok(Self::End(None)),
         }
     }
@@ -196,7 +200,10 @@ mod tests {
         let no = |allow| Err(EndpointError::MethodNotAllowed { allow });
         for (method, path, query, expected) in [
             (Method::GET, "/sessions", None, Ok(Asked::List)),
-            (Method::GET, "/auth/sessions/", None, Ok(Asked::List)),
+            (Method::GET, "/auth/sessions", None, Ok(Asked::List)),
+            (Method::DELETE, "/auth/sessions/", None, Ok(Asked::End(None))),
+            (Method::DELETE, "/sessions/sessions", None, Ok(Asked::End(None))),
+            (Method::DELETE, "/sessions/logout", None, Ok(Asked::End(None))),
             (Method::DELETE, "/sessions", None, Ok(Asked::EndAll)),
             (Method::DELETE, "/sessions", Some("except=current"), Ok(Asked::EndOthers)),
             (

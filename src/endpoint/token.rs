@@ -1,5 +1,7 @@
 //! `POST /token` and `POST /token/refresh`: the grants (RFC 6749 §4.3, §4.4, §6).
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{Response, request::Parts};
 use http_body_util::Full;
@@ -20,7 +22,7 @@ type Answer = Result<Response<Full<Bytes>>, EndpointError>;
 
 impl Issuer {
     /// Answers a request for a token; `grant` is the only one, where a form need not name it.
-    pub(super) async fn token(&self, parts: &Parts, form: &Form, grant: Option<&str>) -> Answer {
+    pub(super) async fn token(self: &Arc<Self>, parts: &Parts, form: &Form, grant: Option<&str>) -> Answer {
         let client = self.clients.authenticate(&parts.headers, form)?;
         let grant = match grant {
             Some(grant) if form.get("grant_type").is_none_or(|named| named == grant) => grant,
@@ -57,15 +59,17 @@ impl Issuer {
         let limits = self.limits(client, &audience);
         // Nobody stands behind the client: what it may have is what was given to it.
         let scope = grant::granted(requested.as_ref(), None, &client.limit().unwrap_or_default(), &limits)?;
-        let subject = client.subject();
+        let (subject, now) = (client.subject(), self.clock.now());
         let grant = Grant {
             subject: &subject,
             client,
             audience: &audience,
             scope: &scope,
             auth_time: None,
-            now: self.clock.now(),
+            now,
+            issued_at: self.issued_at(&subject, now),
             session: None,
+            ends_at: None,
             refresh_token: None,
         };
         let issued = self.issue(&grant).await?;
@@ -80,18 +84,20 @@ fn requested_scope(form: &Form) -> Result<Option<ScopeSet>, EndpointError> {
 
 #[cfg(feature = "password")]
 mod login {
+    use std::{sync::Arc, time::Duration};
+
     use http::{HeaderMap, header::USER_AGENT};
 
     use super::{Answer, EndpointError, Form, Grant, Issuer, Parts, ScopeSet, audit, grant, requested_scope};
     use crate::{
         client::{Client, GrantType},
         clock::UnixSeconds,
-        endpoint::issuer::{Sessions, failed},
+        endpoint::issuer::{Issued, Sessions, failed},
         ident::{SessionId, UserId},
         password::{Outcome, PasswordLogin},
         random,
-        session::{ClientAddress, RefreshToken, SessionRecord, Standing},
-        store::{NewSession, Rotated, Rotation, UserRecord},
+        session::{ClientAddress, RefreshToken, SealedToken, SessionRecord, Standing},
+        store::{NewSession, Rotated, Rotation, UserRecord, within},
     };
 
     /// A session to be begun.
@@ -103,6 +109,13 @@ mod login {
         label: String,
         network: String,
         now: UnixSeconds,
+    }
+
+    /// A session that was begun.
+    struct Begun {
+        id: SessionId,
+        token: RefreshToken,
+        ends_at: UnixSeconds,
     }
 
     impl Issuer {
@@ -128,7 +141,10 @@ mod login {
                     let scope = scope.inspect_err(|_| audit::login_failed(Some(&subject), "scope not granted"))?;
                     let now = self.clock.now();
                     let held = if resources.is_empty() { self.may_be_for(client, None) } else { audience.clone() };
-                    let session = match &self.sessions {
+                    // Before anything is begun: nobody needs a session whose tokens cannot be signed.
+                    self.signing_key(now).await?;
+                    let issued_at = self.issued_at(&subject, now);
+                    let begun = match &self.sessions {
                         Some(sessions) => {
                             let beginning = Beginning {
                                 subject: &subject,
@@ -139,13 +155,13 @@ mod login {
                                 network: network(parts),
                                 now,
                             };
-                            let begun = self.begin(sessions, beginning).await?;
-                            self.check_unchanged(login, sessions, &user, begun.0).await?;
-                            Some(begun)
+                            Some(self.begin(sessions, beginning).await?)
                         }
                         None => None,
                     };
-                    let refresh_token = session.as_ref().map(|(_, token)| token.expose());
+                    let session = begun.as_ref().map(|begun| begun.id);
+                    self.check_unchanged(login, &user, session).await?;
+                    let refresh_token = begun.as_ref().map(|begun| begun.token.expose());
                     let grant = Grant {
                         subject: &subject,
                         client,
@@ -153,7 +169,9 @@ mod login {
                         scope: &scope,
                         auth_time: Some(now),
                         now,
-                        session: session.map(|(id, _)| id),
+                        issued_at,
+                        session,
+                        ends_at: begun.as_ref().map(|begun| begun.ends_at),
                         refresh_token: refresh_token.as_ref().map(|token| token.as_str()),
                     };
                     let issued = self.issue(&grant).await?;
@@ -170,7 +188,7 @@ mod login {
             &self,
             Sessions { store, policy }: &Sessions,
             Beginning { subject, client, audience, scope, label, network, now }: Beginning<'_>,
-        ) -> Result<(SessionId, RefreshToken), EndpointError> {
+        ) -> Result<Begun, EndpointError> {
             let no_random = |error| failed("random source", &error);
             let id = SessionId::random().map_err(no_random)?;
             let token = RefreshToken::random(id).map_err(no_random)?;
@@ -188,33 +206,37 @@ mod login {
                 last_used: now,
                 expires_at,
             };
-            let new = NewSession { session, digest: token.digest(), ends_at: policy.ends_at(expires_at, now, two) };
-            store.create(new).await.map_err(|error| failed("session store", &error))?;
-            Ok((id, token))
+            let ends_at = policy.ends_at(expires_at, now, two);
+            let new = NewSession { session, digest: token.digest(), ends_at };
+            within(store.create(new)).await.map_err(|error| failed("session store", &error))?;
+            Ok(Begun { id, token, ends_at })
         }
 
-        /// Refuses a login whose user was disabled, or given another password, while it was under way. Whoever does that ends
-        /// all sessions after it; this one may have come later than that, but then it sees the change.
+        /// Refuses a login whose user was disabled, or given another password, while it was under way. Whoever does that calls
+        /// back all sessions and tokens after it; this one may have come later than that, but then it sees the change.
         async fn check_unchanged(
             &self,
             login: &PasswordLogin,
-            sessions: &Sessions,
             user: &UserRecord,
-            session: SessionId,
+            session: Option<SessionId>,
         ) -> Result<(), EndpointError> {
-            let now = login.users.find_by_id(&user.id).await.map_err(|error| failed("user store", &error))?;
+            let now = within(login.users.find_by_id(&user.id)).await.map_err(|error| failed("user store", &error))?;
             if now.is_some_and(|now| !now.disabled && now.password == user.password) {
                 return Ok(());
             }
-            sessions.store.revoke(session).await.map_err(|error| failed("session store", &error))?;
-            audit::login_failed(Some(&user.id.subject()), "user changed meanwhile");
+            let subject = user.id.subject();
+            if let Some(id) = session {
+                let ended = self.end(&subject, id, "user changed meanwhile").await;
+                ended.map_err(|error| failed("session store", &error))?;
+            }
+            audit::login_failed(Some(&subject), "user changed meanwhile");
             Err(EndpointError::InvalidGrant)
         }
 
         /// RFC 6749 §6. Whatever can fail does so before the token is turned: an answer that says "try again" must leave the
-        /// token good. A token that was turned before is looked at whatever else is wrong with the request.
+        /// token good.
         pub(super) async fn refresh_grant(
-            &self,
+            self: &Arc<Self>,
             login: &PasswordLogin,
             Sessions { store, policy }: &Sessions,
             client: &Client,
@@ -225,99 +247,138 @@ mod login {
             let Some(presented) = RefreshToken::parse(text) else { return Err(refused(None, "not a refresh token")) };
             let (now, down) = (self.clock.now(), |error| failed("session store", &error));
             let (id, digest) = (presented.session(), presented.digest());
-            let (session, standing) = match store.look(id, digest, now).await.map_err(down)? {
-                Some((session, Standing::Foreign)) => {
-                    return Err(refused(Some(&session), "not a token of this session"));
-                }
-                Some(found) => found,
-                None => return Err(refused(None, "no such session")),
+            let Some((session, standing)) = within(store.look(id, digest, now)).await.map_err(down)? else {
+                return Err(refused(None, "no such session"));
             };
-            if session.client_id != client.id() {
-                return Err(refused(Some(&session), "session of another client"));
-            }
-            if self.may_be_for(client, Some(&session.audience)).is_empty() {
-                return Err(refused(Some(&session), "session for another audience"));
-            }
-            let user = match UserId::from_subject(&session.subject) {
-                Some(id) => login.users.find_by_id(&id).await.map_err(|error| failed("user store", &error))?,
-                None => None,
-            };
-            let Some(user) = user.filter(|user| !user.disabled && client.may(GrantType::Password)) else {
-                return Err(refused(Some(&session), "user disabled or gone, or client may not"));
-            };
-            let asked = self.asked(client, form, requested.as_ref(), &session, &user);
-            let (audience, scope) = match (&asked, standing) {
-                (Ok((audience, scope)), _) => (audience.as_slice(), scope.clone()),
-                // It was turned before: whether that is a theft comes first. Nothing is given for it.
-                (Err(_), Standing::Spent | Standing::Foreign) => ([].as_slice(), ScopeSet::default()),
-                (Err(error), Standing::Current) => return Err(*error),
-            };
-            let successor = RefreshToken::random(session.id).map_err(|error| failed("random source", &error))?;
-            let sealed = presented.seal(&successor).ok_or_else(|| failed("refresh token", &"cannot be sealed"))?;
+            let successor = RefreshToken::random(id).map_err(|error| failed("random source", &error))?;
             let [jitter] = random::bytes().map_err(|error| failed("random source", &error))?;
+            let sealed = match policy.grace {
+                Duration::ZERO => SealedToken::from_bytes(Vec::new()),
+                _ => presented.seal(&successor).ok_or_else(|| failed("refresh token", &"cannot be sealed"))?,
+            };
             let rotation = Rotation {
-                id: session.id,
+                id,
                 presented: digest,
                 successor: successor.digest(),
                 sealed,
                 grace: policy.grace,
                 ends_at: policy.ends_at(session.expires_at, now, jitter),
+                called_back_until: self.called_back().until,
                 now,
             };
-            // Signed before the token is turned, for the same reason; whose refresh token goes with it is not known yet.
-            let grant = |refresh_token| Grant {
-                subject: &session.subject,
-                client,
-                audience,
-                scope: &scope,
-                auth_time: Some(session.auth_time),
-                now,
-                session: Some(session.id),
-                refresh_token: Some(refresh_token),
-            };
-            let first = successor.expose();
-            let issued = match standing {
-                Standing::Current => Some(self.issue(&grant(first.as_str())).await?),
-                Standing::Spent | Standing::Foreign => None,
-            };
-            match (store.rotate(rotation).await.map_err(down)?, issued) {
-                (Rotated::Turned, Some(issued)) => {
-                    audit::session_refreshed(&session.subject, session.id, &issued.token_id, false);
-                    Ok(issued.response)
+            let refreshing =
+                Refreshing { login, client, form, requested, session: &session, ends_at: rotation.ends_at };
+            match standing {
+                Standing::Foreign => Err(refused(Some(&session), "not a token of this session")),
+                // Whether it was stolen comes before whatever else may be wrong with the request.
+                Standing::Spent => {
+                    let sealed = self.replayed(session.clone(), rotation).await?;
+                    self.answer_again(&refreshing, &presented, &sealed).await
                 }
-                (Rotated::Again(sealed), _) => {
-                    asked.as_ref().map_err(|error| *error)?;
-                    let same = presented.open(&sealed).ok_or_else(|| failed("refresh token", &"cannot be opened"))?;
-                    let issued = self.issue(&grant(same.expose().as_str())).await?;
-                    audit::session_refreshed(&session.subject, session.id, &issued.token_id, true);
-                    Ok(issued.response)
-                }
-                (Rotated::Reused, _) => {
-                    audit::refresh_reused(&session.subject, session.id);
-                    // The session is gone. If its tokens cannot be called back, they end by themselves soon.
-                    if let Err(error) = self.revoke_sessions(&[session.id]).await {
-                        audit::infrastructure_failed("revocation store", &error);
+                Standing::Current => {
+                    // Signed before the token is turned; whose refresh token goes with it is not known for sure.
+                    let issued = self.reissue(&refreshing, successor.expose().as_str()).await?;
+                    match within(store.rotate(rotation)).await.map_err(down)? {
+                        Rotated::Turned => {
+                            audit::session_refreshed(&session.subject, id, &issued.token_id, false);
+                            Ok(issued.response)
+                        }
+                        // Somebody was faster.
+                        Rotated::Again(sealed) => self.answer_again(&refreshing, &presented, &sealed).await,
+                        Rotated::Reused => Err(self.reused(&session).await),
+                        Rotated::Unknown => Err(refused(Some(&session), "not a token of this session")),
                     }
-                    Err(EndpointError::InvalidGrant)
                 }
-                (Rotated::Turned | Rotated::Unknown, _) => Err(refused(Some(&session), "not a token of this session")),
             }
         }
 
-        /// Whom the new access token is for, and what it may do.
-        fn asked<'a>(
-            &'a self,
-            client: &Client,
-            form: &Form,
-            requested: Option<&ScopeSet>,
-            session: &SessionRecord,
-            user: &UserRecord,
-        ) -> Result<(Vec<&'a str>, ScopeSet), EndpointError> {
+        /// What a token that was turned before gets: its successor, sealed, within the grace. Otherwise the session ends, and
+        /// that is told, even if whoever has replayed it hangs up on that.
+        async fn replayed(
+            self: &Arc<Self>,
+            session: SessionRecord,
+            rotation: Rotation,
+        ) -> Result<SealedToken, EndpointError> {
+            let issuer = Arc::clone(self);
+            let replay = async move {
+                let Some(Sessions { store, .. }) = &issuer.sessions else { return Err(EndpointError::InvalidGrant) };
+                match within(store.rotate(rotation)).await.map_err(|error| failed("session store", &error))? {
+                    Rotated::Again(sealed) => Ok(sealed),
+                    Rotated::Reused => Err(issuer.reused(&session).await),
+                    Rotated::Turned | Rotated::Unknown => Err(refused(Some(&session), "not a token of this session")),
+                }
+            };
+            tokio::spawn(replay).await.unwrap_or_else(|error| Err(failed("refresh", &error)))
+        }
+
+        /// The session has been ended, and its tokens called back in the store.
+        async fn reused(&self, session: &SessionRecord) -> EndpointError {
+            audit::refresh_reused(&session.subject, session.id);
+            if let Err(error) = self.ended(&[session.id], self.called_back()).await {
+                audit::infrastructure_failed("revocation store", &error);
+            }
+            EndpointError::InvalidGrant
+        }
+
+        /// For a client that asks twice within the grace.
+        async fn answer_again(
+            &self,
+            refreshing: &Refreshing<'_>,
+            presented: &RefreshToken,
+            sealed: &SealedToken,
+        ) -> Answer {
+            let session = refreshing.session;
+            // It cannot be opened only where it was turned while there was no grace.
+            let same = presented.open(sealed).ok_or_else(|| refused(Some(session), "turned without a grace"))?;
+            let issued = self.reissue(refreshing, same.expose().as_str()).await?;
+            audit::session_refreshed(&session.subject, session.id, &issued.token_id, true);
+            Ok(issued.response)
+        }
+
+        /// A new access token of a session, if it may have what is asked for.
+        async fn reissue(&self, refreshing: &Refreshing<'_>, refresh_token: &str) -> Result<Issued, EndpointError> {
+            let Refreshing { login, client, form, requested, session, ends_at } = refreshing;
+            if session.client_id != client.id() {
+                return Err(refused(Some(session), "session of another client"));
+            }
+            if self.may_be_for(client, Some(&session.audience)).is_empty() {
+                return Err(refused(Some(session), "session for another audience"));
+            }
+            let user = match UserId::from_subject(&session.subject) {
+                Some(id) => within(login.users.find_by_id(&id)).await.map_err(|error| failed("user store", &error))?,
+                None => None,
+            };
+            let Some(user) = user.filter(|user| !user.disabled && client.may(GrantType::Password)) else {
+                return Err(refused(Some(session), "user disabled or gone, or client may not"));
+            };
             let audience = self.audience(client, &form.resources(), Some(&session.audience))?;
             let limits = self.limits(client, &audience);
-            let scope = grant::refreshed(requested, &session.scope, &user.scopes, &limits)?;
-            Ok((audience, scope))
+            let scope = grant::refreshed(requested.as_ref(), &session.scope, &user.scopes, &limits)?;
+            let now = self.clock.now();
+            let grant = Grant {
+                subject: &session.subject,
+                client,
+                audience: &audience,
+                scope: &scope,
+                auth_time: Some(session.auth_time),
+                now,
+                issued_at: self.issued_at(&session.subject, now),
+                session: Some(session.id),
+                ends_at: Some(*ends_at),
+                refresh_token: Some(refresh_token),
+            };
+            self.issue(&grant).await
         }
+    }
+
+    /// A session that is to go on, and what is asked for.
+    struct Refreshing<'a> {
+        login: &'a PasswordLogin,
+        client: &'a Client,
+        form: &'a Form,
+        requested: Option<ScopeSet>,
+        session: &'a SessionRecord,
+        ends_at: UnixSeconds,
     }
 
     fn refused(session: Option<&SessionRecord>, reason: &'static str) -> EndpointError {

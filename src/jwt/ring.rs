@@ -4,6 +4,7 @@ mod plan;
 mod sealing;
 
 use std::{
+    collections::HashSet,
     fmt,
     sync::{
         Arc, PoisonError, RwLock,
@@ -27,6 +28,7 @@ use super::{
     signer::SigningKey,
 };
 use crate::{
+    audit,
     clock::{Clock, SystemClock, UnixSeconds},
     config::{ConfigError, ConfigErrors},
     follow::{Age, Ages, Follow, ReadOnce, Reading},
@@ -122,6 +124,10 @@ pub enum KeyRingError {
 
 /// A moment that never comes: for keys that are given to be published alone.
 const NEVER: UnixSeconds = UnixSeconds::new(u64::MAX);
+/// How long caches may keep the published set.
+const CACHED: Duration = Duration::from_secs(300);
+/// How often the others are given time to agree.
+const TRIES: usize = 8;
 /// How often the store is read.
 const DUE: Duration = Duration::from_secs(30);
 /// How soon it is read again for a token whose key is not there.
@@ -171,18 +177,19 @@ impl KeyRing {
     /// [`KeyRingError`] if the keys are not in a store, or the store does not answer.
     pub async fn rotate(&self, now: UnixSeconds) -> Result<UnixSeconds, KeyRingError> {
         let stored = self.0.stored.as_ref().ok_or(KeyRingError::Given)?;
-        loop {
-            let newest = self.0.read(stored, now).await?;
-            let Some(active_at) = plan::next(newest.active_at, true, stored.periods, now) else {
-                return Ok(newest.active_at);
+        for _ in 0..TRIES {
+            let last = self.0.read(stored, now).await?;
+            let Some(active_at) = plan::next(last.active_at, true, stored.periods, now) else {
+                return Ok(last.active_at);
             };
-            stored.add(&newest.kid, active_at, now).await?;
+            stored.add(&last.kid, active_at, now).await?;
         }
+        Err(StoreError::unavailable("others keep changing the keys").into())
     }
 
     /// Puts a new key in the place of all others, at once: for one that somebody else has got hold of. What the others have
-    /// signed is refused here when this returns, on machines with the same store within half a minute, and by others when they
-    /// fetch the key set again. Everybody has to refresh or sign in again.
+    /// signed is refused here when this returns, on machines with the same store within half a minute if they can read it, and by
+    /// others when they fetch the key set again. Everybody has to refresh or sign in again.
     ///
     /// # Errors
     ///
@@ -190,13 +197,16 @@ impl KeyRing {
     pub async fn replace(&self, now: UnixSeconds) -> Result<(), KeyRingError> {
         let stored = self.0.stored.as_ref().ok_or(KeyRingError::Given)?;
         // Those that were there before the new one, and no other: somebody else may be doing the same.
-        let before = loop {
-            let newest = self.0.read(stored, now).await?;
-            let before = stored.store.keys().await?;
-            if stored.add(&newest.kid, now, now).await? {
-                break before;
+        let mut before = None;
+        for _ in 0..TRIES {
+            let last = self.0.read(stored, now).await?;
+            let there = stored.store.keys().await?;
+            if stored.add(&last.kid, now, now).await? {
+                before = Some(there);
+                break;
             }
-        };
+        }
+        let before = before.ok_or_else(|| StoreError::unavailable("others keep changing the keys"))?;
         for record in before {
             stored.store.remove_key(&record.kid).await?;
         }
@@ -209,18 +219,7 @@ impl KeyRing {
     pub(crate) async fn signing(&self, now: UnixSeconds) -> Option<Arc<SigningKey>> {
         if let Some(stored) = &self.0.stored {
             let ages = Ages { due: DUE, stale: stored.periods.prepublish };
-            match stored.follow.age(ages, now) {
-                Age::Fresh => {}
-                Age::Due => self.begin(stored, now),
-                Age::Stale => {
-                    if let Some(reading) = stored.follow.join(WHAT, now, || self.reading(now)) {
-                        reading.await;
-                    }
-                    if stored.follow.age(ages, now) == Age::Stale {
-                        return None;
-                    }
-                }
-            }
+            self.is_read(stored, ages, now).await.then_some(())?;
         }
         let members = self.0.members();
         let phases = members.phases(Duration::MAX, now);
@@ -247,9 +246,34 @@ impl KeyRing {
         stored.follow.join(WHAT, now, || self.reading(now))
     }
 
-    /// The published set, as text.
-    pub(crate) fn jwks(&self) -> Bytes {
-        self.0.members().jwks.clone()
+    /// The published set, as text, for caches to keep for five minutes. `None` if a key that is not in it may sign within that
+    /// time, because the store has not been read for so long.
+    pub(crate) async fn jwks(&self, now: UnixSeconds) -> Option<Bytes> {
+        if let Some(stored) = &self.0.stored {
+            let stale = stored.periods.prepublish.saturating_sub(CACHED + DUE);
+            self.is_read(stored, Ages { due: DUE, stale }, now).await.then_some(())?;
+        }
+        Some(self.0.members().jwks.clone())
+    }
+
+    /// Whether the last reading could not be done.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.0.stored.as_ref().is_some_and(|stored| stored.follow.is_failing())
+    }
+
+    /// Whether the store has been read not too long ago, once it has been read again if it was not.
+    async fn is_read(&self, stored: &Stored, ages: Ages, now: UnixSeconds) -> bool {
+        match stored.follow.age(ages, now) {
+            Age::Fresh => {}
+            Age::Due => self.begin(stored, now),
+            Age::Stale => {
+                if let Some(reading) = stored.follow.join(WHAT, now, || self.reading(now)) {
+                    reading.await;
+                }
+                return stored.follow.age(ages, now) != Age::Stale;
+            }
+        }
+        true
     }
 
     /// All keys that verify.
@@ -356,18 +380,20 @@ impl Ring {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Reads the store, publishes the next key if it is time, and removes those that are over.
+    /// Reads the store, and publishes the next key if it is time. Where that fails there is time to try again: what was read is
+    /// good.
     async fn keep_going(&self, stored: &Stored, now: UnixSeconds) -> Result<(), StoreError> {
-        let newest = self.read(stored, now).await?;
-        let unfit = newest.algorithm != stored.algorithm.name();
-        if let Some(active_at) = plan::next(newest.active_at, unfit, stored.periods, now) {
-            stored.add(&newest.kid, active_at, now).await?;
-            self.read(stored, now).await?;
+        let last = self.read(stored, now).await?;
+        let unfit = last.algorithm != stored.algorithm.name();
+        let Some(active_at) = plan::next(last.active_at, unfit, stored.periods, now) else { return Ok(()) };
+        match stored.add(&last.kid, active_at, now).await {
+            Ok(_) => drop(self.read(stored, now).await?),
+            Err(error) => audit::infrastructure_failed("next signing key", &error),
         }
         Ok(())
     }
 
-    /// Takes over what the store has, removes what is over, and returns the newest.
+    /// Takes over what the store has, removes what is over, and returns the key that none follows.
     async fn read(&self, stored: &Stored, now: UnixSeconds) -> Result<KeyRecord, StoreError> {
         let _reading = stored.reading.lock().await;
         let mut records = stored.store.keys().await?;
@@ -378,20 +404,23 @@ impl Ring {
         let known = self.members();
         let mut members = Vec::new();
         for (record, phase) in records.iter().zip(phases) {
-            if phase == Phase::Gone {
-                stored.store.remove_key(&record.kid).await?;
-            } else {
+            if phase != Phase::Gone {
                 members.push(stored.open(record, &known)?);
+            } else if let Err(error) = stored.store.remove_key(&record.kid).await {
+                // It is of no use to anybody, here or there.
+                audit::infrastructure_failed("removal of a signing key", &error);
             }
         }
-        let newest = records.pop().ok_or_else(|| StoreError::unavailable("there is no signing key"))?;
+        let followed: HashSet<&str> = records.iter().map(|record| record.predecessor.as_str()).collect();
+        let last = records.iter().rev().find(|record| !followed.contains(record.kid.as_str())).cloned();
+        let last = last.ok_or_else(|| StoreError::unavailable("there is no signing key"))?;
         if !known.are(&members) {
             let members = Members::new(members).map_err(StoreError::unavailable)?;
             let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
             self.set.store(members.set.id().0, Ordering::Release);
             *current = Arc::new(members);
         }
-        Ok(newest)
+        Ok(last)
     }
 }
 

@@ -91,6 +91,7 @@ impl KeySource {
     /// What a rejection means, as far as these keys can tell: a key that is not there may be one that could not be fetched.
     pub(crate) fn verdict(&self, rejection: Rejection) -> Rejection {
         match (&self.0, rejection) {
+            (Source::Ring(ring), Rejection::UnknownKey) if ring.is_failing() => Rejection::KeysUnavailable,
             #[cfg(feature = "jwks-client")]
             (Source::Remote(remote), Rejection::UnknownKey) if remote.is_failing() => Rejection::KeysUnavailable,
             _ => rejection,

@@ -249,7 +249,7 @@ impl Trusted {
         if usable {
             return Ok(());
         }
-        Err(Failed { rejection: Rejection::StoreUnavailable, keys: None, list: Some(list) })
+        Err(Failed { rejection: Rejection::RevocationsUnavailable, keys: None, list: Some(list) })
     }
 }
 

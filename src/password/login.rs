@@ -7,7 +7,7 @@ use crate::{
     audit,
     ident::LoginName,
     secret::Secret,
-    store::{StoreError, UserRecord, UserStore},
+    store::{StoreError, UserRecord, UserStore, within},
 };
 
 /// Users and the pool that checks their passwords.
@@ -31,7 +31,7 @@ impl PasswordLogin {
     /// Looks the user up and checks the password. Unknown, disabled and mistyped users cost one hash alike.
     pub(crate) async fn sign_in(&self, name: &str, password: Secret<String>) -> Outcome {
         let user = match LoginName::parse(name) {
-            Ok(login) => match self.users.find_by_login(&login).await {
+            Ok(login) => match within(self.users.find_by_login(&login)).await {
                 Ok(user) => user,
                 Err(error) => return store_failed(&error),
             },

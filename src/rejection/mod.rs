@@ -115,6 +115,9 @@ pub enum Rejection {
     /// A store cannot answer.
     #[error("store unavailable")]
     StoreUnavailable,
+    /// It cannot be told whether the token was called back.
+    #[error("revocations unavailable")]
+    RevocationsUnavailable,
     /// A layer that this one depends on is missing, or is further in.
     #[error("{0} is missing, or sits inside the layer that needs it; `ResourceServer::authenticate` has it")]
     LayerMissing(&'static str),
@@ -225,7 +228,7 @@ impl Rejection {
                 Grpc::PermissionDenied,
                 audit::Kind::AuthorizationDenied,
             ),
-            Self::StoreUnavailable | Self::KeysUnavailable | Self::KeyIdRepeated => (
+            Self::StoreUnavailable | Self::RevocationsUnavailable | Self::KeysUnavailable | Self::KeyIdRepeated => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 Challenge::Silent,
                 Grpc::Unavailable,

@@ -1,5 +1,7 @@
 //! What can go wrong in a store.
 
+use std::time::Duration;
+
 /// Why a store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -20,4 +22,13 @@ impl StoreError {
     pub fn unavailable(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Unavailable(reason.into())
     }
+}
+
+/// How long a store may take: whoever asked is told that it does not answer before they would give up.
+const MOST_TIME: Duration = Duration::from_millis(1500);
+
+/// Waits for a store, but not for ever. What has not been done by then is given up.
+pub(crate) async fn within<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let answer = tokio::time::timeout(MOST_TIME, call).await;
+    answer.unwrap_or_else(|_| Err(StoreError::unavailable("no answer in time")))
 }

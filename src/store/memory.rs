@@ -8,8 +8,8 @@ use std::{
 use futures::FutureExt as _;
 
 use super::{
-    Cursor, KeyRecord, KeyStore, MOST_LISTED, MOST_REVOCATIONS, NewSession, PasswordHash, Revocation, RevocationStore,
-    Revocations, Rotated, Rotation, SessionStore, StoreError, StoreFuture, UserRecord, UserStore,
+    CalledBack, Cursor, KeyRecord, KeyStore, MOST_LISTED, MOST_REVOCATIONS, NewSession, PasswordHash, Revocation,
+    RevocationStore, Revocations, Rotated, Rotation, SessionStore, StoreError, StoreFuture, UserRecord, UserStore,
 };
 use crate::{
     clock::UnixSeconds,
@@ -75,6 +75,12 @@ impl MemoryStore {
 
     fn with_sessions<T>(&self, with: impl FnOnce(&mut HashMap<SessionId, Session>) -> T) -> T {
         with(&mut lock(&self.sessions))
+    }
+
+    /// Notes that the tokens of these sessions are called back: under the lock of the sessions, so that both happen or neither.
+    fn note(&self, sessions: &[SessionId], tokens: CalledBack) -> Result<(), StoreError> {
+        let revocations = sessions.iter().map(|id| Revocation::of_session(*id, tokens.until));
+        lock(&self.revocations).note(revocations.collect(), tokens.now)
     }
 
     fn change(&self, id: &UserId, change: impl FnOnce(&mut UserRecord)) -> bool {
@@ -179,33 +185,46 @@ impl SessionStore for MemoryStore {
 
     fn rotate(&self, rotation: Rotation) -> StoreFuture<'_, Rotated> {
         let rotate = move |sessions: &mut HashMap<SessionId, Session>| {
-            let Some(session) = sessions.get_mut(&rotation.id) else { return Rotated::Unknown };
-            match session.family.decide(&rotation.presented, rotation.grace, rotation.now) {
+            let Some(session) = sessions.get_mut(&rotation.id) else { return Ok(Rotated::Unknown) };
+            Ok(match session.family.decide(&rotation.presented, rotation.grace, rotation.now) {
                 Step::Turn => {
                     session.turn(rotation);
                     Rotated::Turned
                 }
                 Step::Again => session.sealed.clone().map_or(Rotated::Unknown, Rotated::Again),
                 Step::LookAmongSpent if session.spent.contains(&rotation.presented) => {
+                    self.note(&[rotation.id], rotation.called_back())?;
                     sessions.remove(&rotation.id);
                     Rotated::Reused
                 }
                 Step::LookAmongSpent | Step::Ended => Rotated::Unknown,
-            }
+            })
         };
-        async move { Ok(self.with_sessions(rotate)) }.boxed()
+        async move { self.with_sessions(rotate) }.boxed()
     }
 
-    fn revoke(&self, id: SessionId) -> StoreFuture<'_, bool> {
-        async move { Ok(self.with_sessions(|sessions| sessions.remove(&id)).is_some()) }.boxed()
-    }
-
-    fn revoke_all<'a>(&'a self, subject: &'a str, except: Option<SessionId>) -> StoreFuture<'a, Vec<SessionId>> {
+    fn revoke(&self, id: SessionId, tokens: CalledBack) -> StoreFuture<'_, bool> {
         let revoke = move |sessions: &mut HashMap<SessionId, Session>| {
-            let its = |id: &SessionId, session: &mut Session| session.record.subject == subject && Some(*id) != except;
-            sessions.extract_if(its).map(|(id, _)| id).collect()
+            self.note(&[id], tokens)?;
+            Ok(sessions.remove(&id).is_some())
         };
-        async move { Ok(self.with_sessions(revoke)) }.boxed()
+        async move { self.with_sessions(revoke) }.boxed()
+    }
+
+    fn revoke_all<'a>(
+        &'a self,
+        subject: &'a str,
+        except: Option<SessionId>,
+        tokens: CalledBack,
+    ) -> StoreFuture<'a, Vec<SessionId>> {
+        let revoke = move |sessions: &mut HashMap<SessionId, Session>| {
+            let its = sessions.values().filter(|session| session.record.subject == subject);
+            let its: Vec<_> = its.map(|session| session.record.id).filter(|id| Some(*id) != except).collect();
+            self.note(&its, tokens)?;
+            sessions.retain(|id, _| !its.contains(id));
+            Ok(its)
+        };
+        async move { self.with_sessions(revoke) }.boxed()
     }
 
     fn sessions<'a>(&'a self, subject: &'a str, now: UnixSeconds) -> StoreFuture<'a, Vec<SessionRecord>> {
@@ -223,8 +242,12 @@ impl SessionStore for MemoryStore {
 impl Noted {
     fn note(&mut self, revocations: Vec<Revocation>, now: UnixSeconds) -> Result<(), StoreError> {
         if self.list.len() + revocations.len() > self.sweep_at {
-            self.list.retain(|(_, revocation)| now < revocation.until);
-            self.sweep_at = (2 * self.list.len()).max(1000);
+            let mut seen = HashSet::new();
+            // What is there twice is needed once: the later in the list, which says at least as much.
+            self.list.reverse();
+            self.list.retain(|(_, revocation)| now < revocation.until && seen.insert(revocation.clone()));
+            self.list.reverse();
+            self.sweep_at = (2 * self.list.len()).clamp(1000, MOST_REVOCATIONS);
         }
         if self.list.len() + revocations.len() > MOST_REVOCATIONS {
             return Err(StoreError::Full);

@@ -19,6 +19,7 @@ mod user;
 
 use futures::future::BoxFuture;
 
+pub(crate) use self::error::within;
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::SqliteStore;
 pub use self::{
@@ -26,7 +27,7 @@ pub use self::{
     key::{KeyRecord, KeyStore, SealedKey},
     memory::MemoryStore,
     revocation::{Cursor, MOST_REVOCATIONS, Revocation, RevocationStore, Revocations, Revoked},
-    session::{MOST_LISTED, NewSession, Rotated, Rotation, SessionStore},
+    session::{CalledBack, MOST_LISTED, NewSession, Rotated, Rotation, SessionStore},
     user::{PasswordHash, UserPublic, UserRecord},
 };
 use crate::{
@@ -78,7 +79,7 @@ pub trait UserStore: Send + Sync + 'static {
 /// if the store cannot tell.
 pub async fn active_user(users: &dyn UserStore, issuer: &str, caller: &Principal) -> Result<UserRecord, Rejection> {
     let id = caller.user_id(issuer).ok_or(Rejection::UserInactive)?;
-    let user = users.find_by_id(&id).await.map_err(|error| {
+    let user = within(users.find_by_id(&id)).await.map_err(|error| {
         audit::infrastructure_failed("user store", &error);
         Rejection::StoreUnavailable
     })?;

@@ -27,8 +27,15 @@ pub trait RevocationStore: Send + Sync + 'static {
 /// How many revocations are in force at once, at the most.
 pub const MOST_REVOCATIONS: usize = 1_000_000;
 
+impl Revocation {
+    /// Calls back the tokens of a session.
+    pub fn of_session(id: SessionId, until: UnixSeconds) -> Self {
+        Self { tokens: Revoked::Session(id), until }
+    }
+}
+
 /// Tokens that are called back.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Revocation {
     /// Which.
     pub tokens: Revoked,

@@ -41,14 +41,21 @@ pub trait SessionStore: RevocationStore {
     /// Does with a refresh token what [`Family::decide`](crate::session::Family::decide) says, in one step.
     ///
     /// A token that was turned is remembered for as long as its session, so that a copy is known however old it is; one that
-    /// comes again ends the session, within this call.
+    /// comes again ends the session as [`revoke`](Self::revoke) does, within this call.
     fn rotate(&self, rotation: Rotation) -> StoreFuture<'_, Rotated>;
 
-    /// Ends a session; `false` if there is none.
-    fn revoke(&self, id: SessionId) -> StoreFuture<'_, bool>;
+    /// Ends a session, and notes in the same step that its access tokens are called back
+    /// ([`Revoked::Session`](super::Revoked::Session)); `false` if there is none, which is noted all the same.
+    fn revoke(&self, id: SessionId, tokens: CalledBack) -> StoreFuture<'_, bool>;
 
-    /// Ends all sessions of a subject but one, or all of them, and says which.
-    fn revoke_all<'a>(&'a self, subject: &'a str, except: Option<SessionId>) -> StoreFuture<'a, Vec<SessionId>>;
+    /// Ends all sessions of a subject but one, or all of them, each as [`revoke`](Self::revoke) does, all in one step; and says
+    /// which.
+    fn revoke_all<'a>(
+        &'a self,
+        subject: &'a str,
+        except: Option<SessionId>,
+        tokens: CalledBack,
+    ) -> StoreFuture<'a, Vec<SessionId>>;
 
     /// The sessions of a subject that have not ended as of `now`, in the order in which they were last used, latest first:
     /// [`MOST_LISTED`] of them at the most.
@@ -57,6 +64,15 @@ pub trait SessionStore: RevocationStore {
 
 /// How many sessions of one subject a list has at the most.
 pub const MOST_LISTED: usize = 1000;
+
+/// How long a session's access tokens stay called back after it was ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct CalledBack {
+    /// When the last of them has expired.
+    pub until: UnixSeconds,
+    /// The time.
+    pub now: UnixSeconds,
+}
 
 /// A session to be added.
 #[derive(Clone, Debug)]
@@ -78,14 +94,23 @@ pub struct Rotation {
     pub presented: TokenDigest,
     /// The token that it turns into.
     pub successor: TokenDigest,
-    /// The same, sealed under the one that was presented.
+    /// The same, sealed under the one that was presented; empty where there is no grace.
     pub sealed: SealedToken,
     /// For how long the one before the current one may come again.
     pub grace: Duration,
     /// When the session ends if it is used now and not again.
     pub ends_at: UnixSeconds,
+    /// Until when its access tokens are called back, should the token be one that was turned before.
+    pub called_back_until: UnixSeconds,
     /// The time.
     pub now: UnixSeconds,
+}
+
+impl Rotation {
+    /// What is noted if the session is ended.
+    pub fn called_back(&self) -> CalledBack {
+        CalledBack { until: self.called_back_until, now: self.now }
+    }
 }
 
 /// What became of a refresh token.
@@ -123,12 +148,17 @@ impl<T: SessionStore + ?Sized> SessionStore for std::sync::Arc<T> {
         (**self).rotate(rotation)
     }
 
-    fn revoke(&self, id: SessionId) -> StoreFuture<'_, bool> {
-        (**self).revoke(id)
+    fn revoke(&self, id: SessionId, tokens: CalledBack) -> StoreFuture<'_, bool> {
+        (**self).revoke(id, tokens)
     }
 
-    fn revoke_all<'a>(&'a self, subject: &'a str, except: Option<SessionId>) -> StoreFuture<'a, Vec<SessionId>> {
-        (**self).revoke_all(subject, except)
+    fn revoke_all<'a>(
+        &'a self,
+        subject: &'a str,
+        except: Option<SessionId>,
+        tokens: CalledBack,
+    ) -> StoreFuture<'a, Vec<SessionId>> {
+        (**self).revoke_all(subject, except, tokens)
     }
 
     fn sessions<'a>(&'a self, subject: &'a str, now: UnixSeconds) -> StoreFuture<'a, Vec<SessionRecord>> {

@@ -15,6 +15,7 @@
 mod architecture;
 mod attacks;
 mod costs;
+mod endpoints;
 mod keys;
 mod layers;
 mod login;

@@ -9,8 +9,8 @@ use portcullis::{
     jwt::{Algorithm, SigningKey},
     session::{SealedToken, SessionPolicy, SessionRecord, Standing, TokenDigest},
     store::{
-        Cursor, MemoryStore, NewSession, Revocation, RevocationStore, Revocations, Rotated, Rotation, SessionStore,
-        SqliteStore, StoreError, StoreFuture, UserStore,
+        CalledBack, Cursor, MemoryStore, NewSession, Revocation, RevocationStore, Revocations, Rotated, Rotation,
+        SessionStore, SqliteStore, StoreError, StoreFuture, UserStore,
     },
 };
 use tokio::task::JoinSet;
@@ -58,9 +58,12 @@ fn turn(id: SessionId, n: u64, grace: u64, seconds: u64) -> Rotation {
         sealed: SealedToken::from_bytes(vec![7; 48]),
         grace: Duration::from_secs(grace),
         ends_at: at(seconds + 1000),
+        called_back_until: at(seconds + 3900),
         now: at(seconds),
     }
 }
+
+const CALLED_BACK: CalledBack = CalledBack { until: UnixSeconds::new(NOW + 3900), now: UnixSeconds::new(NOW) };
 
 async fn each_store(name: &str, mut test: impl AsyncFnMut(Arc<dyn SessionStore>)) {
     test(Arc::new(MemoryStore::new())).await;
@@ -105,11 +108,11 @@ async fn req_046_req_048_stores_keep_sessions() {
         let [one, two, three, other] = all.map(|new| new.session.id);
         assert_eq!(ids(store.sessions("user:1", at(5)).await.unwrap()), [three, two, one], "last used first");
         assert!(store.sessions("user:1", at(2000)).await.unwrap().is_empty());
-        assert!(store.revoke(two).await.unwrap() && !store.revoke(two).await.unwrap());
+        assert!(store.revoke(two, CALLED_BACK).await.unwrap() && !store.revoke(two, CALLED_BACK).await.unwrap());
         assert_eq!(store.rotate(turn(two, 1, 0, 5)).await.unwrap(), Rotated::Unknown, "signed out");
-        assert_eq!(store.revoke_all("user:1", Some(one)).await.unwrap(), [three]);
+        assert_eq!(store.revoke_all("user:1", Some(one), CALLED_BACK).await.unwrap(), [three]);
         assert_eq!(ids(store.sessions("user:1", at(5)).await.unwrap()), [one]);
-        assert_eq!(store.revoke_all("user:1", None).await.unwrap(), [one]);
+        assert_eq!(store.revoke_all("user:1", None, CALLED_BACK).await.unwrap(), [one]);
         assert_eq!(ids(store.sessions("user:2", at(5)).await.unwrap()), [other]);
     })
     .await;
@@ -368,11 +371,16 @@ impl SessionStore for Flaky {
     fn rotate(&self, rotation: Rotation) -> StoreFuture<'_, Rotated> {
         self.or_down(self.0.rotate(rotation))
     }
-    fn revoke(&self, id: SessionId) -> StoreFuture<'_, bool> {
-        self.or_down(self.0.revoke(id))
+    fn revoke(&self, id: SessionId, tokens: CalledBack) -> StoreFuture<'_, bool> {
+        self.or_down(self.0.revoke(id, tokens))
     }
-    fn revoke_all<'a>(&'a self, subject: &'a str, except: Option<SessionId>) -> StoreFuture<'a, Vec<SessionId>> {
-        self.or_down(self.0.revoke_all(subject, except))
+    fn revoke_all<'a>(
+        &'a self,
+        subject: &'a str,
+        except: Option<SessionId>,
+        tokens: CalledBack,
+    ) -> StoreFuture<'a, Vec<SessionId>> {
+        self.or_down(self.0.revoke_all(subject, except, tokens))
     }
     fn sessions<'a>(&'a self, subject: &'a str, now: UnixSeconds) -> StoreFuture<'a, Vec<SessionRecord>> {
         self.or_down(self.0.sessions(subject, now))

@@ -3,7 +3,7 @@
 use std::{
     io::Write,
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
     time::{Duration, SystemTime},
 };
 
@@ -180,6 +180,11 @@ pub struct Log(Arc<Mutex<Vec<u8>>>);
 impl Log {
     /// Collects what this thread logs until the guard is dropped.
     pub fn capture(&self) -> tracing::subscriber::DefaultGuard {
+        // With a single dispatcher, `tracing` asks the one of the thread that comes first to a place in the code whether
+        // anybody listens there, and that thread may have none.
+        static OTHERS: OnceLock<[tracing::Dispatch; 2]> = OnceLock::new();
+        let other = || tracing::Dispatch::new(tracing_subscriber::fmt().with_writer(std::io::sink).finish());
+        OTHERS.get_or_init(|| [other(), other()]);
         let log = self.clone();
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(tracing::Level::TRACE)

@@ -83,6 +83,8 @@ impl Database {
     ) -> Result<T, StoreError> {
         let (tell, told) = oneshot::channel();
         let job: Write = Box::new(move |db| {
+            // A caller who has gone before it was their turn has been told, or has told somebody, that it did not happen.
+            let db = db.filter(|_| !tell.is_canceled());
             let result = db.map(|db| in_savepoint(db, write).map_err(store_error));
             Box::new(move |commit| {
                 let _ = tell.send(outcome(result, commit));

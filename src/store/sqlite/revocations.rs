@@ -18,22 +18,7 @@ const CLEARED: u32 = 4;
 
 impl RevocationStore for SqliteStore {
     fn revoke_tokens(&self, revocations: Vec<Revocation>, now: UnixSeconds) -> StoreFuture<'_, ()> {
-        let note = move |db: &Connection| {
-            let clear =
-                "DELETE FROM revocations WHERE number IN (SELECT number FROM revocations WHERE until <= ?1 LIMIT ?2)";
-            let insert = "INSERT INTO revocations (kind, name, issued_until, until) VALUES (?1, ?2, ?3, ?4)";
-            for Revocation { tokens, until } in &revocations {
-                db.prepare_cached(clear)?.execute(params![seconds(now), CLEARED])?;
-                let (kind, name, issued_until) = match tokens {
-                    Revoked::Token(id) => (0, ToSqlOutput::from(id.as_str()), 0),
-                    Revoked::Session(id) => (1, ToSqlOutput::from(id.as_bytes().as_slice()), 0),
-                    Revoked::Subject(subject, issued) => (2, ToSqlOutput::from(subject.as_str()), seconds(*issued)),
-                };
-                db.prepare_cached(insert)?.execute(params![kind, name, issued_until, seconds(*until)])?;
-            }
-            Ok(())
-        };
-        self.0.write(note).boxed()
+        self.0.write(move |db| revocations.iter().try_for_each(|revocation| note(db, revocation, now))).boxed()
     }
 
     fn revocations(&self, Cursor(cursor): Cursor, now: UnixSeconds) -> StoreFuture<'_, Revocations> {
@@ -57,6 +42,26 @@ impl RevocationStore for SqliteStore {
         }
         .boxed()
     }
+}
+
+/// Notes one. What is there already gets a new number and the later of both moments: a row for each name, however often it
+/// comes.
+pub(super) fn note(
+    db: &Connection,
+    Revocation { tokens, until }: &Revocation,
+    now: UnixSeconds,
+) -> rusqlite::Result<()> {
+    let clear = "DELETE FROM revocations WHERE number IN (SELECT number FROM revocations WHERE until <= ?1 LIMIT ?2)";
+    db.prepare_cached(clear)?.execute(params![seconds(now), CLEARED])?;
+    let insert = "INSERT OR REPLACE INTO revocations (kind, name, issued_until, until)
+        SELECT ?1, ?2, max(?3, coalesce(max(issued_until), 0)), max(?4, coalesce(max(until), 0))
+        FROM revocations WHERE kind = ?1 AND name = ?2";
+    let (kind, name, issued_until) = match tokens {
+        Revoked::Token(id) => (0, ToSqlOutput::from(id.as_str()), 0),
+        Revoked::Session(id) => (1, ToSqlOutput::from(id.as_bytes().as_slice()), 0),
+        Revoked::Subject(subject, issued) => (2, ToSqlOutput::from(subject.as_str()), seconds(*issued)),
+    };
+    db.prepare_cached(insert)?.execute(params![kind, name, issued_until, seconds(*until)]).map(drop)
 }
 
 fn revocation(row: &Row<'_>) -> rusqlite::Result<(i64, Revocation)> {

@@ -50,7 +50,8 @@ const MIGRATIONS: &[&str] = &[
         kind INTEGER NOT NULL,
         name ANY NOT NULL,
         issued_until INTEGER NOT NULL,
-        until INTEGER NOT NULL
+        until INTEGER NOT NULL,
+        UNIQUE (kind, name)
     ) STRICT;
     CREATE INDEX revocations_by_end ON revocations (until);
     CREATE TABLE keys (

@@ -3,13 +3,13 @@
 use futures::FutureExt as _;
 use rusqlite::{Connection, OptionalExtension as _, Row, params, types::Type};
 
-use super::{SqliteStore, moment, seconds};
+use super::{SqliteStore, moment, revocations::note, seconds};
 use crate::{
     clock::UnixSeconds,
     ident::SessionId,
     scope::ScopeSet,
     session::{Family, SealedToken, SessionRecord, Standing, Step, TokenDigest},
-    store::{MOST_LISTED, NewSession, Rotated, Rotation, SessionStore, StoreFuture},
+    store::{CalledBack, MOST_LISTED, NewSession, Revocation, Rotated, Rotation, SessionStore, StoreFuture},
 };
 
 const RECORD: &str = "id, subject, client_id, scope, audience, label, auth_time, last_used, expires_at, network";
@@ -74,15 +74,26 @@ impl SessionStore for SqliteStore {
         self.0.write(move |db| rotate(db, &rotation)).boxed()
     }
 
-    fn revoke(&self, id: SessionId) -> StoreFuture<'_, bool> {
-        self.update(move |db| delete(db, id)).boxed()
+    fn revoke(&self, id: SessionId, tokens: CalledBack) -> StoreFuture<'_, bool> {
+        self.update(move |db| end(db, id, tokens)).boxed()
     }
 
-    fn revoke_all<'a>(&'a self, subject: &'a str, except: Option<SessionId>) -> StoreFuture<'a, Vec<SessionId>> {
+    fn revoke_all<'a>(
+        &'a self,
+        subject: &'a str,
+        except: Option<SessionId>,
+        tokens: CalledBack,
+    ) -> StoreFuture<'a, Vec<SessionId>> {
         let params = (subject.to_owned(), except.map(|id| *id.as_bytes()));
         let delete = "DELETE FROM sessions WHERE subject = ?1 AND id IS NOT ?2 RETURNING id";
         let id = |row: &Row<'_>| row.get(0).map(SessionId::from_bytes);
-        self.0.write(move |db| db.prepare_cached(delete)?.query_map(params, id)?.collect()).boxed()
+        let revoke = move |db: &Connection| {
+            let ended: Vec<_> = db.prepare_cached(delete)?.query_map(params, id)?.collect::<rusqlite::Result<_>>()?;
+            let mut revocations = ended.iter().map(|id| Revocation::of_session(*id, tokens.until));
+            revocations.try_for_each(|revocation| note(db, &revocation, tokens.now))?;
+            Ok(ended)
+        };
+        self.0.write(revoke).boxed()
     }
 
     fn sessions<'a>(&'a self, subject: &'a str, now: UnixSeconds) -> StoreFuture<'a, Vec<SessionRecord>> {
@@ -121,12 +132,13 @@ fn rotate(db: &Connection, rotation: &Rotation) -> rusqlite::Result<Rotated> {
             Ok(Rotated::Turned)
         }
         Step::Again => Ok(sealed.map_or(Rotated::Unknown, Rotated::Again)),
-        Step::LookAmongSpent if spent => delete(db, rotation.id).map(|_| Rotated::Reused),
+        Step::LookAmongSpent if spent => end(db, rotation.id, rotation.called_back()).map(|_| Rotated::Reused),
         Step::LookAmongSpent | Step::Ended => Ok(Rotated::Unknown),
     }
 }
 
-fn delete(db: &Connection, id: SessionId) -> rusqlite::Result<usize> {
+fn end(db: &Connection, id: SessionId, tokens: CalledBack) -> rusqlite::Result<usize> {
+    note(db, &Revocation::of_session(id, tokens.until), tokens.now)?;
     db.prepare_cached("DELETE FROM sessions WHERE id = ?1")?.execute([id.as_bytes()])
 }
 
