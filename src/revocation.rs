@@ -238,6 +238,21 @@ impl RevocationList {
 
     /// Resolves when the copy has been read again, or could not be. `None` if there is no use in waiting.
     pub(crate) fn read_again(&self, now: UnixSeconds) -> Option<Reading> {
+        let first = self.join(now)?;
+        let list = self.clone();
+        let read = async move {
+            first.await;
+            // It may have been begun too long ago to be of use now.
+            if list.shared.follow.age(list.ages, now) == Age::Stale
+                && let Some(second) = list.join(now)
+            {
+                second.await;
+            }
+        };
+        Some(read.boxed())
+    }
+
+    fn join(&self, now: UnixSeconds) -> Option<Reading> {
         self.shared.follow.join(WHAT, now, || self.shared.read(now))
     }
 

@@ -267,10 +267,16 @@ impl KeyRing {
             Age::Fresh => {}
             Age::Due => self.begin(stored, now),
             Age::Stale => {
-                if let Some(reading) = stored.follow.join(WHAT, now, || self.reading(now)) {
-                    reading.await;
+                // Twice, because one that is going on may have been begun too long ago to be of use now.
+                for _ in 0..2 {
+                    if let Some(reading) = stored.follow.join(WHAT, now, || self.reading(now)) {
+                        reading.await;
+                    }
+                    if stored.follow.age(ages, now) != Age::Stale {
+                        return true;
+                    }
                 }
-                return stored.follow.age(ages, now) != Age::Stale;
+                return false;
             }
         }
         true
