@@ -89,6 +89,7 @@ pub mod secret;
 pub mod session;
 pub mod store;
 mod stripe;
+pub mod testing;
 
 pub use authorization_server::{AuthorizationServer, AuthorizationServerBuilder};
 pub use resource_server::{AuthenticateLayer, ResourceServer};
