@@ -20,6 +20,8 @@ mod layers;
 mod login;
 mod programs;
 mod remote;
+#[cfg(any(feature = "postgres", feature = "redis"))]
+mod servers;
 mod sessions;
 mod stores;
 mod support;

@@ -48,7 +48,11 @@ fn answered<T>(answer: Result<T, StoreError>) -> T {
 
 #[track_caller]
 fn conflicts<T>(answer: Result<T, StoreError>, what: &str) {
-    assert!(matches!(answer, Err(StoreError::Conflict)), "a conflict is told: {what}");
+    match answer {
+        Err(StoreError::Conflict) => {}
+        Err(error) => panic!("{what} is a conflict, but the store said: {error}"),
+        Ok(_) => panic!("{what} is a conflict, but the store did it"),
+    }
 }
 
 /// Eight random bytes in hex: no other run has them.

@@ -99,7 +99,7 @@ impl Run<'_> {
 
     fn some_id(&self) -> SessionId {
         let known: Vec<_> = self.sessions.keys().copied().collect();
-        if known.is_empty() || number() % 16 == 0 { pick(&self.strangers) } else { pick(&known) }
+        if known.is_empty() || number().is_multiple_of(16) { pick(&self.strangers) } else { pick(&known) }
     }
 
     /// The current token, the one before it, an older one, or one that the session never had.
@@ -118,8 +118,8 @@ impl Run<'_> {
             2 => self.looks(foreign).await,
             3 => self.finds().await,
             4 => self.lists().await,
-            5 if number() % 4 == 0 => self.revokes().await,
-            6 if number() % 8 == 0 => self.ends_all(Some(self.some_id())).await,
+            5 if number().is_multiple_of(4) => self.revokes().await,
+            6 if number().is_multiple_of(8) => self.ends_all(Some(self.some_id())).await,
             _ => {}
         }
     }

@@ -7,6 +7,7 @@ use tokio::task::JoinSet;
 use super::{Start, answered, conflicts, digest, model, sealed, session, session_id, turn, unique};
 use crate::{
     ident::SessionId,
+    scope::ScopeSet,
     session::{SessionRecord, Standing},
     store::{MOST_LISTED, NewSession, Rotated, SessionStore},
 };
@@ -32,7 +33,7 @@ async fn records_are_kept_as_they_are(store: &dyn SessionStore, start: Start) {
         SessionRecord {
             id: session_id(),
             client_id: "https://app.example/é".to_owned(),
-            scope: Default::default(),
+            scope: ScopeSet::default(),
             audience: vec!["one".to_owned()],
             label: String::new(),
             network: String::new(),
@@ -74,7 +75,7 @@ async fn sessions_end_when_they_say(store: &dyn SessionStore, start: Start) {
     assert_eq!(answered(store.rotate(turn(id, 0, 10, start.at(999))).await), Rotated::Turned, "used in time");
     let used = SessionRecord { last_used: start.at(999), ..record };
     assert_eq!(answered(store.find(id, start.at(1998)).await), Some(used.clone()), "longer, for having been used");
-    assert_eq!(answered(store.sessions(&used.subject, start.at(1998)).await), [used.clone()]);
+    assert_eq!(answered(store.sessions(&used.subject, start.at(1998)).await), std::slice::from_ref(&used));
     // Ended as of a later moment, it is still there as of an earlier one: only `now` decides.
     assert_eq!(answered(store.find(id, start.at(1999)).await), None);
     assert_eq!(answered(store.look(id, digest(1), start.at(1999)).await), None);

@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use super::{answered, conflicts, unique};
 use crate::{
     ident::{LoginName, UserId},
-    scope::Scope,
+    scope::{Scope, ScopeSet},
     store::{PasswordHash, UserRecord, UserStore},
 };
 
@@ -62,7 +62,7 @@ pub async fn users(store: Arc<dyn UserStore>) {
 
     // More scopes than a client could send; and none.
     let scope = |n: u32| Scope::parse(&format!("scope-{n}")).ok();
-    for (own, scopes) in [(format!("{run}.4"), (0..1000).filter_map(scope).collect()), (third, Default::default())] {
+    for (own, scopes) in [(format!("{run}.4"), (0..1000).filter_map(scope).collect()), (third, ScopeSet::default())] {
         let user = UserRecord { scopes, ..user(&own, &own) };
         answered(store.insert(user.clone()).await);
         is_found(&*store, &user).await;
