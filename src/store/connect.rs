@@ -1,5 +1,7 @@
 //! The store that a URL names.
 
+#[cfg(not(all(feature = "postgres", feature = "redis", feature = "sqlite")))]
+use std::future::Ready;
 use std::{fmt, sync::Arc};
 
 use super::{KeyStore, MemoryStore, SessionStore, StoreError, UserStore};
@@ -91,8 +93,8 @@ async fn sqlite(path: &str) -> Result<Store, StoreError> {
 }
 
 #[cfg(not(feature = "sqlite"))]
-async fn sqlite(_: &str) -> Result<Store, StoreError> {
-    Err(missing("sqlite"))
+fn sqlite(_: &str) -> Ready<Result<Store, StoreError>> {
+    missing("sqlite")
 }
 
 #[cfg(feature = "postgres")]
@@ -101,8 +103,8 @@ async fn postgres(url: &str) -> Result<Store, StoreError> {
 }
 
 #[cfg(not(feature = "postgres"))]
-async fn postgres(_: &str) -> Result<Store, StoreError> {
-    Err(missing("postgres"))
+fn postgres(_: &str) -> Ready<Result<Store, StoreError>> {
+    missing("postgres")
 }
 
 #[cfg(feature = "redis")]
@@ -112,13 +114,14 @@ async fn redis(url: &str) -> Result<Store, StoreError> {
 }
 
 #[cfg(not(feature = "redis"))]
-async fn redis(_: &str) -> Result<Store, StoreError> {
-    Err(missing("redis"))
+fn redis(_: &str) -> Ready<Result<Store, StoreError>> {
+    missing("redis")
 }
 
 #[cfg(not(all(feature = "postgres", feature = "redis", feature = "sqlite")))]
-fn missing(feature: &str) -> StoreError {
-    StoreError::unavailable(format!("this program was built without the feature `{feature}` of portcullis"))
+fn missing(feature: &str) -> Ready<Result<Store, StoreError>> {
+    let words = format!("this program was built without the feature `{feature}` of portcullis");
+    std::future::ready(Err(StoreError::unavailable(words)))
 }
 
 #[cfg(test)]
