@@ -47,6 +47,7 @@
 //! | [`store`] | [`UserStore`](store::UserStore) and its backends |
 #![cfg_attr(feature = "password", doc = "| [`password`] | Argon2id in a bounded pool |")]
 #![cfg_attr(feature = "axum", doc = "| [`axum`] | router and extractors |")]
+//! | [`testing`] | what every store promises, as tests for a store of your own |
 //! | [`config`] | [`ConfigErrors`](config::ConfigErrors): every mistake of a configuration at once |
 //! | [`audit`] | what was decided and why, as `tracing` events |
 //! | [`scope`], [`ident`], [`secret`], [`clock`], [`random`] | the words that the rest is made of |
@@ -55,14 +56,16 @@
 //!
 //! # Features
 //!
-//! All are on by default and only add interfaces; none changes behaviour.
+//! They only add interfaces; none changes behaviour. All but `postgres` and `redis` are on by default.
 //!
 //! | feature | adds |
 //! |---|---|
 //! | `axum` | router with the endpoints, extractors |
 //! | `jwks-client` | keys that an issuer publishes, fetched in the background |
 //! | `password` | Argon2id hashing, `grant_type=password` |
-//! | `sqlite` | user store in a SQLite file |
+//! | `postgres` | users, sessions, revocations and signing keys in PostgreSQL, for several machines |
+//! | `redis` | sessions and revocations in Redis or Valkey, for several machines |
+//! | `sqlite` | users, sessions, revocations and signing keys in a SQLite file |
 
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -94,6 +97,7 @@ pub mod secret;
 pub mod session;
 pub mod store;
 mod stripe;
+pub mod testing;
 mod uri;
 
 pub use authorization_server::{AuthorizationServer, AuthorizationServerBuilder};

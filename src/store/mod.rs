@@ -1,16 +1,34 @@
 //! Where users and sessions live: small object-safe traits, and the backends that keep them.
 //!
-//! | backend | for | durable |
-//! |---|---|---|
-//! | [`MemoryStore`] | tests, trying out | no |
+//! | backend | for | holds | atomic by | durable when a call resolves |
+//! |---|---|---|---|---|
+//! | [`MemoryStore`] | tests, trying out | all | one lock | never |
 #![cfg_attr(
     feature = "sqlite",
-    doc = "| [`SqliteStore`] | one machine, nothing to install | yes, before a call resolves |"
+    doc = "| [`SqliteStore`] | one machine, nothing to install | all | one writing thread | yes (`synchronous=FULL`) |"
 )]
+#![cfg_attr(
+    feature = "postgres",
+    doc = "| [`PostgresStore`] | several machines | all | one statement, row locks | yes (`synchronous_commit=on`) |"
+)]
+#![cfg_attr(
+    feature = "redis",
+    doc = "| [`RedisStore`] | several machines | sessions, revocations | one script | as `appendfsync` says |"
+)]
+//!
+//! [`Store::connect`] opens whichever a URL names. [`testing::stores`](crate::testing::stores) holds a store of your own to
+//! what all of these promise.
 
+mod connect;
 mod error;
 mod key;
 mod memory;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod numbers;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "redis")]
+mod redis;
 mod revocation;
 mod session;
 #[cfg(feature = "sqlite")]
@@ -20,9 +38,14 @@ mod user;
 use futures::future::BoxFuture;
 
 pub(crate) use self::error::within;
+#[cfg(feature = "postgres")]
+pub use self::postgres::PostgresStore;
+#[cfg(feature = "redis")]
+pub use self::redis::RedisStore;
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::SqliteStore;
 pub use self::{
+    connect::Store,
     error::StoreError,
     key::{KeyRecord, KeyStore, SealedKey},
     memory::MemoryStore,
@@ -36,6 +59,10 @@ use crate::{
     principal::Principal,
     rejection::Rejection,
 };
+
+/// How late what is over is cleared away where several machines write, in seconds: their clocks differ.
+#[cfg(feature = "postgres")]
+const CLOCKS_DIFFER: i64 = 3600;
 
 /// Result of a store's call.
 pub type StoreFuture<'a, T> = BoxFuture<'a, Result<T, StoreError>>;

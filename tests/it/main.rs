@@ -23,6 +23,8 @@ mod login;
 mod programs;
 mod remote;
 mod revocation;
+#[cfg(any(feature = "postgres", feature = "redis"))]
+mod servers;
 mod sessions;
 mod stores;
 mod support;

@@ -12,8 +12,8 @@ use portcullis::{
         CalledBack, Cursor, MemoryStore, NewSession, Revocation, RevocationStore, Revocations, Rotated, Rotation,
         SessionStore, SqliteStore, StoreError, StoreFuture, UserStore,
     },
+    testing::stores as suite,
 };
-use tokio::task::JoinSet;
 
 use crate::{
     login::{PASSWORD, claims, form, hasher, refused, users, well_formed},
@@ -63,95 +63,22 @@ fn turn(id: SessionId, n: u64, grace: u64, seconds: u64) -> Rotation {
     }
 }
 
-const CALLED_BACK: CalledBack = CalledBack { until: UnixSeconds::new(NOW + 3900), now: UnixSeconds::new(NOW) };
-
 async fn each_store(name: &str, mut test: impl AsyncFnMut(Arc<dyn SessionStore>)) {
     test(Arc::new(MemoryStore::new())).await;
     let folder = Folder::new(name);
     test(Arc::new(SqliteStore::open(folder.file("a.db")).unwrap())).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn req_046_req_048_stores_keep_sessions() {
-    each_store("sessions", async |store| {
-        let new = session("user:1");
-        let id = new.session.id;
-        assert_eq!(store.find(id, at(0)).await.unwrap(), None);
-        assert_eq!(store.rotate(turn(id, 0, 0, 0)).await.unwrap(), Rotated::Unknown);
-        store.create(new.clone()).await.unwrap();
-        assert!(matches!(store.create(new.clone()).await, Err(StoreError::Conflict)));
-        assert_eq!(store.find(id, at(0)).await.unwrap().as_ref(), Some(&new.session));
-        assert_eq!(store.find(id, at(1000)).await.unwrap(), None, "unused for too long");
-
-        assert_eq!(store.rotate(turn(id, 0, 10, 500)).await.unwrap(), Rotated::Turned);
-        let used = SessionRecord { last_used: at(500), ..new.session.clone() };
-        assert_eq!(store.find(id, at(1000)).await.unwrap(), Some(used), "longer, for having been used");
-        let sealed = SealedToken::from_bytes(vec![7; 48]);
-        assert_eq!(store.rotate(turn(id, 0, 10, 509)).await.unwrap(), Rotated::Again(sealed), "within the grace");
-        assert_eq!(store.rotate(turn(id, 99, 10, 509)).await.unwrap(), Rotated::Unknown, "a guess ends nothing");
-        for n in 1..20 {
-            assert_eq!(store.rotate(turn(id, n, 10, 510)).await.unwrap(), Rotated::Turned, "{n}");
-        }
-        // However old: it was a token of this session, and somebody has kept it.
-        assert_eq!(store.rotate(turn(id, 3, 10, 511)).await.unwrap(), Rotated::Reused);
-        for n in [3, 19, 20] {
-            assert_eq!(store.rotate(turn(id, n, 10, 511)).await.unwrap(), Rotated::Unknown, "the session is over");
-        }
-        assert_eq!(store.find(id, at(511)).await.unwrap(), None);
-
-        let all = [session("user:1"), session("user:1"), session("user:1"), session("user:2")];
-        for (n, new) in all.iter().enumerate() {
-            store.create(new.clone()).await.unwrap();
-            assert_eq!(store.rotate(turn(new.session.id, 0, 0, n as u64)).await.unwrap(), Rotated::Turned);
-        }
-        let ids = |list: Vec<SessionRecord>| list.into_iter().map(|session| session.id).collect::<Vec<_>>();
-        let [one, two, three, other] = all.map(|new| new.session.id);
-        assert_eq!(ids(store.sessions("user:1", at(5)).await.unwrap()), [three, two, one], "last used first");
-        assert!(store.sessions("user:1", at(2000)).await.unwrap().is_empty());
-        assert!(store.revoke(two, CALLED_BACK).await.unwrap() && !store.revoke(two, CALLED_BACK).await.unwrap());
-        assert_eq!(store.rotate(turn(two, 1, 0, 5)).await.unwrap(), Rotated::Unknown, "signed out");
-        assert_eq!(store.revoke_all("user:1", Some(one), CALLED_BACK).await.unwrap(), [three]);
-        assert_eq!(ids(store.sessions("user:1", at(5)).await.unwrap()), [one]);
-        assert_eq!(store.revoke_all("user:1", None, CALLED_BACK).await.unwrap(), [one]);
-        assert_eq!(ids(store.sessions("user:2", at(5)).await.unwrap()), [other]);
-    })
-    .await;
+    each_store("sessions", suite::sessions).await;
 }
 
 /// Outside the grace, one of many turns the token and another one ends the session. Inside, one turns it, and all others get
 /// the same. There is never a second branch.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn req_045_req_057_of_many_at_once_one_turns_a_token() {
-    each_store("race", async |store| {
-        for round in 0..100 {
-            let grace = if round % 2 == 0 { 0 } else { 10 };
-            let new = session("user:1");
-            let id = new.session.id;
-            store.create(new).await.unwrap();
-            let mut calls = JoinSet::new();
-            for call in 0..64 {
-                let (store, mut rotation) = (Arc::clone(&store), turn(id, 0, grace, 1));
-                rotation.successor = digest(1000 + call);
-                rotation.sealed = SealedToken::from_bytes(vec![u8::try_from(call).unwrap()]);
-                calls.spawn(async move { (call, store.rotate(rotation).await.unwrap()) });
-            }
-            let outcomes = calls.join_all().await;
-            let turned: Vec<u64> =
-                outcomes.iter().filter(|(_, told)| *told == Rotated::Turned).map(|(call, _)| *call).collect();
-            let [winner] = turned[..] else { panic!("round {round}: {turned:?} turned it") };
-            let mut successor = turn(id, 0, grace, 2);
-            successor.presented = digest(1000 + winner);
-            if grace == 0 {
-                assert_eq!(outcomes.iter().filter(|(_, told)| *told == Rotated::Reused).count(), 1);
-                assert_eq!(store.rotate(successor).await.unwrap(), Rotated::Unknown, "the session is over");
-            } else {
-                let same = Rotated::Again(SealedToken::from_bytes(vec![u8::try_from(winner).unwrap()]));
-                assert_eq!(outcomes.iter().filter(|(_, told)| *told == same).count(), 63);
-                assert_eq!(store.rotate(successor).await.unwrap(), Rotated::Turned, "the one branch lives on");
-            }
-        }
-    })
-    .await;
+    each_store("race", async |store| suite::race(store, 1000, 64).await).await;
 }
 
 #[tokio::test]

@@ -3,8 +3,11 @@
 use futures::FutureExt as _;
 use rusqlite::{Connection, Row, params};
 
-use super::{SqliteStore, moment, seconds};
-use crate::store::{KeyRecord, KeyStore, SealedKey, StoreFuture};
+use super::SqliteStore;
+use crate::store::{
+    KeyRecord, KeyStore, SealedKey, StoreFuture,
+    numbers::{moment, seconds},
+};
 
 impl KeyStore for SqliteStore {
     fn keys(&self) -> StoreFuture<'_, Vec<KeyRecord>> {

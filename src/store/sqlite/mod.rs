@@ -14,7 +14,6 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params, types::Type};
 use self::database::Database;
 use super::{PasswordHash, StoreError, StoreFuture, UserRecord, UserStore};
 use crate::{
-    clock::UnixSeconds,
     ident::{LoginName, UserId},
     scope::ScopeSet,
 };
@@ -120,13 +119,4 @@ fn user(row: &Row<'_>) -> rusqlite::Result<UserRecord> {
         scopes: ScopeSet::from_store(&row.get::<_, String>(3)?).map_err(|_| parsed(3))?,
         disabled: row.get(4)?,
     })
-}
-
-/// SQLite has signed integers; nothing lasts until they end.
-fn seconds(moment: UnixSeconds) -> i64 {
-    i64::try_from(moment.get()).unwrap_or(i64::MAX)
-}
-
-fn moment(seconds: i64) -> UnixSeconds {
-    UnixSeconds::new(u64::try_from(seconds).unwrap_or(0))
 }

@@ -6,11 +6,14 @@ use rusqlite::{
     types::{ToSqlOutput, Type, Value},
 };
 
-use super::{SqliteStore, moment, seconds};
+use super::SqliteStore;
 use crate::{
     clock::UnixSeconds,
     ident::SessionId,
-    store::{Cursor, MOST_REVOCATIONS, Revocation, RevocationStore, Revocations, Revoked, StoreError, StoreFuture},
+    store::{
+        Cursor, MOST_REVOCATIONS, Revocation, RevocationStore, Revocations, Revoked, StoreError, StoreFuture,
+        numbers::{moment, seconds},
+    },
 };
 
 /// What has run out and is cleared away with each new entry: more than one, so that nothing is left over.
@@ -36,9 +39,9 @@ impl RevocationStore for SqliteStore {
             if rows.len() > MOST_REVOCATIONS {
                 return Err(StoreError::Full);
             }
-            let end = rows.last().map_or(cursor, |(number, _)| *number);
+            let read_up_to = rows.last().map_or(cursor, |(number, _)| *number);
             let list = rows.into_iter().map(|(_, revocation)| revocation).collect();
-            Ok(Revocations { list, cursor: Cursor(u64::try_from(end).unwrap_or(0)) })
+            Ok(Revocations { list, cursor: Cursor(u64::try_from(read_up_to).unwrap_or(0)) })
         }
         .boxed()
     }

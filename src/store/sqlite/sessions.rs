@@ -3,13 +3,16 @@
 use futures::FutureExt as _;
 use rusqlite::{Connection, OptionalExtension as _, Row, params, types::Type};
 
-use super::{SqliteStore, moment, revocations::note, seconds};
+use super::{SqliteStore, revocations::note};
 use crate::{
     clock::UnixSeconds,
     ident::SessionId,
     scope::ScopeSet,
     session::{Family, SealedToken, SessionRecord, Standing, Step, TokenDigest},
-    store::{CalledBack, MOST_LISTED, NewSession, Revocation, Rotated, Rotation, SessionStore, StoreFuture},
+    store::{
+        CalledBack, MOST_LISTED, NewSession, Revocation, Rotated, Rotation, SessionStore, StoreFuture,
+        numbers::{moment, seconds},
+    },
 };
 
 const RECORD: &str = "id, subject, client_id, scope, audience, label, auth_time, last_used, expires_at, network";
