@@ -551,6 +551,7 @@ async fn a_redis_that_is_full_says_so_and_one_that_evicts_is_refused() {
     assert_eq!(store.rotate(turn(id, 1, 0)).await.unwrap(), Rotated::Turned);
     set("maxmemory", "1").await;
     assert_eq!(store.rotate(turn(id, 1, 0)).await.unwrap(), Rotated::Reused, "a thief is stopped all the same");
+    assert!(!store.revoke(id, called_back()).await.unwrap(), "and whoever signs out is signed out");
     set("maxmemory", "0").await;
     set("maxmemory-policy", "allkeys-lru").await;
     let error = Store::connect(&server.url).await.unwrap_err().to_string();

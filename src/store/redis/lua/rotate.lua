@@ -14,8 +14,9 @@ if found[2] == presented then
 end
 if found[3] == presented and now < tonumber(found[4]) + grace then return { 'again', found[6] } end
 if redis.call('SISMEMBER', KEYS[2], presented) == 1 then
-    call_back(id, ARGV[8], now)
+    -- First what is never refused, as in `revoke`.
     forget(found[1], id)
+    call_back(id, ARGV[8], now)
     return { 'reused' }
 end
 return { 'unknown' }
