@@ -5,11 +5,18 @@
 //! | `LISTEN` | `127.0.0.1:8080` | address and port; port 0 takes a free one |
 //! | `ISSUER` | `http://` and the address | `iss` of the tokens |
 //! | `AUDIENCE` | `api` | `aud` of the tokens |
-//! | `STORE` | `memory:` | `memory:` or `sqlite:PATH` |
+//! | `STORE` | `memory:` | users, sessions and keys: `memory:`, `sqlite:PATH`, or with `--features postgres` `postgres://…` |
+//! | `REDIS_URL` | none | sessions and what is called back, with `--features redis`: `redis://…`; unless set, they are in `STORE` |
 //! | `USERS` | none | JSON array of `{"username", "password", "scopes": […]}`, added where missing |
 //! | `ALGORITHM` | `EdDSA` | `EdDSA`, `RS256`, `ES256`, `HS256`, or another that the crate supports |
 //! | `SIGNING_KEY` | made at start | PEM; for `HS256` what `openssl rand -hex 32` prints, the text itself being the key |
+//! | `KEY_SECRET` | none | instead of `SIGNING_KEY`: keys live in `STORE` and take turns, sealed under this, what `openssl rand -hex 32` prints |
 //! | `ACCESS_TTL` | `600` | lifetime of an access token in seconds, 1 to 3600 |
+//! | `SESSION_IDLE` | `1209600` | seconds for which a session lasts unused, 60 to a year |
+//! | `SESSION_TTL` | `7776000` | seconds for which it lasts in all, 60 to ten years |
+//! | `REFRESH_GRACE` | `0` | seconds for which a refresh token that was turned gives the same successor again, up to 60 |
+//! | `CLIENTS` | none | JSON array of `{"client_id", "client_secret", "grants": […], "scopes": […], "resources": […], "introspects": […]}`; all but the first may be left out, without a secret the client is public, grants are `password` and `client_credentials` |
+//! | `RESOURCES` | none | JSON array of `{"resource", "scopes": […]}`: what tokens can be for beside `AUDIENCE` |
 //! | `JWKS_URL` | none | where another issuer publishes its keys; its tokens are then accepted beside our own |
 //! | `JWKS_ISSUER` | none | `iss` of its tokens; needed with `JWKS_URL` |
 //! | `JWKS_AUDIENCE` | `AUDIENCE` | `aud` of its tokens |
@@ -19,19 +26,21 @@
 //! A bad value ends the program with a message that names the variable.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to its user")]
 
-use std::{collections::HashSet, env, process::ExitCode, sync::Arc, time::Duration};
+use std::{collections::HashSet, env, net::SocketAddr, process::ExitCode, time::Duration};
 
 use axum::{Json, Router, extract::State, routing::get};
 use portcullis::{
-    AuthorizationServer,
+    AuthorizationServer, AuthorizationServerBuilder,
+    client::{Client, GrantType, HashedSecret, Resource},
     ident::{LoginName, UserId},
-    jwt::{Algorithm, ClaimsPolicy, RemoteJwks, SigningKey},
+    jwt::{Algorithm, ClaimsPolicy, KeyRing, RemoteJwks, SigningKey},
     password::PasswordHasher,
     principal::Principal,
     rejection::Rejection,
     scope::{Scope, ScopeError, ScopeSet},
     secret::Secret,
-    store::{MemoryStore, SqliteStore, StoreError, UserRecord, UserStore},
+    session::SessionPolicy,
+    store::{Store, StoreError, UserRecord, UserStore},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -56,15 +65,34 @@ async fn run() -> Result<(), Mistakes> {
     let settings = Settings::read()?;
     let listener = TcpListener::from_std(settings.listener).map_err(|e| named("LISTEN", e))?;
     let hasher = PasswordHasher::builder().build().map_err(|e| named("password hasher", e))?;
-    add_users(&*settings.store, &hasher, settings.users).await?;
-    let server = AuthorizationServer::builder(settings.issuer, settings.audience, settings.key)
-        .first_party_login(settings.store, hasher)
-        .access_token_lifetime(settings.lifetime)
-        .build()
-        .map_err(|e| named("server", e))?;
+    // Last, because it may create a file.
+    let store = Store::connect(&settings.store).await.map_err(|e| named("STORE", e))?;
+    let users =
+        store.users().ok_or_else(|| named("STORE", "holds no users; give it as REDIS_URL, beside another one"))?;
+    let sessions = match &settings.redis {
+        Some(url) => Store::connect(url).await.map_err(|e| named("REDIS_URL", e))?.sessions(),
+        None => store.sessions(),
+    };
+    let keys = match settings.keys {
+        Keys::Given(key) => KeyRing::from(*key),
+        Keys::Stored(algorithm, secret) => {
+            let keys = store.keys().ok_or_else(|| named("KEY_SECRET", "the store holds no keys"))?;
+            KeyRing::stored(keys, algorithm, secret).open().await.map_err(|e| named("KEY_SECRET", e))?
+        }
+    };
+    add_users(&*users, &hasher, settings.users).await?;
+    let builder = AuthorizationServer::builder(settings.issuer, settings.audience, keys)
+        .first_party_login(users, hasher)
+        .sessions(sessions, settings.policy)
+        .access_token_lifetime(settings.lifetime);
+    let builder = settings.resources.into_iter().fold(builder, AuthorizationServerBuilder::resource);
+    let builder = settings.clients.into_iter().fold(builder, AuthorizationServerBuilder::client);
+    let server = builder.build().map_err(|e| named("server", e))?;
 
     let app = routes(&server, settings.foreign).map_err(|e| named("routes", e))?;
     println!("listening on http://{}", listener.local_addr().map_err(|e| named("LISTEN", e))?);
+    // With the peer's address, for the list of sessions.
+    let app = app.into_make_service_with_connect_info::<SocketAddr>();
     axum::serve(listener, app).with_graceful_shutdown(stop()).await.map_err(|e| named("LISTEN", e))
 }
 
@@ -125,10 +153,40 @@ struct Settings {
     listener: std::net::TcpListener,
     issuer: String,
     audience: String,
-    store: Arc<dyn UserStore>,
+    store: String,
+    redis: Option<String>,
     users: Vec<NewUser>,
-    key: SigningKey,
+    clients: Vec<Client>,
+    resources: Vec<Resource>,
+    keys: Keys,
     lifetime: Duration,
+    policy: SessionPolicy,
+}
+
+/// Where the signing keys are.
+enum Keys {
+    Given(Box<SigningKey>),
+    Stored(Algorithm, Secret<String>),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewClient {
+    client_id: String,
+    client_secret: Option<String>,
+    #[serde(default)]
+    grants: Vec<String>,
+    scopes: Option<Vec<String>>,
+    resources: Option<Vec<String>>,
+    #[serde(default)]
+    introspects: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewResource {
+    resource: String,
+    scopes: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -150,32 +208,69 @@ impl Settings {
         let issuer = get_or(&mut mistakes, "ISSUER", &own_url, |text| check_names(text, "-"));
         let audience = get_or(&mut mistakes, "AUDIENCE", "api", |text| check_names("-", text));
         let users = get_or(&mut mistakes, "USERS", "[]", parse_users);
+        let clients = get_or(&mut mistakes, "CLIENTS", "[]", parse_clients);
+        let resources = get_or(&mut mistakes, "RESOURCES", "[]", parse_resources);
         let lifetime = get_or(&mut mistakes, "ACCESS_TTL", "600", parse_seconds);
+        let policy = read_policy(&mut mistakes);
         let algorithm = get_or(&mut mistakes, "ALGORITHM", "EdDSA", |text| {
             text.parse::<Algorithm>().map_err(|e| format!("{e}: try EdDSA, RS256, ES256 or HS256"))
         });
-        let key =
-            algorithm.and_then(|algorithm| get_or(&mut mistakes, "SIGNING_KEY", "", |text| load_key(algorithm, text)));
+        let keys = algorithm.and_then(|algorithm| read_keys(&mut mistakes, algorithm));
         let foreign = read_foreign(&mut mistakes, audience.as_deref().unwrap_or("-"));
         if issuer.as_ref().zip(foreign.as_ref()).is_some_and(|(own, (policy, _))| own == policy.issuer()) {
             mistakes.push("JWKS_ISSUER: is our own".to_owned());
         }
-        // Last, because it may create a file.
-        let open = if mistakes.is_empty() { open_store } else { check_store };
-        let store = get_or(&mut mistakes, "STORE", "memory:", open).flatten();
-        match (listen, issuer, audience, store, users, key, lifetime) {
+        let store =
+            get_or(&mut mistakes, "STORE", "memory:", |text| check_url(text, &["memory", "sqlite", "postgres"]));
+        let redis = env::var_os("REDIS_URL")
+            .and_then(|_| get_or(&mut mistakes, "REDIS_URL", "", |text| check_url(text, &["redis", "rediss", "unix"])));
+        match (listen, issuer, audience, store, users, clients, resources, keys, lifetime, policy) {
             (
                 Some((listener, _)),
                 Some(issuer),
                 Some(audience),
                 Some(store),
                 Some(users),
-                Some(key),
+                Some(clients),
+                Some(resources),
+                Some(keys),
                 Some(lifetime),
-            ) if mistakes.is_empty() => Ok(Self { foreign, listener, issuer, audience, store, users, key, lifetime }),
+                Some(policy),
+            ) if mistakes.is_empty() => Ok(Self {
+                foreign,
+                listener,
+                issuer,
+                audience,
+                store,
+                redis,
+                users,
+                clients,
+                resources,
+                keys,
+                lifetime,
+                policy,
+            }),
             _ => Err(mistakes),
         }
     }
+}
+
+fn read_policy(mistakes: &mut Mistakes) -> Option<SessionPolicy> {
+    let idle = get_or(mistakes, "SESSION_IDLE", "1209600", |text| seconds(text, 60, 31_622_400));
+    let absolute = get_or(mistakes, "SESSION_TTL", "7776000", |text| seconds(text, 60, 316_224_000));
+    let grace = get_or(mistakes, "REFRESH_GRACE", "0", |text| seconds(text, 0, 60));
+    Some(SessionPolicy::default().idle(idle?).absolute(absolute?).grace(grace?))
+}
+
+fn read_keys(mistakes: &mut Mistakes, algorithm: Algorithm) -> Option<Keys> {
+    if env::var_os("KEY_SECRET").is_none() {
+        let key = get_or(mistakes, "SIGNING_KEY", "", |text| load_key(algorithm, text));
+        return key.map(|key| Keys::Given(Box::new(key)));
+    }
+    if env::var_os("SIGNING_KEY").is_some() {
+        mistakes.push("KEY_SECRET: there is a SIGNING_KEY already".to_owned());
+    }
+    get_or(mistakes, "KEY_SECRET", "", |text| Ok(Keys::Stored(algorithm, Secret::new(text.trim().to_owned()))))
 }
 
 /// Reads what begins with `JWKS_`; without `JWKS_URL` there is no other issuer, and the rest would mean nothing.
@@ -246,10 +341,7 @@ fn check_names(issuer: &str, audience: &str) -> Result<String, String> {
 }
 
 fn parse_users(text: &str) -> Result<Vec<NewUser>, String> {
-    // serde_json's own message could quote a password.
-    let users: Vec<NewUser> = serde_json::from_str(text).map_err(|e| {
-        format!("line {}, column {}: not an array of {{\"username\", \"password\", \"scopes\"}}", e.line(), e.column())
-    })?;
+    let users: Vec<NewUser> = json_array(text, "{\"username\", \"password\", \"scopes\"}")?;
     let mut names = HashSet::new();
     for (at, user) in users.iter().enumerate() {
         let name = LoginName::parse(&user.username).map_err(|e| format!("entry {at}: {e}"))?;
@@ -268,11 +360,66 @@ fn parse_scopes(names: &[String]) -> Result<ScopeSet, ScopeError> {
     names.iter().map(|name| Scope::parse(name)).collect()
 }
 
-fn parse_seconds(text: &str) -> Result<Duration, String> {
-    match text.parse() {
-        Ok(seconds @ 1..=3600) => Ok(Duration::from_secs(seconds)),
-        _ => Err("must be a whole number of seconds from 1 to 3600".to_owned()),
+fn parse_clients(text: &str) -> Result<Vec<Client>, String> {
+    let clients: Vec<NewClient> = json_array(text, "{\"client_id\", …}")?;
+    clients.into_iter().enumerate().map(|(at, new)| client(new).map_err(|e| format!("entry {at}: {e}"))).collect()
+}
+
+fn client(new: NewClient) -> Result<Client, String> {
+    let mut client = match new.client_secret {
+        Some(secret) => {
+            let secret =
+                HashedSecret::of(&Secret::new(secret)).map_err(|_| "the secret must be 32 random characters")?;
+            Client::confidential(new.client_id, secret)
+        }
+        None => Client::public(new.client_id),
+    };
+    for grant in &new.grants {
+        client = client.grant(match grant.as_str() {
+            "password" => GrantType::Password,
+            "client_credentials" => GrantType::ClientCredentials,
+            _ => return Err("a grant is `password` or `client_credentials`".to_owned()),
+        });
     }
+    if let Some(scopes) = new.scopes {
+        client = client.scopes(scopes);
+    }
+    if let Some(resources) = new.resources {
+        client = client.resources(resources);
+    }
+    Ok(client.introspects(new.introspects))
+}
+
+fn parse_resources(text: &str) -> Result<Vec<Resource>, String> {
+    let resources: Vec<NewResource> = json_array(text, "{\"resource\", \"scopes\"}")?;
+    let resource = |new: NewResource| match new.scopes {
+        Some(scopes) => Resource::new(new.resource).scopes(scopes),
+        None => Resource::new(new.resource),
+    };
+    Ok(resources.into_iter().map(resource).collect())
+}
+
+/// The parser's own message could quote a secret.
+fn json_array<T: serde::de::DeserializeOwned>(text: &str, of: &str) -> Result<Vec<T>, String> {
+    serde_json::from_str(text).map_err(|e| format!("line {}, column {}: not an array of {of}", e.line(), e.column()))
+}
+
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    seconds(text, 1, 3600)
+}
+
+fn seconds(text: &str, least: u64, most: u64) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(seconds) if (least..=most).contains(&seconds) => Ok(Duration::from_secs(seconds)),
+        _ => Err(format!("must be a whole number of seconds from {least} to {most}")),
+    }
+}
+
+/// Whether a store's URL is of one of these kinds; the rest shows when it is opened.
+fn check_url(text: &str, kinds: &[&str]) -> Result<String, String> {
+    let kind = text.split(':').next().unwrap_or_default();
+    let known = text.contains(':') && kinds.iter().any(|known| kind.trim_end_matches("ql") == *known);
+    if known { Ok(text.to_owned()) } else { Err(format!("must begin with one of {}:", kinds.join(":, "))) }
 }
 
 fn load_key(algorithm: Algorithm, text: &str) -> Result<SigningKey, String> {
@@ -290,26 +437,6 @@ fn load_key(algorithm: Algorithm, text: &str) -> Result<SigningKey, String> {
     }
     // Files of environment variables often carry a PEM on one line.
     SigningKey::from_pem(algorithm, text.replace("\\n", "\n").as_bytes()).map_err(|e| e.to_string())
-}
-
-fn open_store(text: &str) -> Result<Option<Arc<dyn UserStore>>, String> {
-    match text.split_once(':') {
-        Some(("memory", "")) => Ok(Some(Arc::new(MemoryStore::new()))),
-        Some(("sqlite", path)) if is_path(path) => {
-            SqliteStore::open(path).map(|store| Some(Arc::new(store) as _)).map_err(|e| e.to_string())
-        }
-        _ => Err("must be `memory:` or `sqlite:PATH`, with a plain path".to_owned()),
-    }
-}
-
-/// What other programs take for more than a path, such as `//users.db`, `:memory:` and `file:users.db?mode=ro`, is none.
-fn is_path(path: &str) -> bool {
-    !path.is_empty() && !["//", ":", "file:"].iter().any(|start| path.starts_with(start))
-}
-
-/// As [`open_store`], without opening anything.
-fn check_store(text: &str) -> Result<Option<Arc<dyn UserStore>>, String> {
-    if text.strip_prefix("sqlite:").is_some_and(is_path) { Ok(None) } else { open_store(text) }
 }
 
 async fn add_users(store: &dyn UserStore, hasher: &PasswordHasher, users: Vec<NewUser>) -> Result<(), Mistakes> {

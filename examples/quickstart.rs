@@ -12,6 +12,7 @@ use portcullis::{
     principal::Principal,
     random,
     rejection::Rejection,
+    session::SessionPolicy,
     store::{SqliteStore, UserPublic, UserRecord, UserStore},
 };
 use serde_json::{Value, json};
@@ -37,13 +38,16 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind(&address).await.map_err(|e| format!("LISTEN={address}: {e}"))?;
     let url = format!("http://{}", listener.local_addr()?);
 
-    let users: Arc<dyn UserStore> = Arc::new(SqliteStore::open(DATABASE).map_err(|e| format!("{DATABASE}: {e}"))?);
+    let store = Arc::new(SqliteStore::open(DATABASE).map_err(|e| format!("{DATABASE}: {e}"))?);
     let hasher = PasswordHasher::builder().build()?;
-    add_demo_user(&*users, &hasher).await?;
+    add_demo_user(&*store, &hasher).await?;
 
     // A key that lives as long as the program. Load one with `SigningKey::from_pem` to keep tokens valid.
     let key = SigningKey::generate(Algorithm::EdDsa)?;
-    let server = AuthorizationServer::builder(&url, "quickstart", key).first_party_login(users, hasher).build()?;
+    let server = AuthorizationServer::builder(&url, "quickstart", key)
+        .first_party_login(store.clone(), hasher)
+        .sessions(store, SessionPolicy::default())
+        .build()?;
     let api = server.resource_server()?;
 
     // A scope is demanded where the route stands; what is further in needs what is further out as well.
@@ -94,6 +98,9 @@ fn print_commands(url: &str) {
     curl -i {url}/users/me/items -H \"Authorization: Bearer $TOKEN\"
     curl -i {url}/admin/reports -H \"Authorization: Bearer $TOKEN\"   # 403: a scope is missing
     curl -i {url}/users/me                # 401: no token
+    curl -s {url}/token/refresh -d refresh_token=REFRESH_TOKEN         # the next pair; the old one is spent
+    curl -s {url}/sessions -H \"Authorization: Bearer $TOKEN\"
+    curl -i -X POST {url}/logout -H \"Authorization: Bearer $TOKEN\"   # and nothing of it opens anything
     curl -s {url}/.well-known/jwks.json"
     );
 }

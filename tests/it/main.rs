@@ -15,6 +15,7 @@
 mod architecture;
 mod attacks;
 mod costs;
+mod crashes;
 mod endpoints;
 mod key_rings;
 mod keys;

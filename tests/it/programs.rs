@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     stores::Folder,
-    support::{get, get_with, post_token},
+    support::{get, get_with, post, post_token},
 };
 
 /// A program that is stopped, by its own handle, when dropped.
@@ -165,6 +165,56 @@ async fn auth_server_with_each_algorithm_and_store() {
     assert_eq!(get_with(plain.address, "/users/me", &token).await.status, 200, "every default");
 }
 
+/// A whole life over the wire: keys in the store, sessions, a service, a tool; and a restart in between.
+#[tokio::test]
+async fn auth_server_keeps_sessions_clients_and_keys_through_a_restart() {
+    let folder = Folder::new("sessions");
+    let database = format!("sqlite:{}", folder.file("a.db").display());
+    let clients = r#"[
+        {"client_id": "app", "grants": ["password"]},
+        {"client_id": "reports", "client_secret": "4f0a6c1e9b7d3528a6e1c0f94b8d7325", "grants": ["client_credentials"],
+         "scopes": ["admin"], "introspects": ["https://tool.example"]}
+    ]"#;
+    let variables = [
+        ("STORE", database.as_str()),
+        ("USERS", USERS),
+        ("KEY_SECRET", "7f9c2ba4e88f827d616045507605853ed73b8093f6efbc88eb1a6eacfa66ef26"),
+        ("CLIENTS", clients),
+        ("RESOURCES", r#"[{"resource": "https://tool.example", "scopes": ["items"]}]"#),
+        ("ISSUER", "http://localhost:1"),
+    ];
+    let service = "client_id=reports&client_secret=4f0a6c1e9b7d3528a6e1c0f94b8d7325";
+    let login = "grant_type=password&client_id=app&username=alice&password=a+long+enough+one&device_name=Phone";
+    let program = start("auth_server", &folder, &variables);
+    let first = post_token(program.address, login).await.json();
+    let own = post_token(program.address, &format!("grant_type=client_credentials&{service}")).await.json();
+    drop(program);
+
+    let program = start("auth_server", &folder, &variables);
+    let text = |json: &serde_json::Value, name: &str| json[name].as_str().unwrap().to_owned();
+    for token in [&first, &own] {
+        let reply = get_with(program.address, "/admin/reports", &text(token, "access_token")).await;
+        assert_eq!(reply.status, 200, "the key is still the same: {reply:?}");
+    }
+    let form = format!("client_id=app&refresh_token={}&resource=https://tool.example", text(&first, "refresh_token"));
+    let tool = post(program.address, "/token/refresh", &form).await.json();
+    let form = format!("{service}&token={}", text(&tool, "access_token"));
+    let told = post(program.address, "/introspect", &form).await.json();
+    assert_eq!((&told["active"], &told["scope"]), (&true.into(), &"items".into()), "{told}");
+    let listed = get_with(program.address, "/sessions", &text(&first, "access_token")).await.json();
+    let session = &listed["sessions"][0];
+    assert_eq!((&session["device"], &session["network"]), (&"Phone".into(), &"127.0.0.0/24".into()));
+    let revoke = format!("client_id=app&token={}", text(&tool, "refresh_token"));
+    assert_eq!(post(program.address, "/revoke", &revoke).await.status, 200);
+    drop(program);
+
+    let program = start("auth_server", &folder, &variables);
+    let after = get_with(program.address, "/admin/reports", &text(&first, "access_token")).await;
+    assert_eq!(after.status, 401, "what was called back stays so");
+    let metadata = get(program.address, "/.well-known/oauth-authorization-server", &[]).await;
+    assert_eq!(metadata.json()["introspection_endpoint"], "http://localhost:1/introspect");
+}
+
 /// One server as the issuer, another that trusts it beside itself.
 #[tokio::test]
 async fn auth_server_as_a_resource_server_of_another() {
@@ -222,6 +272,17 @@ fn a_bad_value_ends_auth_server_and_names_the_variable() {
         (&[("USERS", r#"[{"username":"","password":"pa55word","scopes":[]}]"#)], &["USERS"]),
         (&[("USERS", r#"[{"username":"a","password":"pa55word","scopes":["x"],"admin":true}]"#)], &["USERS"]),
         (&[("USERS", r#"[{"username":"a","password":"","scopes":[]}]"#)], &["USERS"]),
+        (&[("REDIS_URL", "memory:")], &["REDIS_URL"]),
+        (&[("KEY_SECRET", "short")], &["KEY_SECRET"]),
+        (&[("KEY_SECRET", "short"), ("SIGNING_KEY", rsa)], &["KEY_SECRET"]),
+        (&[("CLIENTS", r#"[{"client_id":"a","client_secret":"pa55word"}]"#)], &["CLIENTS"]),
+        (&[("CLIENTS", r#"[{"client_id":"a","grants":["implicit"]}]"#)], &["CLIENTS"]),
+        (&[("CLIENTS", r#"[{"client_id":"a b"}]"#)], &["server"]),
+        (&[("RESOURCES", r#"[{"resource":"no uri"}]"#)], &["server"]),
+        (
+            &[("SESSION_IDLE", "59"), ("SESSION_TTL", "0"), ("REFRESH_GRACE", "61")],
+            &["SESSION_IDLE", "SESSION_TTL", "REFRESH_GRACE"],
+        ),
         (&[("ACCESS_TTL", "0")], &["ACCESS_TTL"]),
         (&[("ACCESS_TTL", "3601")], &["ACCESS_TTL"]),
         (&[("ACCESS_TTL", "ten")], &["ACCESS_TTL"]),
@@ -261,6 +322,14 @@ fn a_bad_value_ends_auth_server_and_names_the_variable() {
             "JWKS_ISSUER",
             "JWKS_AUDIENCE",
             "JWKS_COOLDOWN",
+            "REDIS_URL",
+            "KEY_SECRET",
+            "CLIENTS",
+            "RESOURCES",
+            "SESSION_IDLE",
+            "SESSION_TTL",
+            "REFRESH_GRACE",
+            "server",
         ] {
             let line = stderr.lines().any(|line| line.starts_with(&format!("auth_server: {name}: ")));
             assert_eq!(line, named.contains(&name), "{variables:?}: {stderr}");
