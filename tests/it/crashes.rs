@@ -121,8 +121,9 @@ impl Device {
     }
 }
 
-/// Kills the server at random moments until there were enough refreshes; `between` is done while it is down.
-async fn refreshes_survive(url: &str, mut between: impl AsyncFnMut(usize)) {
+/// Kills the server at random moments of so many milliseconds until there were enough refreshes; `between` is done while it is
+/// down. An answer that got lost is asked for again after a few kills at the most, within the grace.
+async fn refreshes_survive(url: &str, within: u64, mut between: impl AsyncFnMut(usize)) {
     let store = Store::connect(url).await.unwrap();
     let user = UserRecord {
         id: UserId::parse("id-alice").unwrap(),
@@ -149,7 +150,7 @@ async fn refreshes_survive(url: &str, mut between: impl AsyncFnMut(usize)) {
         let each = devices.iter_mut().map(|device| device.refresh(address, REFRESHES));
         let all = futures::future::join_all(each);
         let after = proptest::strategy::Strategy::new_tree(&random, &mut runner).unwrap();
-        let after = Duration::from_micros(proptest::strategy::ValueTree::current(&after) % 60_000);
+        let after = Duration::from_micros(proptest::strategy::ValueTree::current(&after) % (1000 * within));
         let kill = async move {
             tokio::time::sleep(after).await;
             drop(server);
@@ -193,7 +194,7 @@ async fn turned_as_often_as_told(url: &str, expected: usize) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_on_sqlite_that_is_killed_loses_no_session_and_doubles_none() {
     let folder = Arc::new(Folder::new("killed"));
-    refreshes_survive(&format!("sqlite:{}", folder.file("a.db").display()), async |_| {}).await;
+    refreshes_survive(&format!("sqlite:{}", folder.file("a.db").display()), 60, async |_| {}).await;
 }
 
 #[cfg(feature = "postgres")]
@@ -202,7 +203,7 @@ async fn servers_on_postgres_that_are_killed_lose_no_session_and_double_none() {
     let Some(mut database) = crate::servers::postgres().await else { return };
     let url = database.url.clone();
     // Every third time the database crashes as well.
-    refreshes_survive(&url, async |kills| {
+    refreshes_survive(&url, 1500, async |kills| {
         if kills % 3 == 0 {
             database.stop();
             database.start().await;
