@@ -167,6 +167,8 @@ fn driver_types_are_in_no_public_signature() {
         "signature",
         "pem",
     ];
+    /// The one that users have already, with connections that they want to share.
+    const PROMISED: &[&str] = &["pub async fn from_pool(pool: PgPool) -> Result<Self, StoreError>"];
     let words = |text: &str| -> Vec<String> {
         text.split(|c: char| !(c.is_alphanumeric() || c == '_')).map(str::to_owned).collect()
     };
@@ -190,7 +192,11 @@ fn driver_types_are_in_no_public_signature() {
         for (at, _) in code.match_indices("pub ") {
             let end = code[at..].find(['{', ';']).map_or(code.len(), |length| at + length);
             let signature = &code[at..end];
-            assert!(signature.starts_with("pub use") || names(signature).is_none(), "{path}: {signature}");
+            let is_promised = PROMISED.contains(&signature.trim_end());
+            assert!(
+                signature.starts_with("pub use") || is_promised || names(signature).is_none(),
+                "{path}: {signature}"
+            );
         }
         for line in code.lines().filter(|line| line.starts_with("impl") && line.contains(" for ")) {
             assert_eq!(names(line), None, "{path}: {line}");
