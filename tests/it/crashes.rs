@@ -147,7 +147,8 @@ async fn refreshes_survive(url: &str, within: u64, mut between: impl AsyncFnMut(
     while done < REFRESHES {
         let server = Running::start(url);
         let address = server.address;
-        let each = devices.iter_mut().map(|device| device.refresh(address, REFRESHES));
+        // A few each, so that the server is killed often.
+        let each = devices.iter_mut().map(|device| device.refresh(address, 5));
         let all = futures::future::join_all(each);
         let after = proptest::strategy::Strategy::new_tree(&random, &mut runner).unwrap();
         let after = Duration::from_micros(proptest::strategy::ValueTree::current(&after) % (1000 * within));
@@ -203,7 +204,7 @@ async fn servers_on_postgres_that_are_killed_lose_no_session_and_double_none() {
     let Some(mut database) = crate::servers::postgres().await else { return };
     let url = database.url.clone();
     // Every third time the database crashes as well.
-    refreshes_survive(&url, 1500, async |kills| {
+    refreshes_survive(&url, 700, async |kills| {
         if kills % 3 == 0 {
             database.stop();
             database.start().await;
