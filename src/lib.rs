@@ -41,7 +41,8 @@
 //! | [`authz`] | [`RequireScopesLayer`](authz::RequireScopesLayer): permissions |
 //! | [`principal`] | [`Principal`](principal::Principal): who is calling |
 //! | [`rejection`] | [`Rejection`](rejection::Rejection): why a request was refused, and the answer that follows |
-//! | [`endpoint`] | services for `POST /token` and `GET /.well-known/jwks.json` |
+//! | [`endpoint`] | services for tokens, revocation, introspection, sessions, keys and metadata |
+//! | [`client`] | [`Client`](client::Client) and [`Resource`](client::Resource): who asks for tokens, and for what |
 //! | [`session`] | how long a login lasts, and what a device may do with it |
 //! | [`revocation`] | [`RevocationList`](revocation::RevocationList): calling access tokens back |
 //! | [`store`] | [`UserStore`](store::UserStore) and its backends |

@@ -3,6 +3,10 @@
 #[doc = include_str!("layers.md")]
 pub mod layers {}
 
+#[doc = include_str!("sessions.md")]
+#[cfg(feature = "password")]
+pub mod sessions {}
+
 #[doc = include_str!("from_fastapi.md")]
 pub mod from_fastapi {}
 
