@@ -1,4 +1,5 @@
 //! A server that is killed at any moment: what it has acknowledged is there when it is back, once.
+#![expect(clippy::print_stdout, reason = "one process tells the other where it listens")]
 
 use std::{
     collections::HashSet,
