@@ -62,6 +62,13 @@ fn decisions_name_neither_tower_nor_tokio_and_read_no_clock() {
         "session/token.rs",
         "password/argon2id.rs",
         "endpoint/error.rs",
+        "endpoint/grant.rs",
+        "endpoint/client_auth.rs",
+        "endpoint/metadata.rs",
+        "client.rs",
+        "uri.rs",
+        "jwt/ring/plan.rs",
+        "jwt/ring/sealing.rs",
     ];
     let sources = sources();
     for decision in DECISIONS {

@@ -178,6 +178,7 @@ async fn refreshes_survive(url: &str, within: u64, mut between: impl AsyncFnMut(
 }
 
 /// Each token that was turned is one that a device has had: nothing was turned twice, or for nobody.
+#[cfg_attr(not(feature = "postgres"), allow(clippy::unused_async, reason = "one kind of store waits"))]
 async fn turned_as_often_as_told(url: &str, expected: usize) {
     let count = "SELECT count(*) FROM spent";
     if let Some(path) = url.strip_prefix("sqlite:") {

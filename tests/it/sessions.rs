@@ -1,7 +1,14 @@
 //! Sessions and their refresh tokens: what every store promises, and what the endpoint answers.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use portcullis::{
     AuthorizationServer,
     clock::{Clock, ManualClock, UnixSeconds},
@@ -18,7 +25,7 @@ use portcullis::{
 use crate::{
     login::{PASSWORD, claims, form, hasher, refused, users, well_formed},
     stores::Folder,
-    support::{Log, Reply, Server, now, post, post_token, serve},
+    support::{Log, Reply, Server, get_with, now, post, post_token, send, serve},
 };
 
 const NOW: u64 = 1_800_000_000;
@@ -271,12 +278,40 @@ async fn req_047_a_session_is_bound_to_its_audience() {
 }
 
 /// A store that can be made to fail.
-struct Flaky(Arc<MemoryStore>, std::sync::atomic::AtomicBool);
+struct Flaky(Arc<MemoryStore>, Mutex<Mood>, AtomicUsize);
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Mood {
+    Well,
+    Down,
+    Full,
+    /// Two seconds for each call.
+    Slow,
+}
 
 impl Flaky {
+    fn new(store: &Arc<MemoryStore>) -> Arc<Self> {
+        Arc::new(Self(Arc::clone(store), Mutex::new(Mood::Well), AtomicUsize::new(0)))
+    }
+
+    fn set(&self, mood: Mood) {
+        *self.1.lock().unwrap() = mood;
+    }
+
     fn or_down<'a, T: Send + 'a>(&'a self, call: StoreFuture<'a, T>) -> StoreFuture<'a, T> {
-        let down = self.1.load(std::sync::atomic::Ordering::SeqCst);
-        Box::pin(async move { if down { Err(StoreError::unavailable("pulled the plug")) } else { call.await } })
+        let mood = *self.1.lock().unwrap();
+        self.2.fetch_add(1, Ordering::SeqCst);
+        Box::pin(async move {
+            match mood {
+                Mood::Well => call.await,
+                Mood::Down => Err(StoreError::unavailable("pulled the plug")),
+                Mood::Full => Err(StoreError::Full),
+                Mood::Slow => {
+                    tokio::time::sleep(Duration::from_secs(2)).await;
+                    call.await
+                }
+            }
+        })
     }
 }
 
@@ -324,17 +359,80 @@ impl RevocationStore for Flaky {
 }
 
 #[tokio::test]
+async fn req_034_whatever_is_sent_as_refresh_token_costs_one_look_up_at_the_most() {
+    let users = users().await;
+    let clock = Arc::new(ManualClock::at(UnixSeconds::new(now())));
+    let store = Flaky::new(&users);
+    let server = start(users, Arc::clone(&store) as _, clock, SessionPolicy::default()).await;
+    let good = token(&sign_in(&server, "").await);
+    let mut answers = std::collections::HashSet::new();
+    for n in 0..500_u32 {
+        // Of every length and kind; and what looks like a token: of no session, and of one with a made-up secret.
+        let random: Vec<u8> = (0..48).map(|at| (n.wrapping_mul(2_654_435_761).rotate_left(at) & 0xff) as u8).collect();
+        let text = URL_SAFE_NO_PAD.encode(&random);
+        let bytes = random.iter().map(|byte| format!("%{:02x}", byte & 0x7f)).collect::<Vec<_>>().concat();
+        let length = usize::try_from(n).unwrap() % 66 + 1;
+        let known = format!("{}{}", &good[..21], &text[21..]);
+        for bad in [text.repeat(2)[..length].to_owned(), text.clone(), bytes, known] {
+            let before = store.2.load(Ordering::SeqCst);
+            let reply = refresh(&server, &bad, "").await;
+            assert!(store.2.load(Ordering::SeqCst) <= before + 1, "{bad}");
+            refused(&reply, 400, "invalid_grant");
+            answers.insert(reply.body);
+        }
+    }
+    assert_eq!(answers.len(), 1);
+    assert_eq!(refresh(&server, &good, "").await.status, 200);
+}
+
+/// Down, full or slow: 503 with `Retry-After`, soon, and nothing of what was asked for is done; then all is well again.
+#[tokio::test]
 async fn req_137_a_session_store_that_is_down_is_503_and_signs_nobody_out() {
     let users = users().await;
     let clock = Arc::new(ManualClock::at(UnixSeconds::new(now())));
-    let store = Arc::new(Flaky(Arc::clone(&users), false.into()));
-    let server = start(users, Arc::clone(&store) as _, clock, SessionPolicy::default()).await;
-    let good = token(&sign_in(&server, "").await);
-    store.1.store(true, std::sync::atomic::Ordering::SeqCst);
-    for reply in [refresh(&server, &good, "").await, post_token(server.address, &form("alice", PASSWORD, "")).await] {
-        refused(&reply, 503, "temporarily_unavailable");
-        assert!(reply.header("retry-after").is_some());
+    let store = Flaky::new(&users);
+    let server = start(users, Arc::clone(&store) as _, Arc::clone(&clock) as _, SessionPolicy::default()).await;
+    let mut login = sign_in(&server, "").await;
+    for mood in [Mood::Down, Mood::Full, Mood::Slow] {
+        // The copy of what is called back is fresh, so that the sessions' own answers are seen.
+        assert_eq!(get_with(server.address, "/sessions", &access(&login)).await.status, 200);
+        store.set(mood);
+        let (good, access) = (token(&login), access(&login));
+        let call = async |line: &str| {
+            send(server.address, line, &[format!("authorization: Bearer {access}").as_bytes()], b"").await
+        };
+        let begun = std::time::Instant::now();
+        let replies = [
+            ("refresh", refresh(&server, &good, "").await),
+            ("login", post_token(server.address, &form("alice", PASSWORD, "")).await),
+            ("revoke", post(server.address, "/revoke", &format!("token={good}")).await),
+            ("list", call("GET /sessions").await),
+            ("log out", call("POST /logout").await),
+            ("end all", call("DELETE /sessions").await),
+        ];
+        assert!(begun.elapsed() < Duration::from_secs(12), "{mood:?}: {:?}", begun.elapsed());
+        for (what, reply) in replies {
+            assert_eq!(reply.status, 503, "{mood:?} {what}: {reply:?}");
+            assert!(reply.header("retry-after").is_some(), "{mood:?} {what}");
+            assert!(reply.header("www-authenticate").is_none(), "{mood:?} {what}");
+        }
+        // Later no token passes, because it cannot be told whether it was called back; and none is called bad.
+        clock.advance(Duration::from_secs(30));
+        let reply = get_with(server.address, "/sessions", &access).await;
+        assert_eq!((reply.status, reply.header("retry-after")), (503, Some("5")), "{mood:?}: {reply:?}");
+        store.set(Mood::Well);
+        clock.advance(Duration::from_secs(5));
+        let listed = get_with(server.address, "/sessions", &access).await;
+        assert_eq!(listed.status, 200, "{mood:?}: what could not be ended has not been: {listed:?}");
+        let again = refresh(&server, &good, "").await;
+        assert_eq!(again.status, 200, "{mood:?}: nor has the token been turned for nobody");
+        login = again;
     }
-    store.1.store(false, std::sync::atomic::Ordering::SeqCst);
-    assert_eq!(refresh(&server, &good, "").await.status, 200);
+    let authorization = format!("authorization: Bearer {}", access(&login));
+    assert_eq!(send(server.address, "POST /logout", &[authorization.as_bytes()], b"").await.status, 204);
+    refused(&refresh(&server, &token(&login), "").await, 400, "invalid_grant");
+}
+
+fn access(reply: &Reply) -> String {
+    reply.json()["access_token"].as_str().unwrap_or_else(|| panic!("{reply:?}")).to_owned()
 }
