@@ -86,6 +86,7 @@ struct State {
 
 #[derive(Clone, Debug)]
 struct Running {
+    begun: Instant,
     task: AbortHandle,
     ended: Shared<Reading>,
 }
@@ -133,7 +134,7 @@ impl Follow {
         let waiting = Waiting::one(&self.0)?;
         let reading = self.reading(what, now, read)?;
         let wait = async move {
-            reading.await;
+            let _ = time::timeout(2 * TIMEOUT, reading).await;
             drop(waiting);
         };
         Some(wait.boxed())
@@ -147,8 +148,12 @@ impl Follow {
         read: impl FnOnce() -> ReadOnce,
     ) -> Option<Shared<Reading>> {
         let mut running = self.0.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(Running { ended, .. }) = running.as_ref().filter(|running| !running.task.is_finished()) {
-            return Some(ended.clone());
+        if let Some(Running { begun, task, ended }) = running.as_ref().filter(|running| !running.task.is_finished()) {
+            if begun.elapsed() < 2 * TIMEOUT {
+                return Some(ended.clone());
+            }
+            // Its runtime is there, and drives nothing.
+            task.abort();
         }
         if self.0.has_just_failed(now) {
             return None;
@@ -168,7 +173,7 @@ impl Follow {
         });
         let handle = task.abort_handle();
         let ended = task.map(drop).boxed().shared();
-        *running = Some(Running { task: handle, ended: ended.clone() });
+        *running = Some(Running { begun: Instant::now(), task: handle, ended: ended.clone() });
         Some(ended)
     }
 }

@@ -19,7 +19,7 @@ use std::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures::FutureExt as _;
@@ -29,6 +29,7 @@ use crate::{
     config::ConfigErrors,
     follow::{Age, Ages, Follow, ReadOnce, Reading},
     ident::SessionId,
+    principal::Principal,
     store::{Cursor, MOST_REVOCATIONS, Revocation, RevocationStore, Revoked, StoreError},
 };
 
@@ -77,6 +78,12 @@ pub(crate) struct TokenNames<'a> {
     pub(crate) issued_at: Option<UnixSeconds>,
 }
 
+impl<'a> TokenNames<'a> {
+    pub(crate) fn of(caller: &'a Principal, issued_at: Option<UnixSeconds>) -> Self {
+        Self { id: caller.token_id(), session: caller.session_id(), subject: caller.subject(), issued_at }
+    }
+}
+
 /// The copy. Everything in it has a moment at which it may be forgotten.
 #[derive(Debug)]
 struct Known {
@@ -85,6 +92,8 @@ struct Known {
     /// Which of a subject's tokens, by when they were issued, and until when.
     subjects: HashMap<String, (UnixSeconds, UnixSeconds)>,
     cursor: Cursor,
+    /// When the cursor was handed out.
+    read: Option<Instant>,
     /// How many there may be before those that have run out are looked for.
     sweep_at: usize,
 }
@@ -98,6 +107,7 @@ impl Default for Known {
             sessions: HashMap::new(),
             subjects: HashMap::new(),
             cursor: Cursor::START,
+            read: None,
             sweep_at: LEAST_SWEPT,
         }
     }
@@ -275,6 +285,8 @@ impl RevocationList {
 }
 
 const WHAT: &str = "revocation store";
+/// After how long a cursor is not trusted any more.
+const PAUSE: Duration = Duration::from_secs(30);
 /// How many of a long list are added while requests wait.
 const AT_ONCE: usize = 1000;
 
@@ -282,17 +294,25 @@ impl Shared {
     fn read(self: &Arc<Self>, now: UnixSeconds) -> ReadOnce {
         let shared = Arc::clone(self);
         let read = async move {
-            let cursor = shared.known.read().unwrap_or_else(PoisonError::into_inner).cursor;
+            let (cursor, begun) = (shared.cursor(), Instant::now());
             let mut read = shared.store.revocations(cursor, now).await?;
             while !read.list.is_empty() {
                 let rest = read.list.split_off(read.list.len().min(AT_ONCE));
                 shared.learn(std::mem::replace(&mut read.list, rest), now)?;
             }
             // Last, so that what was cut off half-way is read again.
-            shared.known.write().unwrap_or_else(PoisonError::into_inner).cursor = read.cursor;
+            let mut known = shared.known.write().unwrap_or_else(PoisonError::into_inner);
+            (known.cursor, known.read) = (read.cursor, Some(begun));
             Ok(())
         };
         read.boxed()
+    }
+
+    /// Where to go on reading. From the start after a pause, in which the store's own clock may have been set back.
+    fn cursor(&self) -> Cursor {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let recent = known.read.is_some_and(|read| read.elapsed() < PAUSE);
+        if recent { known.cursor } else { Cursor::START }
     }
 
     fn learn(&self, list: Vec<Revocation>, now: UnixSeconds) -> Result<(), StoreError> {

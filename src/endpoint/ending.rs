@@ -51,11 +51,13 @@ impl Issuer {
     /// Ends a session whose subject is known. That can be asked for again until it has been done whole.
     pub(super) async fn end(&self, subject: &str, id: SessionId, reason: &'static str) -> Result<(), StoreError> {
         let tokens = self.called_back();
+        // A list that is kept elsewhere first: what is gone could not be found again, should that fail.
+        self.note_elsewhere(&[id], tokens).await?;
         let ended = match &self.sessions {
             Some(sessions) => within(sessions.store.revoke(id, tokens)).await?,
             None => false,
         };
-        self.ended(&[id], tokens).await?;
+        self.learn(&[id], tokens)?;
         if ended {
             audit::sessions_ended(subject, Some(id), 1, reason);
         }
@@ -82,8 +84,14 @@ impl Issuer {
         let mut ended = Vec::new();
         if let Some(sessions) = &self.sessions {
             let tokens = self.called_back();
+            if !self.sessions_note {
+                let listed = within(sessions.store.sessions(&subject, tokens.now)).await?;
+                let listed = listed.into_iter().map(|session| session.id).filter(|id| Some(*id) != except);
+                self.note_elsewhere(&listed.collect::<Vec<_>>(), tokens).await?;
+            }
             ended = within(sessions.store.revoke_all(&subject, except, tokens)).await?;
-            self.ended(&ended, tokens).await?;
+            self.learn(&ended, tokens)?;
+            self.note_elsewhere(&ended, tokens).await?;
         }
         audit::sessions_ended(&subject, None, ended.len(), reason);
         if except.is_none() {

@@ -76,13 +76,7 @@ impl Issuer {
             if !list.settled(now).await {
                 return Err(failed("revocation store", &"cannot be read"));
             }
-            let names = TokenNames {
-                id: caller.token_id(),
-                session: caller.session_id(),
-                subject: caller.subject(),
-                issued_at: verified.issued_at(),
-            };
-            if list.has(names) {
+            if list.has(TokenNames::of(&caller, verified.issued_at())) {
                 return json(&Answer::default());
             }
         }

@@ -177,14 +177,20 @@ impl Issuer {
         self.revoke(vec![Revocation { tokens: Revoked::Subject(subject, now), until }]).await
     }
 
-    /// Takes note of sessions that were ended, and with them their tokens.
+    /// Takes note here of sessions that were ended in the store, and with them their tokens.
     #[cfg(feature = "password")]
-    pub(super) async fn ended(&self, sessions: &[SessionId], tokens: CalledBack) -> Result<(), StoreError> {
+    pub(super) fn learn(&self, sessions: &[SessionId], tokens: CalledBack) -> Result<(), StoreError> {
         let revocations = sessions.iter().map(|id| Revocation::of_session(*id, tokens.until)).collect();
-        match &self.revocations {
-            Some(list) if self.sessions_note => list.learn(revocations, tokens.now),
-            _ => self.revoke(revocations).await,
+        self.revocations.as_ref().map_or(Ok(()), |list| list.learn(revocations, tokens.now))
+    }
+
+    /// Notes that the tokens of sessions are called back, where the store of the sessions does not do that.
+    #[cfg(feature = "password")]
+    pub(super) async fn note_elsewhere(&self, sessions: &[SessionId], tokens: CalledBack) -> Result<(), StoreError> {
+        if self.sessions_note {
+            return Ok(());
         }
+        self.revoke(sessions.iter().map(|id| Revocation::of_session(*id, tokens.until)).collect()).await
     }
 
     async fn revoke(&self, revocations: Vec<Revocation>) -> Result<(), StoreError> {

@@ -12,7 +12,7 @@ use super::{
     issuer::{Issuer, failed},
     private,
 };
-use crate::{audit, client::Client, rejection::Rejection};
+use crate::{audit, client::Client, rejection::Rejection, revocation::TokenNames};
 #[cfg(feature = "password")]
 use crate::{
     session::{RefreshToken, Standing},
@@ -46,9 +46,12 @@ impl Issuer {
         };
         let caller = verified.principal();
         its_own(client, caller.client_id())?;
-        let Some(token_id) = caller.token_id().filter(|_| self.revocations.is_some()) else {
+        let (Some(token_id), Some(list)) = (caller.token_id(), &self.revocations) else {
             return Err(EndpointError::UnsupportedTokenType);
         };
+        if list.has(TokenNames::of(&caller, verified.issued_at())) {
+            return Ok(done());
+        }
         let revoked = self.revoke_token(token_id.to_owned(), verified.expires_at()).await;
         revoked.map_err(|error| failed("revocation store", &error))?;
         audit::token_revoked(caller.subject(), token_id);

@@ -97,7 +97,7 @@ mod login {
         password::{Outcome, PasswordLogin},
         random,
         session::{ClientAddress, RefreshToken, SealedToken, SessionRecord, Standing},
-        store::{NewSession, Rotated, Rotation, UserRecord, within},
+        store::{NewSession, Rotated, Rotation, UserRecord, turned, within},
     };
 
     /// A session to be begun.
@@ -278,7 +278,7 @@ mod login {
                 Standing::Current => {
                     // Signed before the token is turned; whose refresh token goes with it is not known for sure.
                     let issued = self.reissue(&refreshing, successor.expose().as_str()).await?;
-                    match within(store.rotate(rotation)).await.map_err(down)? {
+                    match turned(store.rotate(rotation)).await.map_err(down)? {
                         Rotated::Turned => {
                             audit::session_refreshed(&session.subject, id, &issued.token_id, false);
                             Ok(issued.response)
@@ -302,7 +302,7 @@ mod login {
             let issuer = Arc::clone(self);
             let replay = async move {
                 let Some(Sessions { store, .. }) = &issuer.sessions else { return Err(EndpointError::InvalidGrant) };
-                match within(store.rotate(rotation)).await.map_err(|error| failed("session store", &error))? {
+                match turned(store.rotate(rotation)).await.map_err(|error| failed("session store", &error))? {
                     Rotated::Again(sealed) => Ok(sealed),
                     Rotated::Reused => Err(issuer.reused(&session).await),
                     Rotated::Turned | Rotated::Unknown => Err(refused(Some(&session), "not a token of this session")),
@@ -314,7 +314,12 @@ mod login {
         /// The session has been ended, and its tokens called back in the store.
         async fn reused(&self, session: &SessionRecord) -> EndpointError {
             audit::refresh_reused(&session.subject, session.id);
-            if let Err(error) = self.ended(&[session.id], self.called_back()).await {
+            let (ids, tokens) = ([session.id], self.called_back());
+            let noted = match self.learn(&ids, tokens) {
+                Ok(()) => self.note_elsewhere(&ids, tokens).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = noted {
                 audit::infrastructure_failed("revocation store", &error);
             }
             EndpointError::InvalidGrant

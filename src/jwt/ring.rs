@@ -126,6 +126,8 @@ pub enum KeyRingError {
 const NEVER: UnixSeconds = UnixSeconds::new(u64::MAX);
 /// How long caches may keep the published set.
 const CACHED: Duration = Duration::from_secs(300);
+/// How much later than it is used by nobody a key leaves the store: machines' clocks differ.
+const LATE: Duration = Duration::from_secs(3600);
 /// How often the others are given time to agree.
 const TRIES: usize = 8;
 /// How often the store is read.
@@ -224,7 +226,18 @@ impl KeyRing {
         let members = self.0.members();
         let phases = members.phases(Duration::MAX, now);
         let active = members.all.iter().zip(phases).find(|(_, phase)| *phase == Phase::Active);
-        active.map(|(member, _)| Arc::clone(&member.key))
+        // The clock of the machine that made the first one may be ahead of ours.
+        let first = || members.all.iter().find(|member| member.active_at != NEVER);
+        active.map(|(member, _)| member).or_else(first).map(|member| Arc::clone(&member.key))
+    }
+
+    /// Whether the keys may be others by now, and it is known how to find out: a key that was replaced must not open a machine
+    /// that has been idle. While the store cannot be read, those that there are go on.
+    pub(crate) fn are_old(&self, now: UnixSeconds) -> bool {
+        self.0.stored.as_ref().is_some_and(|stored| {
+            let age = stored.follow.age(Ages { due: DUE, stale: 2 * DUE }, now);
+            age == Age::Stale && !stored.follow.is_failing()
+        })
     }
 
     /// Begins to read the store where it is time.
@@ -386,15 +399,20 @@ impl Ring {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Reads the store, and publishes the next key if it is time. Where that fails there is time to try again: what was read is
-    /// good.
-    async fn keep_going(&self, stored: &Stored, now: UnixSeconds) -> Result<(), StoreError> {
+    /// Reads the store, and publishes the next key if it is time: beside this, because to make one may take longer than a reading
+    /// may. Where that fails there is time to try again.
+    async fn keep_going(self: &Arc<Self>, stored: &Stored, now: UnixSeconds) -> Result<(), StoreError> {
         let last = self.read(stored, now).await?;
         let unfit = last.algorithm != stored.algorithm.name();
-        let Some(active_at) = plan::next(last.active_at, unfit, stored.periods, now) else { return Ok(()) };
-        match stored.add(&last.kid, active_at, now).await {
-            Ok(_) => drop(self.read(stored, now).await?),
-            Err(error) => audit::infrastructure_failed("next signing key", &error),
+        if let Some(active_at) = plan::next(last.active_at, unfit, stored.periods, now) {
+            let ring = Arc::clone(self);
+            tokio::spawn(async move {
+                let Some(stored) = &ring.stored else { return };
+                let added = stored.add(&last.kid, active_at, now).await;
+                if let Err(error) = added.and(ring.read(stored, now).await) {
+                    audit::infrastructure_failed("next signing key", &error);
+                }
+            });
         }
         Ok(())
     }
@@ -407,12 +425,15 @@ impl Ring {
         records.sort_by(|a, b| (a.active_at, a.published_at, &a.kid).cmp(&(b.active_at, b.published_at, &b.kid)));
         let moments: Vec<_> = records.iter().map(|record| record.active_at).collect();
         let phases = plan::phases(&moments, stored.periods.retire, now);
+        let over = plan::phases(&moments, stored.periods.retire + LATE, now);
         let known = self.members();
         let mut members = Vec::new();
-        for (record, phase) in records.iter().zip(phases) {
+        for (record, (phase, over)) in records.iter().zip(phases.into_iter().zip(over)) {
             if phase != Phase::Gone {
                 members.push(stored.open(record, &known)?);
-            } else if let Err(error) = stored.store.remove_key(&record.kid).await {
+            } else if over == Phase::Gone
+                && let Err(error) = stored.store.remove_key(&record.kid).await
+            {
                 // It is of no use to anybody, here or there.
                 audit::infrastructure_failed("removal of a signing key", &error);
             }

@@ -47,11 +47,16 @@ impl From<RemoteJwks> for KeySource {
 }
 
 impl KeySource {
-    /// Sees to it that keys which a store keeps are read again when it is time.
-    pub(crate) fn keep_up(&self, now: UnixSeconds) {
-        if let Source::Ring(ring) = &self.0 {
-            ring.keep_up(now);
-        }
+    /// Sees to it that keys which a store keeps are read again when it is time; `false` if they must be before anything is decided.
+    pub(crate) fn keep_up(&self, now: UnixSeconds) -> bool {
+        let Source::Ring(ring) = &self.0 else { return true };
+        ring.keep_up(now);
+        !ring.are_old(now)
+    }
+
+    /// Whether there may be keys that are too old to decide anything with.
+    pub(crate) const fn can_be_old(&self) -> bool {
+        matches!(self.0, Source::Ring(_))
     }
 
     /// The keys as they are now.

@@ -393,7 +393,9 @@ impl<C: CustomClaims> Verifier<C> {
             return Err(own(Rejection::TokenTooLong { bytes: token.len(), most: policy.max_token }));
         }
         let its = |seen| move |rejection| Failed { rejection, keys: Some((keys, seen)), list: None };
-        keys.keep_up(now);
+        if !keys.keep_up(now) {
+            return Err(its(None)(Rejection::KeysUnavailable));
+        }
         let current = keys.current().map_err(its(None))?;
         let (typ, key) = current.verify(token_parts).map_err(its(Some(current.id())))?;
         policy.check_type(typ).map_err(own)?;
@@ -422,8 +424,8 @@ impl<C: CustomClaims> Verifier<C> {
             return Ok(None);
         };
         let trusted = self.issuers.get(verified.0.issuer);
-        if let Some(trusted) = trusted {
-            trusted.keys.keep_up(now);
+        if let Some(Trusted { keys, .. }) = trusted.filter(|trusted| !trusted.keys.keep_up(now)) {
+            return Err(Failed { rejection: Rejection::KeysUnavailable, keys: Some((keys, None)), list: None });
         }
         let Some(trusted) = trusted.filter(|trusted| verified.has_its_key(&trusted.keys, token)) else {
             cache.remove(token);
@@ -459,7 +461,9 @@ impl Failed<'_> {
         if let Some(list) = self.list {
             return list.read_again(now);
         }
-        self.keys.filter(|_| self.depends_on_keys()).and_then(|(keys, _)| keys.fetch_again(now))
+        let too_old = matches!(self.rejection, Rejection::KeysUnavailable);
+        let (keys, _) = self.keys?;
+        (self.depends_on_keys() || (too_old && keys.can_be_old())).then(|| keys.fetch_again(now)).flatten()
     }
 
     fn verdict(&self) -> Rejection {

@@ -32,3 +32,15 @@ pub(crate) async fn within<T>(call: impl Future<Output = Result<T, StoreError>>)
     let answer = tokio::time::timeout(MOST_TIME, call).await;
     answer.unwrap_or_else(|_| Err(StoreError::unavailable("no answer in time")))
 }
+
+/// How long a turn of a refresh token is waited for: longer than any store here takes to do it or to give it up. A client that
+/// heard "try again" of a token that was turned after all would be taken for a thief.
+#[cfg(feature = "password")]
+const MOST_TIME_TO_TURN: Duration = Duration::from_millis(3500);
+
+/// As [`within`], for a turn.
+#[cfg(feature = "password")]
+pub(crate) async fn turned<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let answer = tokio::time::timeout(MOST_TIME_TO_TURN, call).await;
+    answer.unwrap_or_else(|_| Err(StoreError::unavailable("no answer in time")))
+}

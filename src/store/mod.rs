@@ -37,6 +37,8 @@ mod user;
 
 use futures::future::BoxFuture;
 
+#[cfg(feature = "password")]
+pub(crate) use self::error::turned;
 pub(crate) use self::error::within;
 #[cfg(feature = "postgres")]
 pub use self::postgres::PostgresStore;

@@ -117,6 +117,10 @@ async fn machines_that_share_a_store_agree_on_keys_through_a_whole_life() {
     clock.advance(5 * MINUTE);
     assert_eq!(one.published().await, std::slice::from_ref(&second));
     assert_eq!(two.published().await, std::slice::from_ref(&second));
+    // Not at once: another machine's clock may say that it is not over yet.
+    assert_eq!(store.keys().await.unwrap().len(), 2);
+    clock.advance(60 * MINUTE);
+    one.published().await;
     assert_eq!(store.keys().await.unwrap().len(), 1);
 }
 
@@ -180,6 +184,13 @@ async fn keys_are_rotated_and_replaced_on_demand() {
     assert_eq!(store.keys().await.unwrap().len(), 1, "nor does the one that was waiting come back");
     clock.advance(20 * MINUTE);
     assert_eq!(kid(&two.token().await), kid(&new));
+
+    // A machine that was idle looks before it lets pass what the leaked key has signed.
+    let leaked = two.token().await;
+    assert!(two.verifier().verify(leaked.as_bytes(), clock.now()).await.is_ok());
+    one.handle.keys().replace(clock.now()).await.unwrap();
+    clock.advance(2 * MINUTE);
+    assert_eq!(two.verifier().verify(leaked.as_bytes(), clock.now()).await.unwrap_err(), Rejection::UnknownKey);
 
     // A key that was left over, because the store failed half-way, goes with the next call.
     one.handle.keys().rotate(clock.now()).await.unwrap();

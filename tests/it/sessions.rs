@@ -287,6 +287,8 @@ enum Mood {
     Full,
     /// Two seconds for each call.
     Slow,
+    /// The same for turns alone, after they were done.
+    SlowToTell,
 }
 
 impl Flaky {
@@ -303,7 +305,7 @@ impl Flaky {
         self.2.fetch_add(1, Ordering::SeqCst);
         Box::pin(async move {
             match mood {
-                Mood::Well => call.await,
+                Mood::Well | Mood::SlowToTell => call.await,
                 Mood::Down => Err(StoreError::unavailable("pulled the plug")),
                 Mood::Full => Err(StoreError::Full),
                 Mood::Slow => {
@@ -331,7 +333,13 @@ impl SessionStore for Flaky {
         self.or_down(self.0.look(id, token, now))
     }
     fn rotate(&self, rotation: Rotation) -> StoreFuture<'_, Rotated> {
-        self.or_down(self.0.rotate(rotation))
+        let slow = *self.1.lock().unwrap() == Mood::SlowToTell;
+        let call = self.or_down(self.0.rotate(rotation));
+        Box::pin(async move {
+            let told = call.await;
+            tokio::time::sleep(Duration::from_secs(if slow { 2 } else { 0 })).await;
+            told
+        })
     }
     fn revoke(&self, id: SessionId, tokens: CalledBack) -> StoreFuture<'_, bool> {
         self.or_down(self.0.revoke(id, tokens))
@@ -428,6 +436,11 @@ async fn req_137_a_session_store_that_is_down_is_503_and_signs_nobody_out() {
         assert_eq!(again.status, 200, "{mood:?}: nor has the token been turned for nobody");
         login = again;
     }
+    // A turn that has been done is told, however late: "try again" would make a thief of the client.
+    store.set(Mood::SlowToTell);
+    login = refresh(&server, &token(&login), "").await;
+    store.set(Mood::Well);
+    login = refresh(&server, &token(&login), "").await;
     let authorization = format!("authorization: Bearer {}", access(&login));
     assert_eq!(send(server.address, "POST /logout", &[authorization.as_bytes()], b"").await.status, 204);
     refused(&refresh(&server, &token(&login), "").await, 400, "invalid_grant");

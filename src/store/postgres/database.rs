@@ -23,10 +23,13 @@ const QUEUE: usize = 1024;
 const CONNECTIONS: u32 = 16;
 /// How long a call takes at most, the wait for a connection included.
 const CALL: Duration = Duration::from_millis(2500);
+/// How long it waits for a connection: what begins has the time that a statement may take.
+const WAIT: Duration = Duration::from_millis(1200);
 /// How long a connection may have been unused before it is tried first. Each that died with its server would else fail one call.
 const UNUSED: Duration = Duration::from_secs(1);
-/// For connections of our own. The server gives up before we do, so that it does not go on with what nobody waits for.
-const SETTINGS: &str = "SET statement_timeout = '2s'; SET default_transaction_isolation = 'read committed'";
+/// For connections of our own. The server gives up before we do, so that it does not go on with what nobody waits for; only a
+/// commit that waits for a standby is beyond that.
+const SETTINGS: &str = "SET statement_timeout = '1200ms'; SET default_transaction_isolation = 'read committed'";
 
 pub(super) type Statement = Query<'static, Postgres, PgArguments>;
 
@@ -41,7 +44,7 @@ impl Database {
         let options: PgConnectOptions = url.parse().map_err(store_error)?;
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS)
-            .acquire_timeout(CALL)
+            .acquire_timeout(WAIT)
             .test_before_acquire(false)
             .before_acquire(|connection, used| {
                 Box::pin(async move {
@@ -70,8 +73,9 @@ impl Database {
         let (tell, told) = oneshot::channel();
         let pool = self.pool.clone();
         tokio::spawn(async move {
-            let deadline = Instant::now() + CALL;
-            let connection = match timeout_at(deadline, pool.acquire()).await {
+            let begun = Instant::now();
+            let deadline = begun + CALL;
+            let connection = match timeout_at(begun + WAIT, pool.acquire()).await {
                 // A caller who has gone needs no answer.
                 Ok(Ok(connection)) if !tell.is_canceled() => connection,
                 Ok(Ok(connection)) => return give_back(connection).await,

@@ -28,7 +28,7 @@ struct Inner {
     client: Client,
     // Held while connecting: one tries, the others wait, none longer than a call may take.
     line: Mutex<Line>,
-    queue: Semaphore,
+    queue: Arc<Semaphore>,
 }
 
 /// The connection, if there is a good one, and how many there were before.
@@ -45,7 +45,7 @@ impl Server {
             let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         }
         let client = Client::open(url).map_err(|error| store_error(&error))?;
-        let server = Self(Arc::new(Inner { client, line: Mutex::default(), queue: Semaphore::new(QUEUE) }));
+        let server = Self(Arc::new(Inner { client, line: Mutex::default(), queue: Arc::new(Semaphore::new(QUEUE)) }));
         let (mut connection, _) = timeout(CALL, server.line()).await.map_err(|_| late())??;
         let ask = redis::cmd("INFO");
         let info: Result<String, RedisError> =
@@ -61,30 +61,35 @@ impl Server {
     }
 
     /// Runs a script: one round trip, once the server knows it.
-    pub(super) async fn run<T: FromRedisValue>(
+    ///
+    /// In a task of its own: a caller who goes away would leave behind a connection of which nobody has seen that it is dead.
+    pub(super) async fn run<T: FromRedisValue + Send + 'static>(
         &self,
-        script: &Script,
+        script: &'static Script,
         keys: &[String],
         arguments: &[Vec<u8>],
     ) -> Result<T, StoreError> {
         let full = |_| StoreError::unavailable("too many calls are waiting for the Redis server");
-        let _place = self.0.queue.try_acquire().map_err(full)?;
-        let mut call = script.prepare_invoke();
-        for key in keys {
-            call.key(key);
-        }
-        for argument in arguments {
-            call.arg(argument.as_slice());
-        }
-        let run = async {
-            let (mut connection, number) = self.line().await?;
+        let place = Arc::clone(&self.0.queue).try_acquire_owned().map_err(full)?;
+        let (server, keys, arguments) = (self.clone(), keys.to_vec(), arguments.to_vec());
+        let run = async move {
+            let mut call = script.prepare_invoke();
+            for key in &keys {
+                call.key(key);
+            }
+            for argument in &arguments {
+                call.arg(argument.as_slice());
+            }
+            let (mut connection, number) = server.line().await?;
             let answer = call.invoke_async(&mut connection).await;
             if answer.as_ref().is_err_and(is_broken) {
-                self.hang_up(number).await;
+                server.hang_up(number).await;
             }
+            drop(place);
             answer.map_err(|error| store_error(&error))
         };
-        timeout(CALL, run).await.map_err(|_| late())?
+        let run = tokio::spawn(timeout(CALL, run));
+        run.await.map_err(|_| StoreError::unavailable("the runtime is gone"))?.map_err(|_| late())?
     }
 
     /// The connection, and its number; a new one if there is none.
@@ -126,6 +131,10 @@ fn forgets_nothing(info: &str) -> Result<(), StoreError> {
 
 /// Whether the connection is of no more use: it is dead, it is late, or it leads to a server that lets nobody write any more.
 fn is_broken(error: &RedisError) -> bool {
+    // From within a script, older servers put their own words around it.
+    if error.to_string().contains("READONLY You can't write") {
+        return true;
+    }
     match error.kind() {
         ErrorKind::Server(kind) => matches!(kind, ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown),
         ErrorKind::Extension => false,
