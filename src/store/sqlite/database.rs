@@ -22,6 +22,9 @@ const QUEUE: usize = 1024;
 const GROUP: usize = 64;
 /// Reading threads. They wait for the disk at worst; two keep two cores busy.
 const READERS: usize = 2;
+/// Pages that the journal grows to before they are moved into the file, each once however often it was written: 16 MB. More
+/// would move them less often, but nobody can write meanwhile, and a slow disk moves some 3,000 pages in a second.
+const JOURNAL: u32 = 4000;
 /// How long to wait for a lock that another program holds.
 const BUSY: Duration = Duration::from_secs(2);
 
@@ -47,6 +50,7 @@ impl Database {
         write_ahead(&db)?;
         // Durable before the caller hears of it.
         db.pragma_update(None, "synchronous", "FULL").map_err(store_error)?;
+        db.pragma_update(None, "wal_autocheckpoint", JOURNAL).map_err(store_error)?;
         schema::migrate(&mut db)?;
         let (writer, queue) = mpsc::sync_channel(QUEUE);
         spawn("portcullis-sqlite-write", move || write_loop(&db, &queue))?;
@@ -330,6 +334,7 @@ mod tests {
                 };
                 assert_eq!(db.write(pragma("journal_mode")).await.unwrap(), "wal".to_owned().into());
                 assert_eq!(db.write(pragma("synchronous")).await.unwrap(), 2.into(), "FULL");
+                assert_eq!(db.write(pragma("wal_autocheckpoint")).await.unwrap(), i64::from(JOURNAL).into());
             }
         }
     }
