@@ -42,7 +42,7 @@ const MIGRATIONS: &[&str] = &[
         turns bigint NOT NULL DEFAULT 0
     );
     CREATE INDEX sessions_by_subject ON portcullis.sessions (subject);
-    CREATE INDEX sessions_by_end ON portcullis.sessions (ends_at);
+    CREATE INDEX sessions_by_expiry ON portcullis.sessions (expires_at);
     CREATE TABLE portcullis.spent (
         session bytea NOT NULL REFERENCES portcullis.sessions (id) ON DELETE CASCADE,
         digest bytea NOT NULL,

@@ -3,7 +3,7 @@
 use futures::FutureExt as _;
 use sqlx::{Row as _, postgres::PgRow, query};
 
-use super::{PostgresStore, Read, durably, once, parsed};
+use super::{PostgresStore, Read, database::Statement, durably, once, parsed};
 use crate::{
     clock::UnixSeconds,
     ident::SessionId,
@@ -25,11 +25,17 @@ macro_rules! record {
     };
 }
 
-/// Up to four that have ended are cleared away with each new one, so that nothing is left over, and as many revocations: each
-/// session leaves one.
+/// Up to four that are old are cleared away with each new one, and four of the same subject that have ended, so that nothing is
+/// left over; and as many revocations, of which each session leaves one. What is old is found by a moment that use does not move:
+/// an index that did would make each turn dearer.
 const CREATE: &str = durably!(
-    ", ended AS MATERIALIZED (SELECT id FROM portcullis.sessions WHERE ends_at <= $13 LIMIT 4 FOR UPDATE SKIP LOCKED),
-    cleared AS (DELETE FROM portcullis.sessions s USING ended e WHERE s.id = e.id),
+    ", ended AS MATERIALIZED (SELECT id FROM portcullis.sessions WHERE expires_at <= $13 LIMIT 4 FOR UPDATE SKIP LOCKED),
+    own AS MATERIALIZED (
+        SELECT id FROM portcullis.sessions WHERE subject = $2 AND ends_at <= $13 LIMIT 4 FOR UPDATE SKIP LOCKED
+    ),
+    cleared AS (
+        DELETE FROM portcullis.sessions s USING (SELECT id FROM ended UNION SELECT id FROM own) e WHERE s.id = e.id
+    ),
     passed AS MATERIALIZED (
         SELECT number FROM portcullis.revocations WHERE until <= $13 LIMIT 4 FOR UPDATE SKIP LOCKED
     ),
@@ -37,6 +43,18 @@ const CREATE: &str = durably!(
     INSERT INTO portcullis.sessions (id, subject, client_id, scope, audience, label, network, auth_time, last_used,
         expires_at, ends_at, current)
     SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 FROM durable"
+);
+
+/// The usual case: the token is the one that is good. Of many that find it so, the first has the row, and the others look at it
+/// again when they get it. No row comes of anything else.
+const TURN: &str = durably!(
+    ", turned AS (
+        UPDATE portcullis.sessions s
+        SET current = $3, previous = $2, sealed = $4, turned_at = $6, last_used = $6, ends_at = $5, turns = s.turns + 1
+        FROM durable WHERE s.id = $1 AND s.current = $2 AND s.ends_at > $6 RETURNING s.id
+    )
+    INSERT INTO portcullis.spent (session, digest) SELECT id, $2 FROM turned
+    ON CONFLICT (session, digest) DO UPDATE SET digest = excluded.digest RETURNING 1"
 );
 
 /// What [`Family::decide`](crate::session::Family::decide) says, in one statement.
@@ -158,6 +176,9 @@ impl SessionStore for PostgresStore {
 
     fn rotate(&self, rotation: Rotation) -> StoreFuture<'_, Rotated> {
         async move {
+            if self.any(turn(&rotation)).await? {
+                return Ok(Rotated::Turned);
+            }
             for _ in 0..LOOKS {
                 if let Some(rotated) = self.try_to_rotate(&rotation).await? {
                     return Ok(rotated);
@@ -207,6 +228,16 @@ impl PostgresStore {
         let rotated = self.one(rotate, rotated).await?;
         Ok(rotated.unwrap_or(Some(Rotated::Unknown)))
     }
+}
+
+fn turn(rotation: &Rotation) -> Statement {
+    query(TURN)
+        .bind(rotation.id.as_bytes().to_vec())
+        .bind(rotation.presented.as_bytes().to_vec())
+        .bind(rotation.successor.as_bytes().to_vec())
+        .bind(rotation.sealed.as_bytes().to_vec())
+        .bind(seconds(rotation.ends_at))
+        .bind(seconds(rotation.now))
 }
 
 fn rotated(row: &PgRow) -> Read<Option<Rotated>> {

@@ -43,7 +43,10 @@ const MIGRATIONS: &[&str] = &[
     ) STRICT, WITHOUT ROWID
 ",
     // A session's `audience` may be several, a line each. Revocations are numbered in the order of their commits.
+    // What is cleared away is found by a moment that use does not move: an index that did would cost each turn two pages more.
     "
+    DROP INDEX sessions_by_end;
+    CREATE INDEX sessions_by_expiry ON sessions (expires_at);
     ALTER TABLE sessions ADD COLUMN network TEXT NOT NULL DEFAULT '';
     CREATE TABLE revocations (
         number INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -16,15 +16,19 @@ use crate::{
 };
 
 const RECORD: &str = "id, subject, client_id, scope, audience, label, auth_time, last_used, expires_at, network";
-/// Ended sessions that are cleared away with each new one: more than one, so that none are left over.
+/// Sessions that are cleared away with each new one, of those that are old and of those of the same subject that have ended:
+/// more than one, so that none are left over.
 const CLEARED: u32 = 4;
 
 impl SessionStore for SqliteStore {
     fn create(&self, new: NewSession) -> StoreFuture<'_, ()> {
         let create = move |db: &Connection| {
             let NewSession { session, digest, ends_at } = &new;
-            let clear = "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE ends_at <= ?1 LIMIT ?2)";
-            db.prepare_cached(clear)?.execute(params![seconds(session.last_used), CLEARED])?;
+            let (clear, now) = ("DELETE FROM sessions WHERE id IN", seconds(session.last_used));
+            let old = format!("{clear} (SELECT id FROM sessions WHERE expires_at <= ?1 LIMIT ?2)");
+            db.prepare_cached(&old)?.execute(params![now, CLEARED])?;
+            let own = format!("{clear} (SELECT id FROM sessions WHERE subject = ?3 AND ends_at <= ?1 LIMIT ?2)");
+            db.prepare_cached(&own)?.execute(params![now, CLEARED, session.subject])?;
             let insert = "INSERT INTO sessions (id, subject, client_id, scope, audience, label, auth_time, last_used,
                 expires_at, network, ends_at, current) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
             db.prepare_cached(insert)?.execute(params![
