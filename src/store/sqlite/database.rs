@@ -1,4 +1,4 @@
-//! Threads around SQLite connections: one that writes in groups, a few that read.
+//! Threads around SQLite connections: one that writes in groups, one that copies the journal into the file, a few that read.
 
 use std::{
     path::Path,
@@ -20,11 +20,12 @@ use crate::store::StoreError;
 const QUEUE: usize = 1024;
 /// Writes in one commit.
 const GROUP: usize = 64;
+/// After so many commits the journal is copied into the file, by a thread of its own: the writer would wait for the disk.
+const CHECKPOINT_GROUPS: u32 = 16;
 /// Reading threads. They wait for the disk at worst; two keep two cores busy.
 const READERS: usize = 2;
-/// Pages that the journal grows to before they are moved into the file, each once however often it was written: 16 MB. More
-/// would move them less often, but nobody can write meanwhile, and a slow disk moves some 3,000 pages in a second.
-const JOURNAL: u32 = 4000;
+/// Pages of the journal at which the writer itself copies them into the file, should the thread for that not keep up: 64 MB.
+const JOURNAL: u32 = 16_000;
 /// How long to wait for a lock that another program holds.
 const BUSY: Duration = Duration::from_secs(2);
 
@@ -52,8 +53,11 @@ impl Database {
         db.pragma_update(None, "synchronous", "FULL").map_err(store_error)?;
         db.pragma_update(None, "wal_autocheckpoint", JOURNAL).map_err(store_error)?;
         schema::migrate(&mut db)?;
+        let (checkpoint, asked) = mpsc::sync_channel(1);
+        let own = connect(path)?;
+        spawn("portcullis-sqlite-checkpoint", move || checkpoint_loop(&own, &asked))?;
         let (writer, queue) = mpsc::sync_channel(QUEUE);
-        spawn("portcullis-sqlite-write", move || write_loop(&db, &queue))?;
+        spawn("portcullis-sqlite-write", move || write_loop(&db, &queue, &checkpoint))?;
         let (readers, queue) = mpsc::sync_channel(QUEUE);
         let queue = Arc::new(Mutex::new(queue));
         for _ in 0..READERS {
@@ -120,8 +124,14 @@ fn in_savepoint<T>(db: &Connection, write: impl FnOnce(&Connection) -> rusqlite:
     result.and_then(|value| end.map(|()| value))
 }
 
-fn write_loop(db: &Connection, writes: &Receiver<Write>) {
+fn write_loop(db: &Connection, writes: &Receiver<Write>, checkpoint: &SyncSender<()>) {
+    let mut groups = 0_u32;
     while let Ok(first) = writes.recv() {
+        groups = groups.wrapping_add(1);
+        if groups.is_multiple_of(CHECKPOINT_GROUPS) {
+            // Where one is going on, that is enough.
+            let _ = checkpoint.try_send(());
+        }
         let begun = db.execute_batch("BEGIN IMMEDIATE");
         // Where none can begin, nobody who waits already should wait for the same again.
         let most = if begun.is_ok() { GROUP } else { QUEUE + 1 };
@@ -138,6 +148,14 @@ fn write_loop(db: &Connection, writes: &Receiver<Write>) {
             // Errors cannot be cloned; each caller gets the words.
             tell(committed.as_ref().copied().map_err(|error| StoreError::unavailable(error.to_string())));
         }
+    }
+}
+
+/// Copies what was committed from the journal into the file, beside the writer.
+fn checkpoint_loop(db: &Connection, asked: &Receiver<()>) {
+    while asked.recv().is_ok() {
+        // If it fails, the writer does it when the journal has grown long.
+        let _ = db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
     }
 }
 

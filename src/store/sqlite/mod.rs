@@ -20,7 +20,8 @@ use crate::{
 
 /// Users, sessions, revocations and keys in a SQLite file in WAL mode, durable before a call resolves (`synchronous=FULL`).
 ///
-/// One thread writes and commits all waiting writes as a group; a few threads read beside it. They end when the last
+/// One thread writes and commits all waiting writes as a group; one copies the journal into the file, and a few read, beside it.
+/// They end when the last
 /// clone is dropped. At most 1,024 calls wait for either; beyond that, and when the file is locked by another program
 /// for over two seconds, calls fail with [`StoreError::Unavailable`].
 ///
