@@ -25,8 +25,10 @@ use tokio::{
 
 use crate::{audit, clock::UnixSeconds, store::StoreError};
 
-/// How long a reading may take.
-const TIMEOUT: Duration = Duration::from_millis(1500);
+/// How long a reading may take, and how long one is waited for.
+pub(crate) const TIMEOUT: Duration = Duration::from_millis(1500);
+/// How long one may take that reads all there is.
+pub(crate) const TIMEOUT_OF_ALL: Duration = Duration::from_secs(15);
 /// How many may wait for one.
 const MOST_WAITING: usize = 1024;
 /// That nothing has been read yet, or nothing has failed.
@@ -86,7 +88,8 @@ struct State {
 
 #[derive(Clone, Debug)]
 struct Running {
-    begun: Instant,
+    /// Some time after it must have ended.
+    until: Instant,
     task: AbortHandle,
     ended: Shared<Reading>,
 }
@@ -120,36 +123,26 @@ impl Follow {
     }
 
     /// Begins a reading, if none is going on and none has just failed, and does not wait for it.
-    pub(crate) fn begin(&self, what: &'static str, now: UnixSeconds, read: impl FnOnce() -> ReadOnce) {
+    pub(crate) fn begin(&self, what: &'static str, now: UnixSeconds, read: impl FnOnce() -> Read) {
         drop(self.reading(what, now, read));
     }
 
     /// Joins the reading that is going on, or begins one. `None` if one has just failed, or if too many are waiting.
-    pub(crate) fn join(
-        &self,
-        what: &'static str,
-        now: UnixSeconds,
-        read: impl FnOnce() -> ReadOnce,
-    ) -> Option<Reading> {
+    pub(crate) fn join(&self, what: &'static str, now: UnixSeconds, read: impl FnOnce() -> Read) -> Option<Reading> {
         let waiting = Waiting::one(&self.0)?;
         let reading = self.reading(what, now, read)?;
         let wait = async move {
-            let _ = time::timeout(2 * TIMEOUT, reading).await;
+            let _ = time::timeout(TIMEOUT + Duration::from_millis(100), reading).await;
             drop(waiting);
         };
         Some(wait.boxed())
     }
 
     /// The reading that is going on, or a new one. `None` outside a Tokio runtime.
-    fn reading(
-        &self,
-        what: &'static str,
-        now: UnixSeconds,
-        read: impl FnOnce() -> ReadOnce,
-    ) -> Option<Shared<Reading>> {
+    fn reading(&self, what: &'static str, now: UnixSeconds, read: impl FnOnce() -> Read) -> Option<Shared<Reading>> {
         let mut running = self.0.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(Running { begun, task, ended }) = running.as_ref().filter(|running| !running.task.is_finished()) {
-            if begun.elapsed() < 2 * TIMEOUT {
+        if let Some(Running { until, task, ended }) = running.as_ref().filter(|running| !running.task.is_finished()) {
+            if Instant::now() < *until {
                 return Some(ended.clone());
             }
             // Its runtime is there, and drives nothing.
@@ -158,12 +151,12 @@ impl Follow {
         if self.0.has_just_failed(now) {
             return None;
         }
-        let (runtime, state, read) = (Handle::try_current().ok()?, Arc::clone(&self.0), read());
+        let (runtime, state, Read { most, read }) = (Handle::try_current().ok()?, Arc::clone(&self.0), read());
         // A task of its own: whoever began it may go away, and those who have joined it wait for it still.
         let task = runtime.spawn(async move {
             let begun = Instant::now();
             // A store of the program's own may panic; it must be asked again all the same.
-            let read = AssertUnwindSafe(time::timeout(TIMEOUT, read)).catch_unwind().await;
+            let read = AssertUnwindSafe(time::timeout(most, read)).catch_unwind().await;
             let outcome = match read {
                 Ok(Ok(outcome)) => outcome,
                 Ok(Err(_)) => Err(StoreError::unavailable("no answer in time")),
@@ -173,13 +166,17 @@ impl Follow {
         });
         let handle = task.abort_handle();
         let ended = task.map(drop).boxed().shared();
-        *running = Some(Running { begun: Instant::now(), task: handle, ended: ended.clone() });
+        *running = Some(Running { until: Instant::now() + most + TIMEOUT, task: handle, ended: ended.clone() });
         Some(ended)
     }
 }
 
 /// Reads, and takes over what was read.
-pub(crate) type ReadOnce = BoxFuture<'static, Result<(), StoreError>>;
+pub(crate) struct Read {
+    /// How long it may take.
+    pub(crate) most: Duration,
+    pub(crate) read: BoxFuture<'static, Result<(), StoreError>>,
+}
 
 impl State {
     /// One second in which nobody asks again a store that has not answered.
@@ -238,6 +235,10 @@ mod tests {
         UnixSeconds::new(seconds)
     }
 
+    fn read(read: impl Future<Output = Result<(), StoreError>> + Send + 'static) -> Read {
+        Read { most: TIMEOUT, read: read.boxed() }
+    }
+
     #[test]
     fn ages() {
         for (read, now, expected) in [
@@ -257,8 +258,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_reading_at_a_time_and_none_again_in_the_second_in_which_one_failed() {
         let follow = Follow::default();
-        let never = || futures::future::pending().boxed();
-        let unasked = || -> ReadOnce { panic!("there is one already") };
+        let never = || read(futures::future::pending());
+        let unasked = || -> Read { panic!("there is one already") };
         assert_eq!(follow.age(AGES, at(7)), Age::Stale);
         let first = follow.join("test", at(7), never).unwrap();
         let second = follow.join("test", at(7), unasked).unwrap();
@@ -268,9 +269,9 @@ mod tests {
             assert!(follow.join("test", at(now), unasked).is_none(), "{now}: it has ended at 8");
         }
         assert!(follow.is_failing() && !follow.has_read());
-        follow.join("test", at(9), || async { panic!("its own fault") }.boxed()).unwrap().await;
+        follow.join("test", at(9), || read(async { panic!("its own fault") })).unwrap().await;
         assert!(follow.is_failing());
-        follow.join("test", at(10), || async { Ok(()) }.boxed()).unwrap().await;
+        follow.join("test", at(10), || read(async { Ok(()) })).unwrap().await;
         assert_eq!((follow.age(AGES, at(10)), follow.is_failing()), (Age::Fresh, false));
         assert_eq!(follow.0.waiting.load(Ordering::Relaxed), 0);
     }
@@ -278,7 +279,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_reading_goes_on_when_whoever_began_it_has_gone() {
         let follow = Follow::default();
-        let slow = || time::sleep(Duration::from_secs(1)).map(Ok).boxed();
+        let slow = || read(time::sleep(Duration::from_secs(1)).map(Ok));
         drop(follow.join("test", at(1), slow));
         time::sleep(Duration::from_secs(2)).await;
         assert_eq!(follow.age(AGES, at(2)), Age::Due);
@@ -293,7 +294,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn those_who_wait_are_counted() {
         let follow = Follow::default();
-        let never = || futures::future::pending().boxed();
+        let never = || read(futures::future::pending());
         let waiting: Vec<_> = (0..MOST_WAITING).map(|_| follow.join("test", at(1), never).unwrap()).collect();
         assert!(follow.join("test", at(1), never).is_none());
         drop(waiting);

@@ -27,7 +27,7 @@ use futures::FutureExt as _;
 use crate::{
     clock::UnixSeconds,
     config::ConfigErrors,
-    follow::{Age, Ages, Follow, ReadOnce, Reading},
+    follow::{Age, Ages, Follow, Read, Reading, TIMEOUT, TIMEOUT_OF_ALL},
     ident::SessionId,
     principal::Principal,
     store::{Cursor, MOST_REVOCATIONS, Revocation, RevocationStore, Revoked, StoreError},
@@ -291,10 +291,10 @@ const PAUSE: Duration = Duration::from_secs(30);
 const AT_ONCE: usize = 1000;
 
 impl Shared {
-    fn read(self: &Arc<Self>, now: UnixSeconds) -> ReadOnce {
-        let shared = Arc::clone(self);
+    fn read(self: &Arc<Self>, now: UnixSeconds) -> Read {
+        let (shared, (cursor, most)) = (Arc::clone(self), self.cursor());
         let read = async move {
-            let (cursor, begun) = (shared.cursor(), Instant::now());
+            let begun = Instant::now();
             let mut read = shared.store.revocations(cursor, now).await?;
             while !read.list.is_empty() {
                 let rest = read.list.split_off(read.list.len().min(AT_ONCE));
@@ -305,14 +305,15 @@ impl Shared {
             (known.cursor, known.read) = (read.cursor, Some(begun));
             Ok(())
         };
-        read.boxed()
+        Read { most, read: read.boxed() }
     }
 
-    /// Where to go on reading. From the start after a pause, in which the store's own clock may have been set back.
-    fn cursor(&self) -> Cursor {
+    /// Where to go on reading, and how long that may take. From the start after a pause, in which the store's own clock may have
+    /// been set back; a list that has grown long must be read then all the same.
+    fn cursor(&self) -> (Cursor, Duration) {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let recent = known.read.is_some_and(|read| read.elapsed() < PAUSE);
-        if recent { known.cursor } else { Cursor::START }
+        if recent { (known.cursor, TIMEOUT) } else { (Cursor::START, TIMEOUT_OF_ALL) }
     }
 
     fn learn(&self, list: Vec<Revocation>, now: UnixSeconds) -> Result<(), StoreError> {

@@ -31,7 +31,7 @@ use crate::{
     audit,
     clock::{Clock, SystemClock, UnixSeconds},
     config::{ConfigError, ConfigErrors},
-    follow::{Age, Ages, Follow, ReadOnce, Reading},
+    follow::{Age, Ages, Follow, Read, Reading, TIMEOUT},
     secret::Secret,
     store::{KeyRecord, KeyStore, StoreError},
 };
@@ -319,7 +319,7 @@ impl KeyRing {
         stored.follow.begin(WHAT, now, || self.reading(now));
     }
 
-    fn reading(&self, now: UnixSeconds) -> ReadOnce {
+    fn reading(&self, now: UnixSeconds) -> Read {
         let ring = Arc::clone(&self.0);
         let read = async move {
             if let Some(stored) = &ring.stored {
@@ -327,7 +327,7 @@ impl KeyRing {
             }
             Ok(())
         };
-        read.boxed()
+        Read { most: TIMEOUT, read: read.boxed() }
     }
 }
 
