@@ -10,7 +10,8 @@
 //! | on another machine, in the same store | 5 seconds after that, at the latest ([`max_delay`](RevocationList::max_delay)) |
 //! | while the store cannot be read | nothing passes that the copy is too old for: 503 |
 //!
-//! What is looked at on each request is one number in memory; the copy itself only after something was revoked.
+//! What is looked at on each request is two numbers in memory; the copy itself only after something was revoked. Needs a Tokio
+//! runtime with its timer enabled: outside of one the store is not read, and tokens are answered 503.
 
 use std::{
     collections::HashMap,

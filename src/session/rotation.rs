@@ -53,8 +53,13 @@ impl Family {
         }
         match self.previous {
             _ if *presented == self.current => Step::Turn,
-            // Whole seconds: what was turned in this one is within any grace but none.
-            Some((previous, turned)) if *presented == previous && now < turned.saturating_add(grace) => Step::Again,
+            // Whole seconds: what was turned in this one is within any grace but none. And with none, whoever is a second behind,
+            // because their clock is or because they asked just before it struck, is not within it either.
+            Some((previous, turned))
+                if *presented == previous && !grace.is_zero() && now < turned.saturating_add(grace) =>
+            {
+                Step::Again
+            }
             _ => Step::LookAmongSpent,
         }
     }
@@ -78,6 +83,8 @@ mod tests {
             (&family, 2, 10, 1009, Step::Again),
             (&family, 2, 10, 1010, Step::LookAmongSpent),
             (&family, 2, 0, 1000, Step::LookAmongSpent),
+            (&family, 2, 0, 999, Step::LookAmongSpent),
+            (&family, 2, 0, 1, Step::LookAmongSpent),
             // A clock that was set back does not lengthen anything for long: the grace is counted from the turn.
             (&family, 2, 10, 900, Step::Again),
             (&family, 2, 10, 2000, Step::Ended),

@@ -72,7 +72,7 @@ const ROTATE: &str = concat!(
         SELECT id, sealed, CASE
             WHEN ends_at <= $7 THEN 'ended'
             WHEN current = $2 THEN 'turn'
-            WHEN previous = $2 AND turned_at > $7 - $5 THEN 'again'
+            WHEN previous = $2 AND $5 > 0 AND turned_at > $7 - $5 THEN 'again'
             WHEN previous = $2 OR EXISTS (SELECT FROM portcullis.spent WHERE session = $1 AND digest = $2) THEN 'reused'
             WHEN turns IS DISTINCT FROM (SELECT turns FROM seen) THEN 'look again'
             ELSE 'unknown'

@@ -19,6 +19,7 @@ pub async fn sessions(store: Arc<dyn SessionStore>) {
     records_are_kept_as_they_are(&**store, start).await;
     sessions_end_when_they_say(&**store, start).await;
     tokens_are_turned(&**store, start).await;
+    no_grace_is_none_for_a_clock_that_is_behind(&**store, start).await;
     sessions_are_listed_and_ended(&**store, start).await;
     long_lists_are_cut(store, start).await;
     for _ in 0..8 {
@@ -120,6 +121,16 @@ async fn tokens_are_turned(store: &dyn SessionStore, start: Start) {
     let noted = is_called_back(store, id, at(511)).await;
     assert!(noted, "whoever ends a session calls its tokens back in the same step");
     assert!(!answered(store.revoke(id, called_back(at(511))).await), "there is none to end");
+}
+
+/// Machines' clocks differ, and a second may strike between two calls: whoever is behind gets no grace where there is none.
+async fn no_grace_is_none_for_a_clock_that_is_behind(store: &dyn SessionStore, start: Start) {
+    let new = session(&format!("user:{}", unique()), start);
+    let id = new.session.id;
+    answered(store.create(new).await);
+    assert_eq!(answered(store.rotate(turn(id, 0, 0, start.at(5))).await), Rotated::Turned);
+    assert_eq!(answered(store.rotate(turn(id, 0, 0, start.at(4))).await), Rotated::Reused, "without a grace");
+    assert_eq!(answered(store.rotate(turn(id, 1, 0, start.at(5))).await), Rotated::Unknown, "the session is over");
 }
 
 async fn sessions_are_listed_and_ended(store: &dyn SessionStore, start: Start) {

@@ -12,7 +12,7 @@ if found[2] == presented then
     list(found[1], id, ARGV[7], ends_at)
     return { 'turned' }
 end
-if found[3] == presented and now < tonumber(found[4]) + grace then return { 'again', found[6] } end
+if found[3] == presented and grace > 0 and now < tonumber(found[4]) + grace then return { 'again', found[6] } end
 if redis.call('SISMEMBER', KEYS[2], presented) == 1 then
     -- First what is never refused, as in `revoke`.
     forget(found[1], id)
