@@ -12,12 +12,12 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use portcullis::{
     AuthorizationServer,
     clock::{Clock, ManualClock, UnixSeconds},
-    ident::SessionId,
+    ident::{SessionId, UserId},
     jwt::{Algorithm, SigningKey},
     session::{SealedToken, SessionPolicy, SessionRecord, Standing, TokenDigest},
     store::{
-        CalledBack, Cursor, MemoryStore, NewSession, Revocation, RevocationStore, Revocations, Rotated, Rotation,
-        SessionStore, SqliteStore, StoreError, StoreFuture, UserStore,
+        CalledBack, Cursor, MemoryStore, NewSession, PasswordHash, Revocation, RevocationStore, Revocations, Rotated,
+        Rotation, SessionStore, SqliteStore, StoreError, StoreFuture, UserStore,
     },
     testing::stores as suite,
 };
@@ -289,6 +289,8 @@ enum Mood {
     Slow,
     /// The same for turns alone, after they were done.
     SlowToTell,
+    /// The password is another by the time that a session is there.
+    Meddling,
 }
 
 impl Flaky {
@@ -305,7 +307,7 @@ impl Flaky {
         self.2.fetch_add(1, Ordering::SeqCst);
         Box::pin(async move {
             match mood {
-                Mood::Well | Mood::SlowToTell => call.await,
+                Mood::Well | Mood::SlowToTell | Mood::Meddling => call.await,
                 Mood::Down => Err(StoreError::unavailable("pulled the plug")),
                 Mood::Full => Err(StoreError::Full),
                 Mood::Slow => {
@@ -319,7 +321,15 @@ impl Flaky {
 
 impl SessionStore for Flaky {
     fn create(&self, session: NewSession) -> StoreFuture<'_, ()> {
-        self.or_down(self.0.create(session))
+        let meddles = *self.1.lock().unwrap() == Mood::Meddling;
+        let call = self.or_down(self.0.create(session));
+        Box::pin(async move {
+            if meddles {
+                let (alice, other) = (UserId::parse("id-alice").unwrap(), PasswordHash::from_phc("another"));
+                assert!(self.0.replace_hash(&alice, other).await?);
+            }
+            call.await
+        })
     }
     fn find(&self, id: SessionId, now: UnixSeconds) -> StoreFuture<'_, Option<SessionRecord>> {
         self.or_down(self.0.find(id, now))
@@ -391,6 +401,44 @@ async fn req_034_whatever_is_sent_as_refresh_token_costs_one_look_up_at_the_most
     }
     assert_eq!(answers.len(), 1);
     assert_eq!(refresh(&server, &good, "").await.status, 200);
+}
+
+/// Whoever changes the password ends all sessions; one that begins just after that sees the change and is ended as well.
+#[tokio::test]
+async fn a_login_that_is_under_way_does_not_outlive_another_password() {
+    let users = users().await;
+    let clock = Arc::new(ManualClock::at(UnixSeconds::new(now())));
+    let store = Flaky::new(&users);
+    let server = start(Arc::clone(&users) as _, Arc::clone(&store) as _, clock, SessionPolicy::default()).await;
+    store.set(Mood::Meddling);
+    refused(&post_token(server.address, &form("alice", PASSWORD, "")).await, 400, "invalid_grant");
+    let left = users.sessions("user:id-alice", UnixSeconds::new(now())).await.unwrap();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// A thief who hangs up before the answer is seen all the same.
+#[tokio::test]
+async fn a_replay_is_seen_even_if_nobody_waits_for_the_answer() {
+    let log = Log::default();
+    let _guard = log.capture();
+    let World { server, users, .. } = world(SessionPolicy::default()).await;
+    let first = token(&sign_in(&server, "").await);
+    let second = refresh(&server, &first, "").await;
+    let form = format!("grant_type=refresh_token&refresh_token={first}");
+    let head = "content-type: application/x-www-form-urlencoded\r\nhost: localhost";
+    let request = format!("POST /token HTTP/1.1\r\n{head}\r\ncontent-length: {}\r\n\r\n{form}", form.len());
+    let mut stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut stream, request.as_bytes()).await.unwrap();
+    drop(stream);
+    for _ in 0..100 {
+        if log.text().contains("refresh_reused") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(log.text().contains("refresh_reused"), "{}", log.text());
+    refused(&refresh(&server, &token(&second), "").await, 400, "invalid_grant");
+    assert!(users.sessions("user:id-alice", UnixSeconds::new(now())).await.unwrap().is_empty());
 }
 
 /// Down, full or slow: 503 with `Retry-After`, soon, and nothing of what was asked for is done; then all is well again.
