@@ -130,10 +130,10 @@ impl Known {
             Revoked::Token(id) => later(&mut self.tokens, id, until),
             Revoked::Session(id) => later(&mut self.sessions, id, until),
             Revoked::Subject(subject, issued) => {
-                let entry = self.subjects.entry(subject).or_insert((UnixSeconds::new(0), until));
-                let before = *entry;
-                *entry = (entry.0.max(issued), entry.1.max(until));
-                before.0 < issued || before == (UnixSeconds::new(0), until)
+                let before = self.subjects.get(&subject).copied();
+                let latest = before.map_or((issued, until), |before| (before.0.max(issued), before.1.max(until)));
+                self.subjects.insert(subject, latest);
+                before.is_none_or(|before| before.0 < issued)
             }
         }
     }
@@ -189,8 +189,8 @@ impl RevocationList {
     }
 
     /// Lets tokens pass while the store cannot be read, as the last reading saw them; unless this is asked for, they are
-    /// answered 503, and so they are before the first. What is lost: whoever can keep the store from answering can use what was revoked on another machine,
-    /// until it expires.
+    /// answered 503, and so they are before the first. What is lost: whoever can keep the store from answering can use what was
+    /// revoked on another machine, until it expires.
     #[must_use]
     pub fn danger_accept_when_down(self) -> Self {
         Self { when_down: WhenDown::Accept, ..self }

@@ -13,7 +13,7 @@ use std::{
 use quick_cache::{DefaultHashBuilder, Equivalent, OptionsBuilder, Weighter, sync::DefaultLifecycle};
 
 use self::front::Front;
-use super::verifier::{CustomClaims, Verified};
+use super::verified::{CustomClaims, Verified};
 use crate::{config::ConfigErrors, stripe::Striped};
 
 mod front;

@@ -16,7 +16,8 @@ use tower_service::Service;
 
 use super::{
     source::Fetched,
-    verifier::{CustomClaims, NoClaims, Refused, Verified, Verifier},
+    verified::{CustomClaims, NoClaims, Verified},
+    verifier::{Refused, Verifier},
 };
 use crate::{
     bearer::{Credential, is_b64token, locate},

@@ -60,6 +60,7 @@ mod ring;
 mod signer;
 mod source;
 mod token;
+mod verified;
 mod verifier;
 
 #[cfg(feature = "jwks-client")]
@@ -73,5 +74,6 @@ pub use self::{
     ring::{KeyRing, KeyRingBuilder, KeyRingError},
     signer::{SigningFailed, SigningKey},
     source::KeySource,
-    verifier::{CustomClaims, NoClaims, Verified, Verifier},
+    verified::{CustomClaims, NoClaims, Verified},
+    verifier::Verifier,
 };

@@ -80,7 +80,8 @@ impl ClientAddress {
 /// | grace for a client that asks twice | 0 s | 60 s |
 ///
 /// Within the grace, the token before the current one gets the same successor again, so that a client whose answer got lost,
-/// or two tabs that refresh at once, stay signed in. It is zero unless set: a thief who is as fast gets it as well.
+/// or two tabs that refresh at once, stay signed in. It is zero unless set, because a thief who is as fast gets it as well; then a
+/// client that tries again after its answer got lost is taken for a thief, and signed out.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[must_use]
 pub struct SessionPolicy {
