@@ -384,6 +384,7 @@ async fn sign_in(server: &Runtime, store: &SqliteStore) -> Vec<Browser> {
     let address = listener.local_addr().unwrap();
     // Registered with the runtime that serves.
     let listener = listener.into_std().unwrap();
+    let routes = routes.into_make_service_with_connect_info::<std::net::SocketAddr>();
     server.spawn(async move { axum::serve(TcpListener::from_std(listener).unwrap(), routes).await.unwrap() });
     let mut browsers = Vec::new();
     for _ in 0..CALLERS {

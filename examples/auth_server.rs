@@ -6,7 +6,7 @@
 //! | `ISSUER` | `http://` and the address | `iss` of the tokens |
 //! | `AUDIENCE` | `api` | `aud` of the tokens |
 //! | `STORE` | `memory:` | users, sessions and keys: `memory:`, `sqlite:PATH`, or with `--features postgres` `postgres://…` |
-//! | `REDIS_URL` | none | sessions and what is called back, with `--features redis`: `redis://…`; unless set, they are in `STORE` |
+//! | `REDIS_URL` | none | sessions, what is called back, and counts of logins, with `--features redis`: `redis://…`; unless set, the first two are in `STORE`, and logins are counted in memory |
 //! | `USERS` | none | JSON array of `{"username", "password", "scopes": […]}`, added where missing |
 //! | `ALGORITHM` | `EdDSA` | `EdDSA`, `RS256`, `ES256`, `HS256`, or another that the crate supports |
 //! | `SIGNING_KEY` | made at start | PEM; for `HS256` what `openssl rand -hex 32` prints, the text itself being the key |
@@ -15,6 +15,11 @@
 //! | `SESSION_IDLE` | `1209600` | seconds for which a session lasts unused, 60 to a year |
 //! | `SESSION_TTL` | `7776000` | seconds for which it lasts in all, 60 to ten years |
 //! | `REFRESH_GRACE` | `0` | seconds for which a refresh token that was turned gives the same successor again, up to 60 |
+//! | `LOGIN_FAILURES` | `5` | failures of an account that cost no wait, 1 to 100; after them waits double from 30 s to 15 min |
+//! | `LOGIN_WINDOW` | `86400` | seconds without a failure after which the earlier ones are forgotten, 1 to 30 days |
+//! | `LOGIN_PER_MINUTE` | `30` | logins that fail, per minute and client address, 1 to 1,000,000 |
+//! | `TRUSTED_PROXIES` | none | networks such as `10.0.0.0/8, 192.0.2.1`, between commas, whose `Forwarded` or `X-Forwarded-For` is believed |
+//! | `HASH_CONCURRENCY` | cores | passwords that are hashed at once, 1 to 256 |
 //! | `CLIENTS` | none | JSON array of `{"client_id", "client_secret", "grants": […], "scopes": […], "resources": […], "introspects": […]}`; all but the first may be left out, without a secret the client is public, grants are `password` and `client_credentials` |
 //! | `RESOURCES` | none | JSON array of `{"resource", "scopes": […]}`: what tokens can be for beside `AUDIENCE` |
 //! | `JWKS_URL` | none | where another issuer publishes its keys; its tokens are then accepted beside our own |
@@ -26,14 +31,16 @@
 //! A bad value ends the program with a message that names the variable.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to its user")]
 
-use std::{collections::HashSet, env, net::SocketAddr, process::ExitCode, time::Duration};
+use std::{collections::HashSet, env, fmt::Display, net::SocketAddr, process::ExitCode, str::FromStr, time::Duration};
 
 use axum::{Json, Router, extract::State, routing::get};
 use portcullis::{
     AuthorizationServer, AuthorizationServerBuilder,
     client::{Client, GrantType, HashedSecret, Resource},
+    client_ip::{ClientIpLayer, TrustedProxies},
     ident::{LoginName, UserId},
     jwt::{Algorithm, ClaimsPolicy, KeyRing, RemoteJwks, SigningKey},
+    login::{Lockout, LoginLimiter, LoginLimiterBuilder, Quota},
     password::PasswordHasher,
     principal::Principal,
     rejection::Rejection,
@@ -64,15 +71,21 @@ type Mistakes = Vec<String>;
 async fn run() -> Result<(), Mistakes> {
     let settings = Settings::read()?;
     let listener = TcpListener::from_std(settings.listener).map_err(|e| named("LISTEN", e))?;
-    let hasher = PasswordHasher::builder().build().map_err(|e| named("password hasher", e))?;
+    let hasher = PasswordHasher::builder();
+    let hasher = settings.hash_concurrency.map_or(hasher.clone(), |most| hasher.concurrency(most));
+    let hasher = hasher.build().map_err(|e| named("HASH_CONCURRENCY", e))?;
     // Last, because it may create a file.
     let store = Store::connect(&settings.store).await.map_err(|e| named("STORE", e))?;
     let users =
         store.users().ok_or_else(|| named("STORE", "holds no users; give it as REDIS_URL, beside another one"))?;
-    let sessions = match &settings.redis {
-        Some(url) => Store::connect(url).await.map_err(|e| named("REDIS_URL", e))?.sessions(),
-        None => store.sessions(),
+    let shared = match &settings.redis {
+        Some(url) => Store::connect(url).await.map_err(|e| named("REDIS_URL", e))?,
+        None => store.clone(),
     };
+    let limiter = LoginLimiter::builder().per_address(settings.per_address).per_account(settings.lockout);
+    let limiter = shared.attempts().into_iter().fold(limiter, LoginLimiterBuilder::store);
+    let limiter = settings.secret.into_iter().fold(limiter, LoginLimiterBuilder::secret);
+    let limiter = limiter.build().map_err(|e| named("login limits", e))?;
     let keys = match settings.keys {
         Keys::Given(key) => KeyRing::from(*key),
         Keys::Stored(algorithm, secret) => {
@@ -83,15 +96,18 @@ async fn run() -> Result<(), Mistakes> {
     add_users(&*users, &hasher, settings.users).await?;
     let builder = AuthorizationServer::builder(settings.issuer, settings.audience, keys)
         .first_party_login(users, hasher)
-        .sessions(sessions, settings.policy)
+        .login_limits(limiter)
+        .sessions(shared.sessions(), settings.policy)
         .access_token_lifetime(settings.lifetime);
     let builder = settings.resources.into_iter().fold(builder, AuthorizationServerBuilder::resource);
     let builder = settings.clients.into_iter().fold(builder, AuthorizationServerBuilder::client);
     let server = builder.build().map_err(|e| named("server", e))?;
 
     let app = routes(&server, settings.foreign).map_err(|e| named("routes", e))?;
+    // Outermost: whatever asks where a request comes from is further in.
+    let app = app.layer(ClientIpLayer::new(settings.proxies));
     println!("listening on http://{}", listener.local_addr().map_err(|e| named("LISTEN", e))?);
-    // With the peer's address, for the list of sessions.
+    // With the peer's address, by which logins are limited, and for the list of sessions.
     let app = app.into_make_service_with_connect_info::<SocketAddr>();
     axum::serve(listener, app).with_graceful_shutdown(stop()).await.map_err(|e| named("LISTEN", e))
 }
@@ -161,6 +177,12 @@ struct Settings {
     keys: Keys,
     lifetime: Duration,
     policy: SessionPolicy,
+    lockout: Lockout,
+    per_address: Quota,
+    proxies: TrustedProxies,
+    hash_concurrency: Option<usize>,
+    /// Under which devices are known: whatever secret there is that outlives the process.
+    secret: Option<Secret<String>>,
 }
 
 /// Where the signing keys are.
@@ -212,6 +234,13 @@ impl Settings {
         let resources = get_or(&mut mistakes, "RESOURCES", "[]", parse_resources);
         let lifetime = get_or(&mut mistakes, "ACCESS_TTL", "600", parse_seconds);
         let policy = read_policy(&mut mistakes);
+        let lockout = read_lockout(&mut mistakes);
+        let per_address =
+            get_or(&mut mistakes, "LOGIN_PER_MINUTE", "30", |text| number(text, 1, 1_000_000)).map(Quota::per_minute);
+        let proxies = get_or(&mut mistakes, "TRUSTED_PROXIES", "-", parse_proxies);
+        let hash_concurrency = env::var_os("HASH_CONCURRENCY")
+            .and_then(|_| get_or(&mut mistakes, "HASH_CONCURRENCY", "", |text| number::<usize>(text, 1, 256)));
+        let secret = device_secret();
         let algorithm = get_or(&mut mistakes, "ALGORITHM", "EdDSA", |text| {
             text.parse::<Algorithm>().map_err(|e| format!("{e}: try EdDSA, RS256, ES256 or HS256"))
         });
@@ -224,7 +253,8 @@ impl Settings {
             get_or(&mut mistakes, "STORE", "memory:", |text| check_url(text, &["memory", "sqlite", "postgres"]));
         let redis = env::var_os("REDIS_URL")
             .and_then(|_| get_or(&mut mistakes, "REDIS_URL", "", |text| check_url(text, &["redis", "rediss", "unix"])));
-        match (listen, issuer, audience, store, users, clients, resources, keys, lifetime, policy) {
+        let limits = lockout.zip(per_address).zip(proxies);
+        match (listen, issuer, audience, store, users, clients, resources, keys, lifetime, policy.zip(limits)) {
             (
                 Some((listener, _)),
                 Some(issuer),
@@ -235,7 +265,7 @@ impl Settings {
                 Some(resources),
                 Some(keys),
                 Some(lifetime),
-                Some(policy),
+                Some((policy, ((lockout, per_address), proxies))),
             ) if mistakes.is_empty() => Ok(Self {
                 foreign,
                 listener,
@@ -249,6 +279,11 @@ impl Settings {
                 keys,
                 lifetime,
                 policy,
+                lockout,
+                per_address,
+                proxies,
+                hash_concurrency,
+                secret,
             }),
             _ => Err(mistakes),
         }
@@ -260,6 +295,28 @@ fn read_policy(mistakes: &mut Mistakes) -> Option<SessionPolicy> {
     let absolute = get_or(mistakes, "SESSION_TTL", "7776000", |text| seconds(text, 60, 316_224_000));
     let grace = get_or(mistakes, "REFRESH_GRACE", "0", |text| seconds(text, 0, 60));
     Some(SessionPolicy::default().idle(idle?).absolute(absolute?).grace(grace?))
+}
+
+fn read_lockout(mistakes: &mut Mistakes) -> Option<Lockout> {
+    let free = get_or(mistakes, "LOGIN_FAILURES", "5", |text| number(text, 1, 100));
+    let window = get_or(mistakes, "LOGIN_WINDOW", "86400", |text| seconds(text, 1, 30 * 86400));
+    Some(Lockout::default().free(free?).window(window?))
+}
+
+/// Devices that have signed in before must be known after a restart, and by a second server with the same keys.
+fn device_secret() -> Option<Secret<String>> {
+    let set = |name: &str| env::var(name).ok().filter(|text| !text.is_empty());
+    let secret = set("KEY_SECRET").or_else(|| set("SIGNING_KEY"))?;
+    // A digest of it, because a PEM is no secret that a limiter takes. Of a long one the end is enough: it is a key's private part.
+    let end = secret.trim().get(secret.trim().len().saturating_sub(400)..)?.to_owned();
+    HashedSecret::of(&Secret::new(end)).ok().map(|digest| Secret::new(digest.to_string()))
+}
+
+fn parse_proxies(text: &str) -> Result<TrustedProxies, String> {
+    if text == "-" {
+        return Ok(TrustedProxies::none());
+    }
+    TrustedProxies::parse(text.split(',').map(str::trim)).map_err(|e| e.to_string())
 }
 
 fn read_keys(mistakes: &mut Mistakes, algorithm: Algorithm) -> Option<Keys> {
@@ -412,6 +469,13 @@ fn seconds(text: &str, least: u64, most: u64) -> Result<Duration, String> {
     match text.parse() {
         Ok(seconds) if (least..=most).contains(&seconds) => Ok(Duration::from_secs(seconds)),
         _ => Err(format!("must be a whole number of seconds from {least} to {most}")),
+    }
+}
+
+fn number<T: FromStr + PartialOrd + Display + Copy>(text: &str, least: T, most: T) -> Result<T, String> {
+    match text.parse() {
+        Ok(number) if least <= number && number <= most => Ok(number),
+        _ => Err(format!("must be a whole number from {least} to {most}")),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Sign in with a password, call protected routes, be refused: `cargo run --example quickstart`.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to its user")]
 
-use std::{env, error::Error, process::ExitCode, sync::Arc};
+use std::{env, error::Error, net::SocketAddr, process::ExitCode, sync::Arc};
 
 use axum::{Json, Router, extract::State, routing::get};
 use portcullis::{
@@ -57,7 +57,8 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let app = me.merge(admin).layer(api.authenticate()).merge(server.routes()).with_state(server);
 
     print_commands(&url);
-    axum::serve(listener, app).await?;
+    // With the peer's address, by which logins are limited.
+    axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await?;
     Ok(())
 }
 

@@ -47,6 +47,8 @@ pub enum Kind {
     TokensRevoked,
     /// A login was not tried, because too many are.
     LoginShed,
+    /// A login was not tried, because there were too many attempts before it.
+    LoginLimited,
     /// Something that a decision needs did not answer, or is not there.
     InfrastructureFailed,
 }
@@ -71,6 +73,7 @@ impl Kind {
             Self::SessionsEnded => "sessions_ended",
             Self::TokensRevoked => "tokens_revoked",
             Self::LoginShed => "login_shed",
+            Self::LoginLimited => "login_limited",
             Self::InfrastructureFailed => "infrastructure_failed",
         }
     }

@@ -8,6 +8,7 @@ use crate::{
     config::{ConfigError, ConfigErrors},
     endpoint::{Clients, DocumentEndpoint, Does, Issuer, LEEWAY, LONGEST_LIFETIME, OAuthEndpoint, ServerMetadata},
     jwt::{ClaimsPolicy, KeyRing, Verifier},
+    login::{LoginLimiter, LoginRateLimit, LoginRateLimitLayer},
     resource_server::ResourceServer,
     revocation::RevocationList,
     scope::{Scope, ScopeSet},
@@ -16,7 +17,7 @@ use crate::{
 #[cfg(feature = "password")]
 use crate::{
     endpoint::{NotChanged, Sessions, SessionsEndpoint},
-    ident::{SessionId, UserId},
+    ident::{LoginName, SessionId, UserId},
     jwt::JwtVerify,
     password::{PasswordHasher, PasswordLogin},
     principal::Principal,
@@ -65,10 +66,18 @@ pub struct AuthorizationServerBuilder {
     resources: Vec<Resource>,
     clock: Arc<dyn Clock>,
     revocations: Option<RevocationList>,
+    limits: Limits,
     #[cfg(feature = "password")]
     login: Option<PasswordLogin>,
     #[cfg(feature = "password")]
     sessions: Option<Sessions>,
+}
+
+/// How logins are limited.
+enum Limits {
+    Default,
+    Own(LoginLimiter),
+    None,
 }
 
 /// What the server calls the client that its own users sign in with, unless clients are named.
@@ -93,6 +102,7 @@ impl AuthorizationServer {
             resources: Vec::new(),
             clock: Arc::new(SystemClock),
             revocations: None,
+            limits: Limits::Default,
             #[cfg(feature = "password")]
             login: None,
             #[cfg(feature = "password")]
@@ -110,9 +120,18 @@ impl AuthorizationServer {
         &self.issuer.keys
     }
 
-    /// The service for `POST /token` (RFC 6749 §3.2).
-    pub fn token_endpoint(&self) -> OAuthEndpoint {
-        self.endpoint(Does::Token)
+    /// The service for `POST /token` (RFC 6749 §3.2), within the limit for logins. Unless the builder says otherwise, that needs
+    /// to know the client's address: see [`client_ip`](crate::client_ip).
+    pub fn token_endpoint(&self) -> LoginRateLimit<OAuthEndpoint> {
+        use tower_layer::Layer as _;
+
+        let endpoint = self.endpoint(Does::Token);
+        match &self.issuer.limiter {
+            Some(limiter) => {
+                LoginRateLimitLayer::around_endpoint(limiter.clone(), self.own.answers().clone()).layer(endpoint)
+            }
+            None => LoginRateLimit::without_limits(endpoint),
+        }
     }
 
     /// The service for `POST /token/refresh`: the token endpoint for refresh tokens alone, whose form need not name the
@@ -208,6 +227,20 @@ impl AuthorizationServer {
             crate::audit::infrastructure_failed(what, &error);
             Rejection::StoreUnavailable
         })
+    }
+
+    /// Lets strangers sign in to an account again that has failed too often; `false` if it had not failed. Devices that are known
+    /// there have a count of their own.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if a store does not answer: call again.
+    #[cfg(feature = "password")]
+    pub async fn unlock(&self, account: &LoginName) -> Result<bool, StoreError> {
+        match &self.issuer.limiter {
+            Some(limiter) => limiter.unlock(account).await,
+            None => Ok(false),
+        }
     }
 
     /// Disables a user and ends all of their sessions (ASVS 7.4.2), or enables them again. `false` if there is no such user.
@@ -325,6 +358,19 @@ impl AuthorizationServerBuilder {
         self
     }
 
+    /// Sets how logins are limited: as [`LoginLimiter`] does by itself, unless set.
+    pub fn login_limits(mut self, limiter: LoginLimiter) -> Self {
+        self.limits = Limits::Own(limiter);
+        self
+    }
+
+    /// Limits no login: for servers with a limit of their own around [`token_endpoint`](AuthorizationServer::token_endpoint). What
+    /// is lost: RFC 6749 §4.3.2 demands one, and without it a password can be guessed as fast as it can be hashed.
+    pub fn danger_without_login_limits(mut self) -> Self {
+        self.limits = Limits::None;
+        self
+    }
+
     /// Calls access tokens back with this list: for a server without sessions, for one that keeps them elsewhere, or for other
     /// settings than a list has by itself.
     pub fn revocations(mut self, list: RevocationList) -> Self {
@@ -397,7 +443,8 @@ impl AuthorizationServerBuilder {
         if let Some(sessions) = &self.sessions {
             sessions.policy.check(&mut errors);
         }
-        let policy = errors.finish(policy)?;
+        let limiter = errors.keep(self.limiter());
+        let (policy, limiter) = errors.finish(policy.zip(limiter))?;
         let verifier = Verifier::new(policy, self.keys.clone()).without_cache();
         let clients = Clients::new(self.clients.clone(), self.own_client());
         let issuer = Issuer {
@@ -412,6 +459,7 @@ impl AuthorizationServerBuilder {
             lifetime: self.lifetime,
             default_scope,
             clients,
+            limiter,
             clock: self.clock,
             #[cfg(feature = "password")]
             login: self.login,
@@ -450,6 +498,19 @@ impl AuthorizationServerBuilder {
         let own =
             if login { Client::public(OWN_CLIENT).grant(GrantType::Password) } else { Client::public(OWN_CLIENT) };
         (self.clients.is_empty() || (login && !named)).then_some(own)
+    }
+
+    /// The limit for logins, where there are any.
+    fn limiter(&self) -> Result<Option<LoginLimiter>, ConfigErrors> {
+        #[cfg(feature = "password")]
+        let login = self.login.is_some();
+        #[cfg(not(feature = "password"))]
+        let login = false;
+        match &self.limits {
+            Limits::Default if login => LoginLimiter::builder().clock(Arc::clone(&self.clock)).build().map(Some),
+            Limits::Own(limiter) => Ok(Some(limiter.clone())),
+            Limits::Default | Limits::None => Ok(None),
+        }
     }
 
     fn list(&self) -> Option<RevocationList> {

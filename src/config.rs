@@ -49,6 +49,9 @@ pub enum ConfigError {
     /// An address to publish metadata for is not `https`, or `http` on loopback, or has a query or a fragment.
     #[error("{0:?} is no https address without query and fragment, nor http on loopback")]
     Address(String),
+    /// A network of trusted proxies is none, has bits beyond its prefix, or is every address there is.
+    #[error("{0:?} is no network such as 10.0.0.0/8, nor an address, or is all of them")]
+    Network(String),
     /// A duration is outside its bounds.
     #[error("{setting} is {given:?}; it must be between {least:?} and {most:?}")]
     Duration {

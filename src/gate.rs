@@ -1,4 +1,4 @@
-//! What all gates share: a response body that is the inner service's or a refusal's, and the future that yields it.
+//! What all gates share: a body that is somebody else's or was made here, and the future that yields it.
 
 use std::{
     pin::Pin,
@@ -11,7 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 pin_project! {
-    /// Body of a response that passed a gate: the inner service's own, or the refusal's.
+    /// Body that passed a gate: of a response, the inner service's own or the refusal's; of a request, as it came or read whole.
     #[derive(Debug)]
     pub struct GateBody<B> {
         #[pin]
@@ -24,17 +24,18 @@ pin_project! {
     #[derive(Debug)]
     enum BodyKind<B> {
         Inner { #[pin] body: B },
-        Refusal { text: Option<Bytes> },
+        Whole { text: Option<Bytes> },
     }
 }
 
 impl<B> GateBody<B> {
-    const fn inner(body: B) -> Self {
+    pub(crate) const fn inner(body: B) -> Self {
         Self { kind: BodyKind::Inner { body } }
     }
 
-    fn refusal(text: Bytes) -> Self {
-        Self { kind: BodyKind::Refusal { text: Some(text).filter(|text| !text.is_empty()) } }
+    /// A body that is all there.
+    pub(crate) fn whole(text: Bytes) -> Self {
+        Self { kind: BodyKind::Whole { text: Some(text).filter(|text| !text.is_empty()) } }
     }
 }
 
@@ -51,21 +52,21 @@ impl<B: Body<Data = Bytes>> Body for GateBody<B> {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         match self.project().kind.project() {
             BodyKindProj::Inner { body } => body.poll_frame(cx),
-            BodyKindProj::Refusal { text } => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            BodyKindProj::Whole { text } => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             BodyKind::Inner { body } => body.is_end_stream(),
-            BodyKind::Refusal { text } => text.is_none(),
+            BodyKind::Whole { text } => text.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             BodyKind::Inner { body } => body.size_hint(),
-            BodyKind::Refusal { text } => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
+            BodyKind::Whole { text } => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
         }
     }
 }
@@ -111,7 +112,7 @@ where
                 future.poll(cx).map(|result| result.map(|response| response.map(GateBody::inner)))
             }
             FutureKindProj::Refused { response } => match response.take() {
-                Some(response) => Poll::Ready(Ok(response.map(GateBody::refusal))),
+                Some(response) => Poll::Ready(Ok(response.map(GateBody::whole))),
                 // Polled again after it was ready, which the contract of `Future` forbids.
                 None => Poll::Pending,
             },

@@ -78,14 +78,17 @@ pub mod authz;
 pub mod axum;
 pub mod bearer;
 pub mod client;
+pub mod client_ip;
 pub mod clock;
 pub mod config;
 pub mod endpoint;
 mod follow;
+mod form;
 pub mod gate;
 pub mod guide;
 pub mod ident;
 pub mod jwt;
+pub mod login;
 #[cfg(feature = "password")]
 pub mod password;
 pub mod principal;
@@ -99,6 +102,7 @@ pub mod session;
 pub mod store;
 mod stripe;
 pub mod testing;
+mod throttle;
 mod uri;
 
 pub use authorization_server::{AuthorizationServer, AuthorizationServerBuilder};

@@ -6,11 +6,12 @@ use base64_simd::STANDARD;
 use http::{HeaderMap, header::AUTHORIZATION};
 use zeroize::Zeroizing;
 
-use super::{
-    error::EndpointError,
+use super::error::EndpointError;
+use crate::{
+    audit,
+    client::Client,
     form::{self, Form},
 };
-use crate::{audit, client::Client};
 
 /// The clients of a server.
 #[derive(Debug)]

@@ -8,6 +8,7 @@ use http::{
 use http_body_util::Full;
 
 use super::private_json;
+use crate::form::FormError;
 
 /// Why an endpoint refuses. The texts are ours; nothing that a client sent comes back.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -34,6 +35,12 @@ pub(super) enum EndpointError {
     MethodNotAllowed { allow: &'static str },
     /// Something that is needed does not answer.
     Unavailable { retry_after: u64 },
+}
+
+impl From<FormError> for EndpointError {
+    fn from(FormError(reason): FormError) -> Self {
+        Self::InvalidRequest(reason)
+    }
 }
 
 const BASIC: &str = r#"Basic realm="client", charset="UTF-8""#;

@@ -7,13 +7,12 @@ use serde::Serialize;
 
 use super::{
     error::EndpointError,
-    form::Form,
     issuer::{Issuer, failed},
     private_json,
 };
 #[cfg(feature = "password")]
 use crate::client::Client;
-use crate::{audit, clock::UnixSeconds, rejection::Rejection, revocation::TokenNames};
+use crate::{audit, clock::UnixSeconds, form::Form, rejection::Rejection, revocation::TokenNames};
 
 /// What there is to say of a token; of one that is not good, nothing (§2.2).
 #[derive(Default, Serialize)]

@@ -19,6 +19,7 @@ use crate::{
     clock::{Clock, UnixSeconds},
     ident::SessionId,
     jwt::{KeyRing, SigningKey, Verifier},
+    login::LoginLimiter,
     random,
     revocation::RevocationList,
     scope::ScopeSet,
@@ -43,6 +44,8 @@ pub(crate) struct Issuer {
     #[cfg_attr(not(feature = "password"), expect(dead_code, reason = "a client has no default but what it may have"))]
     pub(crate) default_scope: Option<ScopeSet>,
     pub(crate) clients: Clients,
+    /// Limits logins, where there are any and they are limited.
+    pub(crate) limiter: Option<LoginLimiter>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) revocations: Option<RevocationList>,
     /// Whether the list is kept where the sessions are, so that whatever ends one has noted that already.
@@ -77,6 +80,8 @@ pub(super) struct Grant<'a> {
     /// When that session ends, which no token of it outlives.
     pub(super) ends_at: Option<UnixSeconds>,
     pub(super) refresh_token: Option<&'a str>,
+    /// What the client is to show when it signs in again.
+    pub(super) device_token: Option<&'a str>,
 }
 
 /// What was issued.
@@ -144,6 +149,7 @@ impl Issuer {
             expires_in: exp.get().saturating_sub(now.get()),
             scope: &scope,
             refresh_token: grant.refresh_token,
+            device_token: grant.device_token,
         };
         let body = serde_json::to_vec(&response).map_err(|error| failed("token response", &error))?;
         Ok(Issued { response: private_json(StatusCode::OK, body), token_id })
@@ -248,4 +254,6 @@ struct TokenResponse<'a> {
     scope: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     refresh_token: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device_token: Option<&'a str>,
 }

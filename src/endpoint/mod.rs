@@ -5,7 +5,6 @@ mod document;
 #[cfg(feature = "password")]
 mod ending;
 mod error;
-mod form;
 mod grant;
 mod introspect;
 mod issuer;
@@ -33,6 +32,7 @@ use http_body_util::Full;
 use tower_service::Service;
 
 pub use self::document::DocumentEndpoint;
+use self::error::EndpointError;
 #[cfg(feature = "password")]
 pub use self::sessions::SessionsEndpoint;
 pub(crate) use self::{
@@ -42,8 +42,11 @@ pub(crate) use self::{
 };
 #[cfg(feature = "password")]
 pub(crate) use self::{ending::NotChanged, issuer::Sessions};
-use self::{error::EndpointError, form::Form};
-use crate::audit;
+use crate::{
+    audit,
+    form::{Form, FormError},
+    login::LoginOutcome,
+};
 
 /// Service for an endpoint that takes a form: `/token`, `/token/refresh`, `/revoke` or `/introspect`.
 ///
@@ -97,18 +100,25 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let endpoint = self.clone();
         let answer = async move {
-            let answer = endpoint.answer(request).await;
+            let mut outcome = LoginOutcome::NotTried;
+            let answer = endpoint.answer(request, &mut outcome).await;
             if let Some((status, reason)) = answer.as_ref().err().and_then(|error| error.malformed()) {
                 audit::malformed(status, reason);
             }
-            Ok(answer.unwrap_or_else(EndpointError::response))
+            let mut response = answer.unwrap_or_else(EndpointError::response);
+            response.extensions_mut().insert(outcome);
+            Ok(response)
         };
         answer.boxed()
     }
 }
 
 impl OAuthEndpoint {
-    async fn answer<B>(&self, request: Request<B>) -> Result<Response<Full<Bytes>>, EndpointError>
+    async fn answer<B>(
+        &self,
+        request: Request<B>,
+        outcome: &mut LoginOutcome,
+    ) -> Result<Response<Full<Bytes>>, EndpointError>
     where
         B: Body + Send,
         B::Data: Send,
@@ -118,10 +128,14 @@ impl OAuthEndpoint {
         if parts.method != Method::POST {
             return Err(EndpointError::MethodNotAllowed { allow: "POST" });
         }
-        let form = Form::read(&parts.headers, body).await?;
+        let form = match parts.extensions.get::<FormError>() {
+            // A layer has tried to read it.
+            Some(error) => return Err((*error).into()),
+            None => Form::read(&parts.headers, body).await?,
+        };
         match self.does {
-            Does::Token => self.issuer.token(&parts, &form, None).await,
-            Does::Refresh => self.issuer.token(&parts, &form, Some("refresh_token")).await,
+            Does::Token => self.issuer.token(&parts, &form, None, outcome).await,
+            Does::Refresh => self.issuer.token(&parts, &form, Some("refresh_token"), outcome).await,
             Does::Revoke => self.issuer.revocation(&parts, &form).await,
             Does::Introspect => self.issuer.introspection(&parts, &form).await,
         }

@@ -8,11 +8,10 @@ use http_body_util::Full;
 
 use super::{
     error::EndpointError,
-    form::Form,
     issuer::{Issuer, failed},
     private,
 };
-use crate::{audit, client::Client, rejection::Rejection, revocation::TokenNames};
+use crate::{audit, client::Client, form::Form, rejection::Rejection, revocation::TokenNames};
 #[cfg(feature = "password")]
 use crate::{
     session::{RefreshToken, Standing},

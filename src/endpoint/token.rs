@@ -8,21 +8,30 @@ use http_body_util::Full;
 
 use super::{
     error::EndpointError,
-    form::Form,
     grant,
     issuer::{Grant, Issuer},
 };
 use crate::{
     audit,
     client::{Client, GrantType},
+    form::Form,
+    login::LoginOutcome,
     scope::ScopeSet,
 };
 
 type Answer = Result<Response<Full<Bytes>>, EndpointError>;
 
 impl Issuer {
-    /// Answers a request for a token; `grant` is the only one, where a form need not name it.
-    pub(super) async fn token(self: &Arc<Self>, parts: &Parts, form: &Form, grant: Option<&str>) -> Answer {
+    /// Answers a request for a token; `grant` is the only one, where a form need not name it. `outcome` is
+    /// told what became of a password, if one was looked at.
+    pub(super) async fn token(
+        self: &Arc<Self>,
+        parts: &Parts,
+        form: &Form,
+        grant: Option<&str>,
+        #[cfg_attr(not(feature = "password"), expect(unused_variables, reason = "no password is looked at"))]
+        outcome: &mut LoginOutcome,
+    ) -> Answer {
         let client = self.clients.authenticate(&parts.headers, form)?;
         let grant = match grant {
             Some(grant) if form.get("grant_type").is_none_or(|named| named == grant) => grant,
@@ -32,7 +41,9 @@ impl Issuer {
         match grant {
             #[cfg(feature = "password")]
             "password" => match &self.login {
-                Some(login) if client.may(GrantType::Password) => self.password_grant(login, client, form, parts).await,
+                Some(login) if client.may(GrantType::Password) => {
+                    self.password_grant(login, client, form, parts, outcome).await
+                }
                 Some(_) => Err(EndpointError::UnauthorizedClient),
                 None => Err(EndpointError::UnsupportedGrantType),
             },
@@ -71,6 +82,7 @@ impl Issuer {
             session: None,
             ends_at: None,
             refresh_token: None,
+            device_token: None,
         };
         let issued = self.issue(&grant).await?;
         audit::token_issued(client.id(), &issued.token_id);
@@ -91,12 +103,14 @@ mod login {
     use super::{Answer, EndpointError, Form, Grant, Issuer, Parts, ScopeSet, audit, grant, requested_scope};
     use crate::{
         client::{Client, GrantType},
+        client_ip::ClientIp,
         clock::UnixSeconds,
         endpoint::issuer::{Issued, Sessions, failed},
         ident::{SessionId, UserId},
+        login::{LoginAttempt, LoginOutcome},
         password::{Outcome, PasswordLogin},
         random,
-        session::{ClientAddress, RefreshToken, SealedToken, SessionRecord, Standing},
+        session::{RefreshToken, SealedToken, SessionRecord, Standing},
         store::{NewSession, Rotated, Rotation, UserRecord, turned, within},
     };
 
@@ -126,14 +140,23 @@ mod login {
             client: &Client,
             form: &Form,
             parts: &Parts,
+            outcome: &mut LoginOutcome,
         ) -> Answer {
             let (username, password) = (form.require("username")?, form.require("password")?);
             // Before the password, so that neither a malformed scope nor a foreign resource tells anything about it.
             let requested = requested_scope(form)?;
             let resources = form.resources();
             let audience = self.audience(client, &resources, None)?;
+            let attempt = parts.extensions.get::<LoginAttempt>();
+            let locked = attempt.is_some_and(LoginAttempt::is_locked);
             match login.sign_in(username, password.into()).await {
+                Outcome::SignedIn(_) if locked => {
+                    *outcome = LoginOutcome::Failed;
+                    Err(EndpointError::InvalidGrant)
+                }
                 Outcome::SignedIn(user) => {
+                    // Whatever comes of it: nobody has guessed.
+                    *outcome = LoginOutcome::Succeeded;
                     let subject = user.id.subject();
                     let limits = self.limits(client, &audience);
                     let scope = grant::granted(requested.as_ref(), self.default_scope.as_ref(), &user.scopes, &limits);
@@ -162,6 +185,7 @@ mod login {
                     let session = begun.as_ref().map(|begun| begun.id);
                     self.check_unchanged(login, &user, session).await?;
                     let refresh_token = begun.as_ref().map(|begun| begun.token.expose());
+                    let device_token = attempt.and_then(LoginAttempt::device_token);
                     let grant = Grant {
                         subject: &subject,
                         client,
@@ -173,12 +197,16 @@ mod login {
                         session,
                         ends_at: begun.as_ref().map(|begun| begun.ends_at),
                         refresh_token: refresh_token.as_ref().map(|token| token.as_str()),
+                        device_token: device_token.as_ref().map(|token| token.expose().as_str()),
                     };
                     let issued = self.issue(&grant).await?;
                     audit::login_succeeded(&subject, &issued.token_id);
                     Ok(issued.response)
                 }
-                Outcome::Refused => Err(EndpointError::InvalidGrant),
+                Outcome::Refused => {
+                    *outcome = LoginOutcome::Failed;
+                    Err(EndpointError::InvalidGrant)
+                }
                 Outcome::Unavailable { retry_after } => Err(EndpointError::Unavailable { retry_after }),
             }
         }
@@ -371,6 +399,7 @@ mod login {
                 session: Some(session.id),
                 ends_at: Some(*ends_at),
                 refresh_token: Some(refresh_token),
+                device_token: None,
             };
             self.issue(&grant).await
         }
@@ -400,12 +429,6 @@ mod login {
     }
 
     fn network(parts: &Parts) -> String {
-        let address = parts.extensions.get::<ClientAddress>().copied();
-        #[cfg(feature = "axum")]
-        let address = address.or_else(|| {
-            let peer = parts.extensions.get::<::axum::extract::ConnectInfo<std::net::SocketAddr>>();
-            peer.map(|peer| ClientAddress(peer.0.ip()))
-        });
-        address.map(ClientAddress::network).unwrap_or_default()
+        ClientIp::of(&parts.extensions).map(ClientIp::network).unwrap_or_default()
     }
 }

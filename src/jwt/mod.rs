@@ -63,6 +63,7 @@ mod token;
 mod verified;
 mod verifier;
 
+pub(crate) use self::key::hmac_key;
 #[cfg(feature = "jwks-client")]
 pub use self::remote::{JwksStatus, RemoteJwks, RemoteJwksBuilder};
 pub use self::{

@@ -140,11 +140,14 @@ impl Answers {
         let verdict = rejection.verdict();
         audit::refused(rejection, subject, scopes);
         let mut response = match wire {
-            Wire::Http => http_answer(verdict),
+            Wire::Http => http_answer(rejection, verdict),
             Wire::Grpc => grpc_answer(verdict),
             Wire::GrpcWeb | Wire::GrpcWebText => grpc_web_answer(verdict, wire),
         };
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(seconds) = retry_after(rejection, verdict).filter(|_| wire == Wire::Http) {
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+        }
         if let Some(challenge) = self.challenge(verdict.challenge, scopes) {
             response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
         }
@@ -173,7 +176,10 @@ fn field(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("Bearer realm=\"api\""))
 }
 
-fn http_answer(verdict: Verdict) -> Response<Bytes> {
+/// Problem details of a quota that is used up (draft-ietf-httpapi-ratelimit-headers-10 §6).
+const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
+
+fn http_answer(rejection: Rejection, verdict: Verdict) -> Response<Bytes> {
     let title = verdict.status.canonical_reason().unwrap_or_default();
     let status = verdict.status.as_u16();
     let body = match verdict.challenge {
@@ -182,18 +188,27 @@ fn http_answer(verdict: Verdict) -> Response<Bytes> {
             error.description(),
             error.code(),
         ),
-        Challenge::Plain | Challenge::Silent => {
-            format!(r#"{{"type":"about:blank","title":"{title}","status":{status}}}"#)
-        }
+        Challenge::Plain | Challenge::Silent => match rejection {
+            Rejection::TooManyAttempts { limit, .. } => format!(
+                r#"{{"type":"{QUOTA_EXCEEDED}","title":"{title}","status":{status},"violated-policies":["{}"]}}"#,
+                limit.name(),
+            ),
+            _ => format!(r#"{{"type":"about:blank","title":"{title}","status":{status}}}"#),
+        },
     };
     let mut response = Response::new(Bytes::from(body));
     *response.status_mut() = verdict.status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    if verdict.status == StatusCode::SERVICE_UNAVAILABLE {
-        headers.insert(RETRY_AFTER, RETRY_SECONDS.into());
-    }
     response
+}
+
+/// When to try again, where that is what helps (RFC 9110 §10.2.3).
+fn retry_after(rejection: Rejection, verdict: Verdict) -> Option<u64> {
+    match rejection {
+        Rejection::TooManyAttempts { seconds, .. } => Some(seconds),
+        _ => (verdict.status == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_SECONDS),
+    }
 }
 
 /// Trailers-only: the headers are the trailers, and there is no body (gRPC over HTTP/2, "Responses").

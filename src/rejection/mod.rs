@@ -6,7 +6,7 @@ use http::StatusCode;
 
 pub(crate) use self::answers::RETRY_SECONDS;
 pub use self::answers::{Answers, Wire};
-use crate::{audit, clock::UnixSeconds};
+use crate::{audit, clock::UnixSeconds, throttle::Limit};
 
 /// Why a request was refused. `Display` is for operators; clients see a status and a challenge.
 ///
@@ -118,6 +118,17 @@ pub enum Rejection {
     /// It cannot be told whether the token was called back.
     #[error("revocations unavailable")]
     RevocationsUnavailable,
+    /// There were too many attempts to sign in.
+    #[error("too many attempts ({}), none for {seconds} s", limit.name())]
+    TooManyAttempts {
+        /// Which limit has none left.
+        limit: Limit,
+        /// When it will have one again, in seconds.
+        seconds: u64,
+    },
+    /// Which account a request to sign in is for can be read in no way, or in more than one.
+    #[error("account to sign in to cannot be read in one way")]
+    LoginUnreadable,
     /// A layer that this one depends on is missing, or is further in.
     #[error("{0} is missing, or sits inside the layer that needs it; `ResourceServer::authenticate` has it")]
     LayerMissing(&'static str),
@@ -176,7 +187,9 @@ pub(crate) enum Challenge {
 /// gRPC status codes in use.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Grpc {
+    InvalidArgument = 3,
     PermissionDenied = 7,
+    ResourceExhausted = 8,
     Internal = 13,
     Unavailable = 14,
     Unauthenticated = 16,
@@ -234,6 +247,12 @@ impl Rejection {
                 Grpc::Unavailable,
                 audit::Kind::InfrastructureFailed,
             ),
+            Self::TooManyAttempts { .. } => {
+                (StatusCode::TOO_MANY_REQUESTS, Challenge::Silent, Grpc::ResourceExhausted, audit::Kind::LoginLimited)
+            }
+            Self::LoginUnreadable => {
+                (StatusCode::BAD_REQUEST, Challenge::Silent, Grpc::InvalidArgument, audit::Kind::RequestMalformed)
+            }
             Self::LayerMissing(_) | Self::OtherClaims => (
                 StatusCode::INTERNAL_SERVER_ERROR,
                 Challenge::Silent,

@@ -9,10 +9,7 @@ mod rotation;
 #[cfg(feature = "password")]
 mod token;
 
-use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    time::Duration,
-};
+use std::time::Duration;
 
 #[cfg(feature = "password")]
 pub(crate) use self::token::RefreshToken;
@@ -47,28 +44,6 @@ pub struct SessionRecord {
     pub last_used: UnixSeconds,
     /// When it ends however much it is used.
     pub expires_at: UnixSeconds,
-}
-
-/// Where a request comes from, for the sessions that it begins. Whoever knows it puts it into the request's extensions; on
-/// axum, `into_make_service_with_connect_info::<SocketAddr>()` does as well.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct ClientAddress(pub IpAddr);
-
-impl ClientAddress {
-    /// The network that it belongs to: enough to recognise a place, too little to follow a person. 24 bits of an IPv4 address,
-    /// 48 of an IPv6 one.
-    pub fn network(self) -> String {
-        match self.0.to_canonical() {
-            IpAddr::V4(address) => {
-                let [a, b, c, _] = address.octets();
-                format!("{}/24", Ipv4Addr::new(a, b, c, 0))
-            }
-            IpAddr::V6(address) => {
-                let [a, b, c, ..] = address.segments();
-                format!("{}/48", Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0))
-            }
-        }
-    }
 }
 
 /// How long sessions last.
@@ -143,18 +118,6 @@ fn shortened(duration: Duration, jitter: u8) -> Duration {
 #[cfg(all(test, feature = "password"))]
 mod tests {
     use super::*;
-
-    #[test]
-    fn networks() {
-        for (address, expected) in [
-            ("203.0.113.77", "203.0.113.0/24"),
-            ("::ffff:203.0.113.77", "203.0.113.0/24"),
-            ("2001:db8:1:2:3::4", "2001:db8:1::/48"),
-            ("::1", "::/48"),
-        ] {
-            assert_eq!(ClientAddress(address.parse().unwrap()).network(), expected, "{address}");
-        }
-    }
 
     #[test]
     fn req_048_sessions_end_unused_or_old_and_a_little_apart() {

@@ -4,7 +4,7 @@
 use std::future::Ready;
 use std::{fmt, sync::Arc};
 
-use super::{KeyStore, MemoryStore, SessionStore, StoreError, UserStore};
+use super::{AttemptStore, KeyStore, MemoryStore, SessionStore, StoreError, UserStore};
 
 /// A store, chosen when a program starts. Its parts are one and the same backend; clones share it.
 ///
@@ -31,6 +31,7 @@ pub struct Store {
     users: Option<Arc<dyn UserStore>>,
     sessions: Arc<dyn SessionStore>,
     keys: Option<Arc<dyn KeyStore>>,
+    attempts: Option<Arc<dyn AttemptStore>>,
 }
 
 impl Store {
@@ -54,7 +55,8 @@ impl Store {
     }
 
     fn holding_all<S: UserStore + SessionStore + KeyStore>(kind: &'static str, store: Arc<S>) -> Self {
-        Self { kind, users: Some(Arc::clone(&store) as _), sessions: Arc::clone(&store) as _, keys: Some(store) }
+        let (users, sessions) = (Some(Arc::clone(&store) as _), Arc::clone(&store) as _);
+        Self { kind, users, sessions, keys: Some(store), attempts: None }
     }
 
     /// Its users, if this backend holds users.
@@ -70,6 +72,12 @@ impl Store {
     /// Its signing keys, if this backend holds such keys.
     pub fn keys(&self) -> Option<Arc<dyn KeyStore>> {
         self.keys.clone()
+    }
+
+    /// Its count of attempts to sign in, if this backend counts them for several machines: Redis alone does. A
+    /// [`LoginLimiter`](crate::login::LoginLimiter) counts by itself otherwise.
+    pub fn attempts(&self) -> Option<Arc<dyn AttemptStore>> {
+        self.attempts.clone()
     }
 }
 
@@ -109,8 +117,8 @@ fn postgres(_: &str) -> Ready<Result<Store, StoreError>> {
 
 #[cfg(feature = "redis")]
 async fn redis(url: &str) -> Result<Store, StoreError> {
-    let sessions = Arc::new(super::RedisStore::connect(url).await?);
-    Ok(Store { kind: "redis", users: None, sessions, keys: None })
+    let store = Arc::new(super::RedisStore::connect(url).await?);
+    Ok(Store { kind: "redis", users: None, sessions: Arc::clone(&store) as _, keys: None, attempts: Some(store) })
 }
 
 #[cfg(not(feature = "redis"))]

@@ -19,6 +19,8 @@
 //! [`Store::connect`] opens whichever a URL names. [`testing::stores`](crate::testing::stores) holds a store of your own to
 //! what all of these promise.
 
+mod attempt;
+mod attempts;
 mod connect;
 mod error;
 mod key;
@@ -47,6 +49,8 @@ pub use self::redis::RedisStore;
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::SqliteStore;
 pub use self::{
+    attempt::{Attempt, AttemptStore, MOST_QUOTAS, Reserved, Settled},
+    attempts::MemoryAttempts,
     connect::Store,
     error::StoreError,
     key::{KeyRecord, KeyStore, SealedKey},

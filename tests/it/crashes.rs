@@ -44,7 +44,8 @@ async fn a_server_to_be_killed() {
             .unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     println!("\nlistening on {}", listener.local_addr().unwrap());
-    let serving = axum::serve(listener, server.routes::<()>());
+    let app = server.routes::<()>().into_make_service_with_connect_info::<std::net::SocketAddr>();
+    let serving = axum::serve(listener, app);
     // Should whoever started it be gone, it ends by itself.
     let _ = tokio::time::timeout(Duration::from_secs(300), serving.into_future()).await;
 }

@@ -20,6 +20,7 @@ mod endpoints;
 mod key_rings;
 mod keys;
 mod layers;
+mod limits;
 mod login;
 mod programs;
 mod remote;

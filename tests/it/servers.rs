@@ -326,6 +326,9 @@ async fn servers_keep_what_every_store_promises() {
         for _ in 0..2 {
             suite::sessions(store.sessions()).await;
             suite::revocations(Arc::new(store.sessions())).await;
+            if let Some(attempts) = store.attempts() {
+                suite::attempts(attempts).await;
+            }
             if let (Some(users), Some(keys)) = (store.users(), store.keys()) {
                 suite::users(users).await;
                 suite::keys(keys).await;

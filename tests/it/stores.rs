@@ -4,7 +4,10 @@ use std::{path::PathBuf, sync::Arc};
 
 use portcullis::{
     ident::{LoginName, UserId},
-    store::{KeyStore, MemoryStore, PasswordHash, RevocationStore, SqliteStore, StoreError, UserRecord, UserStore},
+    store::{
+        KeyStore, MemoryAttempts, MemoryStore, PasswordHash, RevocationStore, SqliteStore, StoreError, UserRecord,
+        UserStore,
+    },
     testing::stores as suite,
 };
 
@@ -49,6 +52,14 @@ async fn memory_conforms() {
 async fn sqlite_conforms() {
     let folder = Folder::new("conforms");
     conforms(Arc::new(SqliteStore::open(folder.file("a.db")).unwrap())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn req_028_req_172_attempts_in_memory_conform() {
+    let attempts = Arc::new(MemoryAttempts::new());
+    for _ in 0..5 {
+        suite::attempts(attempts.clone()).await;
+    }
 }
 
 /// All but sessions, which `sessions.rs` looks at; twice, because a store is not always new.

@@ -1,5 +1,6 @@
-//! Sessions and revocations in Redis or Valkey: for several machines.
+//! Sessions, revocations and attempts to sign in, in Redis or Valkey: for several machines.
 
+mod attempts;
 mod revocations;
 mod server;
 mod sessions;
@@ -10,7 +11,7 @@ use self::server::Server;
 use super::StoreError;
 use crate::clock::UnixSeconds;
 
-/// Sessions and revocations in Redis (6.2 or later) or Valkey. Users and signing keys live elsewhere, in SQL: they must outlast
+/// Sessions, revocations and attempts to sign in, in Redis (6.2 or later) or Valkey. Users and signing keys live elsewhere, in SQL: they must outlast
 /// everything, and be found in more ways than by one key.
 ///
 /// Each call is one script, which the server runs alone. All keys have one tag, `{portcullis}`, because an id says nothing of the

@@ -9,7 +9,7 @@
 //! # async fn main() {
 //! use std::sync::Arc;
 //!
-//! use portcullis::{store::MemoryStore, testing::stores};
+//! use portcullis::{store::{MemoryAttempts, MemoryStore}, testing::stores};
 //!
 //! let store = Arc::new(MemoryStore::new());
 //! stores::users(store.clone()).await;
@@ -17,11 +17,13 @@
 //! stores::revocations(store.clone()).await;
 //! stores::keys(store.clone()).await;
 //! stores::race(store, 10, 64).await;
+//! stores::attempts(Arc::new(MemoryAttempts::new())).await;
 //! # }
 //! ```
 
 #![expect(clippy::panic, reason = "a promise that is broken ends the test")]
 
+mod attempts;
 mod keys;
 mod model;
 mod race;
@@ -31,7 +33,9 @@ mod users;
 
 use std::time::Duration;
 
-pub use self::{keys::keys, race::race, revocations::revocations, sessions::sessions, users::users};
+pub use self::{
+    attempts::attempts, keys::keys, race::race, revocations::revocations, sessions::sessions, users::users,
+};
 use crate::{
     clock::{Clock, SystemClock, UnixSeconds},
     ident::SessionId,

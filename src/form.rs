@@ -11,8 +11,6 @@ use percent_encoding::percent_decode;
 use tokio::time;
 use zeroize::Zeroizing;
 
-use super::error::EndpointError;
-
 /// Longest body, in bytes.
 const MAX_BODY: usize = 16 * 1024;
 /// Most parameters, known or not.
@@ -22,37 +20,38 @@ const RESOURCE: &str = "resource";
 /// How long a body may take to arrive.
 const MAX_TIME: Duration = Duration::from_secs(10);
 
+/// Why a body is no form. The texts are ours.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct FormError(pub(crate) &'static str);
+
 /// Parameters of a request, wiped when dropped: a password is among them. The body that they were read from is the
 /// server's, and is not.
-pub(super) struct Form(Vec<(String, Zeroizing<String>)>);
+pub(crate) struct Form(Vec<(String, Zeroizing<String>)>);
 
 impl Form {
     /// Reads the body of a request with these headers.
-    pub(super) async fn read<B>(headers: &HeaderMap, body: B) -> Result<Self, EndpointError>
+    pub(crate) async fn read<B>(headers: &HeaderMap, body: B) -> Result<Self, FormError>
     where
         B: Body,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         if !is_form(headers) {
-            return Err(EndpointError::InvalidRequest("the body must be application/x-www-form-urlencoded"));
+            return Err(FormError("the body must be application/x-www-form-urlencoded"));
         }
-        let body = time::timeout(MAX_TIME, Limited::new(body, MAX_BODY).collect()).await;
-        let body = body.map_err(|_| EndpointError::InvalidRequest("the body took too long to arrive"))?;
-        let body = body.map_err(|_| EndpointError::InvalidRequest("the body is incomplete or too long"))?;
-        Self::parse(&body.to_bytes())
+        Self::parse(&whole(body).await?)
     }
 
-    fn parse(body: &Bytes) -> Result<Self, EndpointError> {
+    pub(crate) fn parse(body: &Bytes) -> Result<Self, FormError> {
         let mut parameters: Vec<(String, Zeroizing<String>)> = Vec::new();
         for pair in body.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty()) {
             let mut halves = pair.splitn(2, |&byte| byte == b'=');
             let name = decode(halves.next().unwrap_or_default())?;
             let value = decode(halves.next().unwrap_or_default())?;
             if *name != RESOURCE && parameters.iter().any(|(other, _)| *other == *name) {
-                return Err(EndpointError::InvalidRequest("a parameter is repeated"));
+                return Err(FormError("a parameter is repeated"));
             }
             if parameters.len() == MAX_PARAMETERS {
-                return Err(EndpointError::InvalidRequest("there are too many parameters"));
+                return Err(FormError("there are too many parameters"));
             }
             parameters.push((name.to_string(), value));
         }
@@ -60,34 +59,48 @@ impl Form {
     }
 
     /// A parameter's value. One without a value counts as left out.
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         let (_, value) = self.0.iter().find(|(other, _)| other == name)?;
         Some(value.as_str()).filter(|value| !value.is_empty())
     }
 
     /// The resources that are named: all that have a value.
-    pub(super) fn resources(&self) -> Vec<&str> {
+    pub(crate) fn resources(&self) -> Vec<&str> {
         let named = self.0.iter().filter(|(name, value)| name == RESOURCE && !value.is_empty());
         named.map(|(_, value)| value.as_str()).collect()
     }
 
     /// A parameter that must be there.
-    pub(super) fn require(&self, name: &str) -> Result<&str, EndpointError> {
-        self.get(name).ok_or(EndpointError::InvalidRequest("a required parameter is missing"))
+    pub(crate) fn require(&self, name: &str) -> Result<&str, FormError> {
+        self.get(name).ok_or(FormError("a required parameter is missing"))
     }
 }
 
-fn is_form(headers: &HeaderMap) -> bool {
+/// A body of 16 KiB at most that arrives within 10 seconds.
+pub(crate) async fn whole<B>(body: B) -> Result<Bytes, FormError>
+where
+    B: Body,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let body = time::timeout(MAX_TIME, Limited::new(body, MAX_BODY).collect()).await;
+    let body = body.map_err(|_| FormError("the body took too long to arrive"))?;
+    Ok(body.map_err(|_| FormError("the body is incomplete or too long"))?.to_bytes())
+}
+
+/// Whether the one content type is that of a form.
+pub(crate) fn is_form(headers: &HeaderMap) -> bool {
+    media_type(headers).is_some_and(|kind| kind.eq_ignore_ascii_case(b"application/x-www-form-urlencoded"))
+}
+
+/// What the one content type says, without its parameters.
+pub(crate) fn media_type(headers: &HeaderMap) -> Option<&[u8]> {
     let mut fields = headers.get_all(CONTENT_TYPE).iter();
-    let (Some(field), None) = (fields.next(), fields.next()) else {
-        return false;
-    };
-    let media_type = field.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default();
-    media_type.trim_ascii().eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
+    let (Some(field), None) = (fields.next(), fields.next()) else { return None };
+    field.as_bytes().split(|&byte| byte == b';').next().map(<[u8]>::trim_ascii)
 }
 
 /// `+` is a space, `%xx` a byte, and the bytes must be UTF-8: none is replaced, so no two inputs become the same.
-pub(super) fn decode(text: &[u8]) -> Result<Zeroizing<String>, EndpointError> {
+pub(crate) fn decode(text: &[u8]) -> Result<Zeroizing<String>, FormError> {
     let spaced: Zeroizing<Vec<u8>> =
         Zeroizing::new(text.iter().map(|&byte| if byte == b'+' { b' ' } else { byte }).collect());
     // With room for all, because a vector that grows leaves copies behind.
@@ -97,7 +110,7 @@ pub(super) fn decode(text: &[u8]) -> Result<Zeroizing<String>, EndpointError> {
         Ok(text) => Ok(Zeroizing::new(text)),
         Err(error) => {
             drop(Zeroizing::new(error.into_bytes()));
-            Err(EndpointError::InvalidRequest("the body is not UTF-8"))
+            Err(FormError("the body is not UTF-8"))
         }
     }
 }
@@ -108,9 +121,9 @@ mod tests {
 
     #[test]
     fn forms() {
-        const REPEATED: EndpointError = EndpointError::InvalidRequest("a parameter is repeated");
-        const NOT_UTF8: EndpointError = EndpointError::InvalidRequest("the body is not UTF-8");
-        type Row<'a> = (u16, &'a [u8], &'a str, Result<Option<&'a str>, EndpointError>);
+        const REPEATED: FormError = FormError("a parameter is repeated");
+        const NOT_UTF8: FormError = FormError("the body is not UTF-8");
+        type Row<'a> = (u16, &'a [u8], &'a str, Result<Option<&'a str>, FormError>);
         let rows: &[Row<'_>] = &[
             (23, b"a=1&b=2", "b", Ok(Some("2"))),
             (23, b"a=1%202+3%2B%26%3D", "a", Ok(Some("1 2 3+&="))),
@@ -175,6 +188,6 @@ mod tests {
             Result<http_body::Frame<Bytes>, std::io::Error>,
         >());
         let slow = Form::read(&headers, never).await.err();
-        assert_eq!(slow, Some(EndpointError::InvalidRequest("the body took too long to arrive")));
+        assert_eq!(slow, Some(FormError("the body took too long to arrive")));
     }
 }

@@ -1,0 +1,255 @@
+//! The gate around a route where people sign in.
+
+use std::{
+    mem,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures::{FutureExt as _, future::BoxFuture};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header::SET_COOKIE};
+use http_body::Body;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::{
+    account::AccountField,
+    device,
+    device::Carrier,
+    limiter::{LoginAttempt, LoginLimiter, LoginOutcome, Who},
+};
+use crate::{
+    client_ip::ClientIp,
+    form,
+    gate::GateBody,
+    rejection::{Answers, Rejection, Wire},
+};
+
+/// Limits attempts to sign in at the route that it is around.
+///
+/// The body is read up to 16 KiB, within 10 seconds, for the account that it names, and handed on as it came. The attempt is
+/// counted before the route sees it, and settled by the [`LoginOutcome`] in the extensions of its response or, for handlers that put
+/// none there, by its status: 2xx has succeeded; 405, 413, 415, 429 and 503 was not tried; anything else has failed. The handler finds
+/// a [`LoginAttempt`] in the request's extensions. `OPTIONS` is not counted. A request whose future is dropped stays counted.
+///
+/// Answers 429 with `Retry-After` (RFC 6585 §4) and the fields `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10),
+/// which have nothing of an account but where that is what refuses; those of other answers are of the address alone. A success
+/// sets a cookie that makes the device known, [`DEVICE_COOKIE`](super::DEVICE_COOKIE); a client that is no browser sends
+/// `device_token` beside the account, in the same body.
+///
+/// Goes inside [`ClientIpLayer`](crate::client_ip::ClientIpLayer), and inside a CORS layer.
+#[derive(Clone, Debug)]
+pub struct LoginRateLimitLayer {
+    limiter: LoginLimiter,
+    settings: Settings,
+}
+
+#[derive(Clone, Debug)]
+struct Settings {
+    account: AccountField,
+    outcome: fn(StatusCode) -> LoginOutcome,
+    answers: Answers,
+    cookie: bool,
+    /// Whether the inner service reads bodies as this layer does, and refuses what is unreadable itself.
+    reads_alike: bool,
+}
+
+impl LoginRateLimitLayer {
+    /// A layer that counts with `limiter`, and finds the account in `account`.
+    pub fn new(limiter: LoginLimiter, account: AccountField) -> Self {
+        let answers = Answers::default();
+        let settings = Settings { account, outcome: by_status, answers, cookie: true, reads_alike: false };
+        Self { limiter, settings }
+    }
+
+    /// For an endpoint of ours: it reads forms with the same code, tells outcomes itself, and a request without an account
+    /// there is no login.
+    pub(crate) fn around_endpoint(limiter: LoginLimiter, answers: Answers) -> Self {
+        let new = Self::new(limiter, AccountField::form("username"));
+        let outcome = |_| LoginOutcome::NotTried;
+        Self { settings: Settings { outcome, answers, reads_alike: true, ..new.settings }, ..new }
+    }
+
+    /// Sets how an attempt has ended, for a handler that says so by its status alone.
+    #[must_use]
+    pub fn outcome_by_status(mut self, outcome: fn(StatusCode) -> LoginOutcome) -> Self {
+        self.settings.outcome = outcome;
+        self
+    }
+
+    /// Sets no cookie. Devices are then known by the `device_token` alone that the handler gives out, from
+    /// [`LoginAttempt::device_token`].
+    #[must_use]
+    pub fn without_cookie(mut self) -> Self {
+        self.settings.cookie = false;
+        self
+    }
+}
+
+/// What a handler's status says. A failure unless it is clear: a guess that counts too much does less harm.
+fn by_status(status: StatusCode) -> LoginOutcome {
+    match status {
+        status if status.is_success() => LoginOutcome::Succeeded,
+        StatusCode::METHOD_NOT_ALLOWED
+        | StatusCode::PAYLOAD_TOO_LARGE
+        | StatusCode::UNSUPPORTED_MEDIA_TYPE
+        | StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::SERVICE_UNAVAILABLE => LoginOutcome::NotTried,
+        _ => LoginOutcome::Failed,
+    }
+}
+
+impl<S> Layer<S> for LoginRateLimitLayer {
+    type Service = LoginRateLimit<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        LoginRateLimit { inner, limiter: Some(self.limiter.clone()), settings: self.settings.clone() }
+    }
+}
+
+/// Service of [`LoginRateLimitLayer`].
+#[derive(Clone, Debug)]
+pub struct LoginRateLimit<S> {
+    inner: S,
+    limiter: Option<LoginLimiter>,
+    settings: Settings,
+}
+
+impl<S> LoginRateLimit<S> {
+    /// Lets everything through.
+    pub(crate) fn without_limits(inner: S) -> Self {
+        let account = AccountField::form("username");
+        let answers = Answers::default();
+        let settings = Settings { account, outcome: by_status, answers, cookie: false, reads_alike: true };
+        Self { inner, limiter: None, settings }
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for LoginRateLimit<S>
+where
+    S: Service<Request<GateBody<B>>, Response = Response<R>> + Clone + Send + 'static,
+    S::Future: Send,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    R: Send + 'static,
+{
+    type Response = Response<GateBody<R>>;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<Self::Response, S::Error>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        // The one that is ready is called; its clone may not be.
+        let clone = self.inner.clone();
+        let inner = mem::replace(&mut self.inner, clone);
+        let settings = self.settings.clone();
+        match &self.limiter {
+            // A preflight asks for nothing (Fetch §4.8).
+            Some(limiter) if request.method() != Method::OPTIONS => {
+                settings.limit(limiter.clone(), inner, request).boxed()
+            }
+            _ => hand_on(inner, request.map(GateBody::inner)).boxed(),
+        }
+    }
+}
+
+async fn hand_on<S, B, R>(mut inner: S, request: Request<GateBody<B>>) -> Result<Response<GateBody<R>>, S::Error>
+where
+    S: Service<Request<GateBody<B>>, Response = Response<R>>,
+{
+    Ok(inner.call(request).await?.map(GateBody::inner))
+}
+
+impl Settings {
+    async fn limit<S, B, R>(
+        self,
+        limiter: LoginLimiter,
+        inner: S,
+        request: Request<B>,
+    ) -> Result<Response<GateBody<R>>, S::Error>
+    where
+        S: Service<Request<GateBody<B>>, Response = Response<R>>,
+        B: Body<Data = Bytes>,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let wire = Wire::of(request.headers());
+        let refuse = |rejection| self.answers.refuse(rejection, None, wire).map(GateBody::whole);
+        if self.reads_alike && !form::is_form(request.headers()) {
+            return hand_on(inner, request.map(GateBody::inner)).await;
+        }
+        let (mut parts, body) = request.into_parts();
+        let body = match form::whole(body).await {
+            Ok(body) => body,
+            Err(error) if self.reads_alike => {
+                // The endpoint says what is wrong with it, in its own words.
+                parts.extensions.insert(error);
+                return hand_on(inner, Request::from_parts(parts, GateBody::whole(Bytes::new()))).await;
+            }
+            Err(_) => return Ok(refuse(Rejection::LoginUnreadable)),
+        };
+        let asked = match self.account.read(&parts.headers, &body) {
+            Ok(asked) if self.reads_alike && asked.account.is_none() => None,
+            Ok(asked) => Some(asked),
+            Err(_) if self.reads_alike => None,
+            Err(_) => return Ok(refuse(Rejection::LoginUnreadable)),
+        };
+        let Some(asked) = asked else {
+            return hand_on(inner, Request::from_parts(parts, GateBody::whole(body))).await;
+        };
+        let who = Who {
+            address: ClientIp::of(&parts.extensions),
+            account: asked.account.as_ref().map(|account| account.expose().as_str()),
+            device_token: asked.device_token.as_ref().map(|token| token.expose().as_str()),
+        };
+        let attempt = match limiter.begin(who, device::in_cookies(&parts.headers)).await {
+            Ok(attempt) => attempt,
+            Err(rejection) => {
+                let mut response = refuse(rejection);
+                if let Rejection::TooManyAttempts { limit, seconds } = rejection
+                    && let Some((most, per)) = limiter.policy(limit)
+                {
+                    tell(&mut response, limit.name(), most, per, 0, seconds);
+                }
+                return Ok(response);
+            }
+        };
+        let mut request = Request::from_parts(parts, GateBody::whole(body));
+        request.extensions_mut().insert(attempt.clone());
+        let mut response = hand_on(inner, request).await?;
+        let told = response.extensions().get::<LoginOutcome>().copied();
+        let outcome = told.unwrap_or_else(|| (self.outcome)(response.status()));
+        attempt.settle(outcome).await;
+        self.finish(&attempt, outcome, &mut response);
+        Ok(response)
+    }
+
+    fn finish<R>(&self, attempt: &LoginAttempt, outcome: LoginOutcome, response: &mut Response<R>) {
+        if let Some((quota, left)) = attempt.left(outcome) {
+            let again = (quota.per() / quota.most().max(1)).as_secs().max(1);
+            tell(response, crate::throttle::Limit::Address.name(), quota.most(), quota.per(), left, again);
+        }
+        if self.cookie && outcome == LoginOutcome::Succeeded {
+            let field = attempt.token(Carrier::Cookie).as_ref().and_then(device::set_cookie);
+            if let Some(field) = field {
+                response.headers_mut().append(SET_COOKIE, field);
+            }
+        }
+    }
+}
+
+/// Structured fields (RFC 9651): a name of ours as a string, and whole numbers.
+fn tell<R>(response: &mut Response<R>, name: &str, most: u32, per: Duration, left: u32, seconds: u64) {
+    let fields = [
+        (HeaderName::from_static("ratelimit-policy"), format!("\"{name}\";q={most};w={}", per.as_secs())),
+        (HeaderName::from_static("ratelimit"), format!("\"{name}\";r={left};t={seconds}")),
+    ];
+    for (name, value) in fields {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            response.headers_mut().append(name, value);
+        }
+    }
+}
