@@ -4,11 +4,12 @@ use std::{
     collections::HashMap,
     mem,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use futures::FutureExt as _;
 
-use super::{Attempt, AttemptStore, Reserved, Settled, StoreFuture};
+use super::{Attempt, AttemptStore, MOST_QUOTAS, Reserved, Settled, StoreFuture};
 use crate::{
     clock::UnixSeconds,
     throttle::{AttemptKey, Begun, Counted, Failures, Limit, Lockout, Quota, Taken},
@@ -77,18 +78,11 @@ impl MemoryAttempts {
 
     /// As [`AttemptStore::reserve`], at once.
     pub(crate) fn count(&self, attempt: &Attempt, now: UnixSeconds) -> Reserved {
-        let mut left = [0; super::MOST_QUOTAS];
-        for (at, (key, quota)) in attempt.quotas().enumerate() {
+        let (mut left, mut steps) = ([0; MOST_QUOTAS], [None; MOST_QUOTAS]);
+        for ((key, quota), (left, step)) in attempt.quotas().zip(left.iter_mut().zip(&mut steps)) {
             match self.take(key, quota, now) {
-                Ok(rest) => {
-                    if let Some(left) = left.get_mut(at) {
-                        *left = rest;
-                    }
-                }
-                Err(wait) => {
-                    attempt.quotas().take(at).for_each(|(key, quota)| self.give_back(key, quota, now));
-                    return Reserved::Refused { limit: key.kind, wait };
-                }
+                Ok((taken, rest)) => (*left, *step) = (rest, Some(taken)),
+                Err(wait) => return self.refused(attempt, steps, key.kind, wait),
             }
         }
         if let Some((key, lockout)) = attempt.account() {
@@ -97,11 +91,21 @@ impl MemoryAttempts {
                 Begun::Refused { wait } => (None, Err(wait)),
             };
             if let Err(wait) = self.locks(key.kind).change(&key.digest, now, worth_of(lockout, now), begin) {
-                attempt.quotas().for_each(|(key, quota)| self.give_back(key, quota, now));
-                return Reserved::Refused { limit: key.kind, wait };
+                return self.refused(attempt, steps, key.kind, wait);
             }
         }
         Reserved::Granted { left }
+    }
+
+    /// Undoes what was taken before a limit refused. Where nobody else has counted since, all is as it was.
+    fn refused(&self, attempt: &Attempt, steps: [Option<Step>; MOST_QUOTAS], limit: Limit, wait: Duration) -> Reserved {
+        for ((key, quota), Step { before, after }) in attempt.quotas().zip(steps.into_iter().flatten()) {
+            self.quotas(key.kind).reduce(&key.digest, |counted| {
+                let rest = if counted == after { before } else { quota.give_back(counted) };
+                Some(rest).filter(|rest| *rest != Counted::default())
+            });
+        }
+        Reserved::Refused { limit, wait }
     }
 
     /// As [`AttemptStore::settle`], at once.
@@ -114,9 +118,9 @@ impl MemoryAttempts {
         });
     }
 
-    fn take(&self, key: AttemptKey, quota: Quota, now: UnixSeconds) -> Result<u32, std::time::Duration> {
-        let take = |counted| match quota.take(counted, now) {
-            Taken::Granted { counted, left } => (Some(counted), Ok(left)),
+    fn take(&self, key: AttemptKey, quota: Quota, now: UnixSeconds) -> Result<(Step, u32), Duration> {
+        let take = |before| match quota.take(before, now) {
+            Taken::Granted { counted, left } => (Some(counted), Ok((Step { before, after: counted }, left))),
             Taken::Refused { wait } => (None, Err(wait)),
         };
         self.quotas(key.kind).change(&key.digest, now, worth_of_quota(quota, now), take)
@@ -164,6 +168,13 @@ impl AttemptStore for MemoryAttempts {
         }
         .boxed()
     }
+}
+
+/// What was counted before one more, and after.
+#[derive(Clone, Copy)]
+struct Step {
+    before: Counted,
+    after: Counted,
 }
 
 /// What would be lost if an entry were forgotten.
@@ -316,7 +327,7 @@ mod tests {
             .quota(key(Limit::Address, 1), Quota::per_minute(30))
             .lock(key(Limit::Account, 1), Lockout::default().free(1));
         assert_eq!(attempts.count(&both, at(100)), Reserved::Granted { left: [29, 0, 0] });
-        let refused = Reserved::Refused { limit: Limit::Account, wait: std::time::Duration::from_secs(30) };
+        let refused = Reserved::Refused { limit: Limit::Account, wait: Duration::from_secs(30) };
         for _ in 0..100 {
             assert_eq!(attempts.count(&both, at(100)), refused);
         }
