@@ -119,6 +119,12 @@ pub enum ConfigError {
         /// Lanes.
         lanes: u32,
     },
+    /// A word that passwords must not be made of has fewer than 3 code points, which are in any text, or over 256 bytes.
+    #[error("{0:?} has fewer than 3 code points, or over 256 bytes")]
+    PasswordWord(String),
+    /// Strangers may register, but there are no users to be one of.
+    #[error("registration needs the users of `first_party_login`")]
+    RegistrationWithoutLogin,
     /// The system gave no random bytes.
     #[error("no random bytes to be had")]
     NoRandom,

@@ -14,11 +14,17 @@
 //! ```
 
 mod argon2id;
+mod common;
 mod hasher;
 mod login;
+mod pattern;
+mod policy;
+mod refusal;
 
 pub(crate) use self::login::{Outcome, PasswordLogin};
 pub use self::{
     argon2id::Argon2Params,
     hasher::{HashError, PasswordHasher, PasswordHasherBuilder},
+    policy::{Composition, PasswordContext, PasswordPolicy, PasswordPolicyBuilder},
+    refusal::{CharacterKind, PasswordRefusal, PasswordRefusals},
 };
