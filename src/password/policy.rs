@@ -331,7 +331,7 @@ pub(super) fn folded(text: &str) -> Zeroizing<String> {
 }
 
 /// With room for all at once, because a text that grows leaves copies behind.
-fn collect(characters: impl Iterator<Item = char> + Clone) -> Zeroizing<String> {
+pub(super) fn collect(characters: impl Iterator<Item = char> + Clone) -> Zeroizing<String> {
     let mut text = String::with_capacity(characters.clone().map(char::len_utf8).sum());
     text.extend(characters);
     Zeroizing::new(text)
