@@ -1,5 +1,8 @@
 //! The handle that issues tokens: one issuer, one audience, one signing key, endpoints that agree.
 
+#[cfg(feature = "password")]
+mod accounts;
+
 use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
@@ -15,7 +18,7 @@ use crate::{
 };
 #[cfg(feature = "password")]
 use crate::{
-    endpoint::{NotChanged, Sessions, SessionsEndpoint},
+    endpoint::{Accounts, NotChanged, Sessions, SessionsEndpoint},
     ident::{SessionId, UserId},
     jwt::JwtVerify,
     password::{PasswordHasher, PasswordLogin},
@@ -69,6 +72,8 @@ pub struct AuthorizationServerBuilder {
     login: Option<PasswordLogin>,
     #[cfg(feature = "password")]
     sessions: Option<Sessions>,
+    #[cfg(feature = "password")]
+    accounts: Accounts,
 }
 
 /// What the server calls the client that its own users sign in with, unless clients are named.
@@ -97,6 +102,8 @@ impl AuthorizationServer {
             login: None,
             #[cfg(feature = "password")]
             sessions: None,
+            #[cfg(feature = "password")]
+            accounts: Accounts::default(),
         }
     }
 
@@ -187,7 +194,8 @@ impl AuthorizationServer {
     }
 
     /// Gives a user another password and ends their sessions, all or all but one (RFC 9700 §4.14.2, ASVS 7.4.3). `false` if
-    /// there is no such user. Whether the password is a good one is the caller's to say.
+    /// there is no such user. For administrators: neither the old password is asked for, nor the policy; see
+    /// [`check_password`](Self::check_password).
     ///
     /// # Errors
     ///
@@ -377,7 +385,8 @@ impl AuthorizationServerBuilder {
     /// # Errors
     ///
     /// [`ConfigErrors`], with one [`ConfigError`] for each bad setting.
-    pub fn build(self) -> Result<AuthorizationServer, ConfigErrors> {
+    #[cfg_attr(not(feature = "password"), expect(unused_mut, reason = "nothing else is changed by being checked"))]
+    pub fn build(mut self) -> Result<AuthorizationServer, ConfigErrors> {
         let mut errors = ConfigErrors::default();
         errors.bound("access token lifetime", self.lifetime, Duration::from_secs(1), self.longest);
         if let Some(retires) = self.keys.retires_for() {
@@ -397,6 +406,8 @@ impl AuthorizationServerBuilder {
         if let Some(sessions) = &self.sessions {
             sessions.policy.check(&mut errors);
         }
+        #[cfg(feature = "password")]
+        self.check_accounts(&mut errors);
         let policy = errors.finish(policy)?;
         let verifier = Verifier::new(policy, self.keys.clone()).without_cache();
         let clients = Clients::new(self.clients.clone(), self.own_client());
@@ -417,6 +428,8 @@ impl AuthorizationServerBuilder {
             login: self.login,
             #[cfg(feature = "password")]
             sessions: self.sessions,
+            #[cfg(feature = "password")]
+            accounts: self.accounts,
         };
         let own = accepting(&issuer, &issuer.audience, Vec::new())?;
         Ok(AuthorizationServer { metadata: ServerMetadata::of(&issuer), own, issuer: Arc::new(issuer) })

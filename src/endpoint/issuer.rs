@@ -26,6 +26,7 @@ use crate::{
 };
 #[cfg(feature = "password")]
 use crate::{
+    endpoint::Accounts,
     password::PasswordLogin,
     session::SessionPolicy,
     store::{CalledBack, SessionStore},
@@ -52,6 +53,8 @@ pub(crate) struct Issuer {
     pub(crate) login: Option<PasswordLogin>,
     #[cfg(feature = "password")]
     pub(crate) sessions: Option<Sessions>,
+    #[cfg(feature = "password")]
+    pub(crate) accounts: Accounts,
 }
 
 /// Where sessions live, and for how long.
