@@ -261,7 +261,7 @@ async fn registration_is_closed_unless_it_is_opened() {
 }
 
 #[tokio::test]
-async fn req_174_names_that_are_there_can_be_hidden() {
+async fn names_that_are_there_can_be_hidden() {
     let folder = Folder::new("hidden-names");
     let store = Arc::new(SqliteStore::open(folder.file("a.db")).unwrap());
     let hidden = Registration::new().scopes(["me"]).hide_existing_names();

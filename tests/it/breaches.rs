@@ -95,7 +95,7 @@ async fn list() -> List {
                         Behaviour::Hang => std::future::pending().await,
                         Behaviour::Stall => {
                             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n0000").await;
-                            std::future::pending().await
+                            std::future::pending::<()>().await;
                         }
                         Behaviour::HangUp => {}
                     }
