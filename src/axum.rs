@@ -38,11 +38,11 @@ use crate::{
 };
 
 impl AuthorizationServer {
-    /// A router with all endpoints, to merge into one's own: `POST` of `/token`, `/token/refresh`, `/revoke` and `/introspect`;
-    /// `/sessions`, `/sessions/{id}`, `/logout` and `/password` for users who are signed in; `/register` if
-    /// [registration](crate::AuthorizationServerBuilder::registration) is open; `GET` of `/.well-known/jwks.json` and, where
-    /// the issuer and the audience are addresses, of their metadata. If the issuer is an address with a path, all but the
-    /// metadata is below that path, where the metadata says that it is.
+    /// A router with all endpoints, to merge into one's own: `POST` of `/token`, `/token/refresh`, `/revoke` and
+    /// `/introspect`; `/sessions`, `/sessions/{id}`, `/logout` and `/password` for users who are signed in; `/register`
+    /// if [registration](crate::AuthorizationServerBuilder::registration) is open; `GET` of `/.well-known/jwks.json`
+    /// and, where the issuer and the audience are addresses, of their metadata. If the issuer is an address with a
+    /// path, all but the metadata is below that path, where the metadata says that it is.
     ///
     /// Sessions say which network they began in if the router is served with
     /// `into_make_service_with_connect_info::<SocketAddr>()`.

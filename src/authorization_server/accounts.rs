@@ -45,8 +45,8 @@ impl AuthorizationServer {
 }
 
 impl AuthorizationServerBuilder {
-    /// Sets what new passwords must be like, at `/register` and `/password`: [`PasswordPolicy::default`] unless set. Passwords
-    /// that are there already are not looked at.
+    /// Sets what new passwords must be like, at `/register` and `/password`: [`PasswordPolicy::default`] unless set.
+    /// Passwords that are there already are not looked at.
     pub fn password_policy(mut self, policy: PasswordPolicy) -> Self {
         self.accounts.policy = policy;
         self

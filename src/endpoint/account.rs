@@ -54,8 +54,8 @@ pub(crate) struct Accounts {
 
 /// Lets strangers become users, by `POST /register`. Without it there is no such endpoint.
 ///
-/// A form with `username` and `password`; no mail is sent, no captcha asked for. The number of registrations is not limited
-/// here.
+/// A form with `username` and `password`; no mail is sent, no captcha asked for. The number of registrations is not
+/// limited here.
 ///
 /// | case | answer |
 /// |---|---|
@@ -85,7 +85,8 @@ pub struct Registration {
     granted: ScopeSet,
 }
 
-/// Beside this wait, the time that a store takes to add a user does not show, nor the shorter one that it takes to find them.
+/// Beside this wait, the time that a store takes to add a user does not show, nor the shorter one that it takes to find
+/// them.
 const HIDDEN_FOR: Duration = Duration::from_millis(250);
 
 impl Registration {
@@ -100,10 +101,12 @@ impl Registration {
         self
     }
 
-    /// Answers taken names like new ones: both get 202 with the same bytes, after the same hash, a quarter of a second later.
+    /// Answers taken names like new ones: both get 202 with the same bytes, after the same hash, a quarter of a second
+    /// later.
     ///
-    /// Whoever then fails to sign in with the password that they chose has learnt all the same that the name was taken. It
-    /// costs them a name, and leaves a `registration_refused` event; choose names that say nothing where that is too much.
+    /// Whoever then fails to sign in with the password that they chose has learnt all the same that the name was taken.
+    /// It costs them a name, and leaves a `registration_refused` event; choose names that say nothing where that is too
+    /// much.
     pub fn hide_existing_names(self) -> Self {
         Self { hides_names: true, ..self }
     }
@@ -130,8 +133,8 @@ impl Accounts {
 }
 
 /// Service for `POST /register`, a form with `username` and `password`, with the bounds of
-/// [`OAuthEndpoint`](super::OAuthEndpoint)'s. See [`Registration`] for what it answers. Of requests for one name, however many
-/// there are at once, one is answered 201. One that is dropped has registered somebody or not; 409 tells which.
+/// [`OAuthEndpoint`](super::OAuthEndpoint)'s. See [`Registration`] for what it answers. Of requests for one name, however
+/// many there are at once, one at the most is answered 201. One that is dropped has registered somebody, or nobody.
 #[derive(Clone)]
 pub struct RegisterEndpoint {
     issuer: Arc<Issuer>,
@@ -216,8 +219,8 @@ impl Issuer {
         }
     }
 
-    /// Registers somebody whose name and password can be. All that costs more than a look at the form comes after this: what
-    /// limits the number of registrations stands before it.
+    /// Registers somebody whose name and password can be. All that costs more than a look at the form comes after this:
+    /// what limits the number of registrations stands before it.
     async fn begin_registration(
         self: &Arc<Self>,
         login: &PasswordLogin,
@@ -232,8 +235,9 @@ impl Issuer {
             return Ok(taken());
         }
         if let Err(refusals) = self.accounts.compare(&password).await {
-            audit::registration_refused("password known");
-            return not_compared(&refusals).map_or_else(|| Ok(refused(None, Some(&refusals))), Err);
+            let (reason, answer) = known(&refusals);
+            audit::registration_refused(reason);
+            return answer;
         }
         let hash = login.hasher.hash(password).await.map_err(|error| {
             audit::registration_refused("password could not be hashed");
@@ -272,8 +276,9 @@ impl Issuer {
             Outcome::Unavailable { retry_after } => return Err(EndpointError::Unavailable { retry_after }),
         };
         if let Err(refusals) = self.accounts.compare(&new).await {
-            refuse("password known");
-            return not_compared(&refusals).map_or_else(|| Ok(refused(None, Some(&refusals))), Err);
+            let (reason, answer) = known(&refusals);
+            refuse(reason);
+            return answer;
         }
         match self.replace_password(&user.id, Some(&checked.password), new, except).await {
             Ok(true) => Ok(private(StatusCode::NO_CONTENT, Bytes::new())),
@@ -393,10 +398,14 @@ where
     }
 }
 
-/// A list that had to answer and did not: an outage, not a bad password.
-fn not_compared(refusals: &PasswordRefusals) -> Option<EndpointError> {
-    let outage = refusals.iter().any(|reason| reason == PasswordRefusal::NotCompared);
-    outage.then_some(EndpointError::Unavailable { retry_after: crate::rejection::RETRY_SECONDS })
+/// What a list said against a password. One that had to answer and did not is an outage, and makes no password a bad one.
+fn known(refusals: &PasswordRefusals) -> (&'static str, Answer) {
+    if refusals.iter().any(|reason| reason == PasswordRefusal::NotCompared) {
+        let retry_after = crate::rejection::RETRY_SECONDS;
+        ("password could not be compared", Err(EndpointError::Unavailable { retry_after }))
+    } else {
+        ("password known", Ok(refused(None, Some(refusals))))
+    }
 }
 
 fn hasher_failed(error: HashError) -> EndpointError {

@@ -127,8 +127,8 @@ impl Issuer {
         to_the_end(async move { issuer.replace_password(&id, None, password, except).await }).await
     }
 
-    /// As [`set_password`](Self::set_password), for a user who has shown that they know the password whose hash is `current`.
-    /// `false` as well if they have been disabled, or given another password, since.
+    /// As [`set_password`](Self::set_password), for a user who has shown that they know the password whose hash is
+    /// `current`. `false` as well if they have been disabled, or given another password, since.
     pub(super) async fn replace_password(
         &self,
         id: &UserId,

@@ -7,6 +7,8 @@ use http::{Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
 
+#[cfg(feature = "password")]
+use super::account::Accounts;
 use super::{
     client_auth::Clients,
     error::EndpointError,
@@ -26,7 +28,6 @@ use crate::{
 };
 #[cfg(feature = "password")]
 use crate::{
-    endpoint::Accounts,
     password::PasswordLogin,
     session::SessionPolicy,
     store::{CalledBack, SessionStore},

@@ -19,7 +19,8 @@ const MOST_AT_ONCE: usize = 64;
 
 /// A list of passwords that became known (NIST SP 800-63B-4 §3.1.1.2, ASVS 6.2.12). Object-safe.
 ///
-/// Asked when a password is chosen, never at a login, and only about one that the [policy](super::PasswordPolicy) lets pass.
+/// Asked when a password is chosen, never at a login, and only about one that the [policy](super::PasswordPolicy) lets
+/// pass.
 pub trait BreachList: Send + Sync + 'static {
     /// Whether the password, which is in NFC, is in the list. The future may be dropped at any time.
     ///
@@ -47,8 +48,8 @@ impl BreachListError {
 /// What happens to a password when the list does not answer.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum WhenDown {
-    /// It is accepted, and an audit event says so. The list comes after the policy, which has refused what is tried first; that
-    /// somebody else's outage keeps people from changing a password that leaked would be the greater harm.
+    /// It is accepted, and an audit event says so. The list comes after the policy, which has refused what is tried
+    /// first; that somebody else's outage keeps people from changing a password that leaked would be the greater harm.
     #[default]
     Accept,
     /// It is refused with [`PasswordRefusal::NotCompared`]; endpoints answer 503.

@@ -15,8 +15,8 @@ pub(super) fn unit(text: &[char]) -> Option<&[char]> {
     text.get(..length)
 }
 
-/// Whether nearly all of a text follows from what stands before: four code points at the most do not, and they are a third of
-/// it at the most.
+/// Whether nearly all of a text follows from what stands before: four code points at the most do not, and they are a
+/// third of it at the most.
 pub(super) fn is_row(text: &[char]) -> bool {
     let pairs = text.iter().zip(text.iter().skip(1));
     let jumps = 1 + pairs.filter(|(one, next)| !is_next(**one, **next)).count();

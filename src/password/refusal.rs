@@ -7,8 +7,8 @@ use serde::{Serialize, Serializer, ser::SerializeMap as _};
 /// One reason why a password is not accepted.
 ///
 /// `Display` says it in English, to the person whose password it is. It serialises as an object with the
-/// [`code`](Self::code), the numbers that belong to it, and that text as `message`, so that a front end can say it in another
-/// language. Nothing of the password is in it.
+/// [`code`](Self::code), the numbers that belong to it, and that text as `message`, so that a front end can say it in
+/// another language. Nothing of the password is in it.
 ///
 /// ```
 /// use portcullis::password::PasswordRefusal;
@@ -40,8 +40,8 @@ pub enum PasswordRefusal {
     /// It contains the character NUL.
     #[error("the password contains a NUL character")]
     Nul,
-    /// It is one of those that everybody tries first.
-    #[error("the password is a common one, which others try first")]
+    /// It is one of those that everybody tries first: a common password, or a word or a name alone.
+    #[error("the password is a common one, or a word or a name alone, which others try first")]
     Common,
     /// It is made of the user's name, the service's name, or the like, and little else.
     #[error("the password is a name that belongs to you or to this service, with little else")]

@@ -22,9 +22,10 @@ const SUFFIX: usize = 35;
 
 /// Asks a server that speaks the range format of Have I Been Pwned's passwords. Cheap to clone.
 ///
-/// `GET <address>/<prefix>`, where the prefix is the first five hexadecimal digits of the password's SHA-1: the server learns
-/// 20 bits of a hash that hundreds of known passwords share. It asks for padding (`Add-Padding: true`), so that nobody sees by an
-/// answer's length which prefix it was. Each line of the answer is `SUFFIX:COUNT`; lines with a count of 0 are padding.
+/// `GET <address>/<prefix>`, where the prefix is the first five hexadecimal digits of the password's SHA-1: the server
+/// learns 20 bits of a hash that hundreds of known passwords share. It asks for padding (`Add-Padding: true`), so that
+/// nobody sees by an answer's length which prefix it was. Each line of the answer is `SUFFIX:COUNT`; lines with a count
+/// of 0 are padding.
 ///
 /// | setting | value |
 /// |---|---|
@@ -103,7 +104,8 @@ impl fmt::Debug for BreachClient {
     }
 }
 
-/// SHA-1 in upper-case hexadecimal digits. Its weakness does not matter here: nothing relies on it, and the format wants it.
+/// SHA-1 in upper-case hexadecimal digits. Its weakness does not matter here: nothing relies on it, and the format
+/// wants it.
 fn hash(password: &str) -> Zeroizing<String> {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     let mut text = Zeroizing::new(String::with_capacity(PREFIX + SUFFIX));

@@ -47,11 +47,10 @@ def django(text):
 
 
 def zxcvbn(text):
-    """Its passwords alone: names and words of a language are no passwords yet."""
+    """Its passwords, and the words and names that it counts as guessed: one of them alone is no better."""
     (lists,) = [node.value for node in ast.parse(text).body if isinstance(node, ast.Assign)]
-    # `"123456,password,…".split(",")` below each name.
-    values = {key.value: value.func.value.value for key, value in zip(lists.keys, lists.values, strict=True)}
-    return values["passwords"].split(",")
+    # Each is written as `"123456,password,…".split(",")`.
+    return [word for value in lists.values for word in value.func.value.value.split(",")]
 
 
 def main(paths):
