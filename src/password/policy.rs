@@ -536,4 +536,17 @@ mod tests {
         );
         assert!(!format!("{refusals} {refusals:?}").contains("alice"));
     }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+        /// The verdict is on the password, not on the keyboard.
+        #[test]
+        fn req_164_the_verdict_is_the_same_in_any_normal_form(text in "[\\PC\u{0}-\u{ff}é\u{300}-\u{308}Å\u{212b}]{0,400}") {
+            let all = Composition::default().lower_case().upper_case().digit().symbol();
+            let policy = PasswordPolicy::builder().words(["Café"]).legacy_composition(all).build().unwrap();
+            let verdict = |text: String| reasons(&policy, &text, &PasswordContext::new().user_name("Zoë"));
+            proptest::prop_assert_eq!(verdict(text.nfc().collect()), verdict(text.nfd().collect()));
+        }
+    }
 }
