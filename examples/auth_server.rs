@@ -8,6 +8,7 @@
 //! | `STORE` | `memory:` | users, sessions and keys: `memory:`, `sqlite:PATH`, or with `--features postgres` `postgres://…` |
 //! | `REDIS_URL` | none | sessions, what is called back, and counts of logins, with `--features redis`: `redis://…`; unless set, the first two are in `STORE`, and logins are counted in memory |
 //! | `USERS` | none | JSON array of `{"username", "password", "scopes": […]}`, added where missing |
+//! | `REGISTRATION` | `closed` | `open`: strangers may register, for the scopes `me items`; `hidden`: without learning which names are taken |
 //! | `ALGORITHM` | `EdDSA` | `EdDSA`, `RS256`, `ES256`, `HS256`, or another that the crate supports |
 //! | `SIGNING_KEY` | made at start | PEM; for `HS256` what `openssl rand -hex 32` prints, the text itself being the key |
 //! | `KEY_SECRET` | none | instead of `SIGNING_KEY`: keys live in `STORE` and take turns, sealed under this, what `openssl rand -hex 32` prints |
@@ -38,6 +39,7 @@ use portcullis::{
     AuthorizationServer, AuthorizationServerBuilder,
     client::{Client, GrantType, HashedSecret, Resource},
     client_ip::{ClientIpLayer, TrustedProxies},
+    endpoint::Registration,
     ident::{LoginName, UserId},
     jwt::{Algorithm, ClaimsPolicy, KeyRing, RemoteJwks, SigningKey},
     login::{Lockout, LoginLimiter, LoginLimiterBuilder, Quota},
@@ -99,6 +101,10 @@ async fn run() -> Result<(), Mistakes> {
         .login_limits(limiter)
         .sessions(shared.sessions(), settings.policy)
         .access_token_lifetime(settings.lifetime);
+    let builder = match settings.registration {
+        Some(registration) => builder.registration(registration),
+        None => builder,
+    };
     let builder = settings.resources.into_iter().fold(builder, AuthorizationServerBuilder::resource);
     let builder = settings.clients.into_iter().fold(builder, AuthorizationServerBuilder::client);
     let server = builder.build().map_err(|e| named("server", e))?;
@@ -172,6 +178,8 @@ struct Settings {
     store: String,
     redis: Option<String>,
     users: Vec<NewUser>,
+    /// `None` if nobody may register.
+    registration: Option<Registration>,
     clients: Vec<Client>,
     resources: Vec<Resource>,
     keys: Keys,
@@ -230,6 +238,7 @@ impl Settings {
         let issuer = get_or(&mut mistakes, "ISSUER", &own_url, |text| check_names(text, "-"));
         let audience = get_or(&mut mistakes, "AUDIENCE", "api", |text| check_names("-", text));
         let users = get_or(&mut mistakes, "USERS", "[]", parse_users);
+        let registration = get_or(&mut mistakes, "REGISTRATION", "closed", parse_registration).flatten();
         let clients = get_or(&mut mistakes, "CLIENTS", "[]", parse_clients);
         let resources = get_or(&mut mistakes, "RESOURCES", "[]", parse_resources);
         let lifetime = get_or(&mut mistakes, "ACCESS_TTL", "600", parse_seconds);
@@ -274,6 +283,7 @@ impl Settings {
                 store,
                 redis,
                 users,
+                registration,
                 clients,
                 resources,
                 keys,
@@ -287,6 +297,16 @@ impl Settings {
             }),
             _ => Err(mistakes),
         }
+    }
+}
+
+fn parse_registration(text: &str) -> Result<Option<Registration>, String> {
+    let open = Registration::new().scopes(["me", "items"]);
+    match text {
+        "closed" => Ok(None),
+        "open" => Ok(Some(open)),
+        "hidden" => Ok(Some(open.hide_existing_names())),
+        _ => Err("is none of closed, open and hidden".to_owned()),
     }
 }
 

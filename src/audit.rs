@@ -31,6 +31,14 @@ pub enum Kind {
     LoginSucceeded,
     /// Somebody did not sign in.
     LoginFailed,
+    /// Somebody registered.
+    UserRegistered,
+    /// Somebody did not register.
+    RegistrationRefused,
+    /// A user has another password.
+    PasswordChanged,
+    /// A user who asked for another password did not get it.
+    PasswordChangeRefused,
     /// A session went on with a new access token.
     SessionRefreshed,
     /// A refresh token opened nothing.
@@ -65,6 +73,10 @@ impl Kind {
             Self::InfrastructureRecovered => "infrastructure_recovered",
             Self::LoginSucceeded => "login_succeeded",
             Self::LoginFailed => "login_failed",
+            Self::UserRegistered => "user_registered",
+            Self::RegistrationRefused => "registration_refused",
+            Self::PasswordChanged => "password_changed",
+            Self::PasswordChangeRefused => "password_change_refused",
             Self::SessionRefreshed => "session_refreshed",
             Self::RefreshRefused => "refresh_refused",
             Self::RefreshReused => "refresh_reused",
@@ -138,6 +150,30 @@ pub(crate) fn login_failed(subject: Option<&str>, reason: &'static str) {
     event!(target: TARGET, Level::INFO, kind = Kind::LoginFailed.name(), subject, reason, "login failed");
 }
 
+/// Somebody registered. What they call themselves is not told.
+#[cfg(feature = "password")]
+pub(crate) fn user_registered(subject: &str) {
+    event!(target: TARGET, Level::INFO, kind = Kind::UserRegistered.name(), subject, "user registered");
+}
+
+/// Somebody did not register.
+#[cfg(feature = "password")]
+pub(crate) fn registration_refused(reason: &'static str) {
+    event!(target: TARGET, Level::INFO, kind = Kind::RegistrationRefused.name(), reason, "registration refused");
+}
+
+/// A user has another password. `by` whose will it is.
+#[cfg(feature = "password")]
+pub(crate) fn password_changed(subject: &str, by: &'static str) {
+    event!(target: TARGET, Level::INFO, kind = Kind::PasswordChanged.name(), subject, by, "password changed");
+}
+
+/// A user did not get another password.
+#[cfg(feature = "password")]
+pub(crate) fn password_change_refused(subject: &str, reason: &'static str) {
+    event!(target: TARGET, Level::INFO, kind = Kind::PasswordChangeRefused.name(), subject, reason, "password not changed");
+}
+
 /// A session went on. `again`: for a client that asked twice within the grace.
 #[cfg(feature = "password")]
 pub(crate) fn session_refreshed(subject: &str, session: SessionId, token_id: &str, again: bool) {
@@ -185,6 +221,13 @@ pub(crate) fn token_revoked(subject: &str, token_id: &str) {
 pub(crate) fn login_shed() {
     let kind = Kind::LoginShed.name();
     event!(target: TARGET, Level::WARN, kind, reason = "too many passwords are being hashed", "login not tried");
+}
+
+/// A new password was accepted without the list of those that became known.
+#[cfg(feature = "password")]
+pub(crate) fn not_compared(reason: &dyn std::fmt::Display) {
+    let kind = Kind::InfrastructureFailed.name();
+    event!(target: TARGET, Level::WARN, kind, what = "breach list", %reason, "password accepted without the list");
 }
 
 /// Something that a decision needs failed. `what` names it, `reason` is its own words.

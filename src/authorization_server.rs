@@ -1,5 +1,8 @@
 //! The handle that issues tokens: one issuer, one audience, one signing key, endpoints that agree.
 
+#[cfg(feature = "password")]
+mod accounts;
+
 use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
@@ -16,7 +19,7 @@ use crate::{
 };
 #[cfg(feature = "password")]
 use crate::{
-    endpoint::{NotChanged, Sessions, SessionsEndpoint},
+    endpoint::{Accounts, NotChanged, Sessions, SessionsEndpoint},
     ident::{LoginName, SessionId, UserId},
     jwt::JwtVerify,
     password::{PasswordHasher, PasswordLogin},
@@ -71,6 +74,8 @@ pub struct AuthorizationServerBuilder {
     login: Option<PasswordLogin>,
     #[cfg(feature = "password")]
     sessions: Option<Sessions>,
+    #[cfg(feature = "password")]
+    accounts: Accounts,
 }
 
 /// How logins are limited.
@@ -107,6 +112,8 @@ impl AuthorizationServer {
             login: None,
             #[cfg(feature = "password")]
             sessions: None,
+            #[cfg(feature = "password")]
+            accounts: Accounts::default(),
         }
     }
 
@@ -206,7 +213,8 @@ impl AuthorizationServer {
     }
 
     /// Gives a user another password and ends their sessions, all or all but one (RFC 9700 §4.14.2, ASVS 7.4.3). `false` if
-    /// there is no such user. Whether the password is a good one is the caller's to say.
+    /// there is no such user. For administrators: neither the old password is asked for, nor the policy; see
+    /// [`check_password`](Self::check_password).
     ///
     /// # Errors
     ///
@@ -423,7 +431,8 @@ impl AuthorizationServerBuilder {
     /// # Errors
     ///
     /// [`ConfigErrors`], with one [`ConfigError`] for each bad setting.
-    pub fn build(self) -> Result<AuthorizationServer, ConfigErrors> {
+    #[cfg_attr(not(feature = "password"), expect(unused_mut, reason = "nothing else is changed by being checked"))]
+    pub fn build(mut self) -> Result<AuthorizationServer, ConfigErrors> {
         let mut errors = ConfigErrors::default();
         errors.bound("access token lifetime", self.lifetime, Duration::from_secs(1), self.longest);
         if let Some(retires) = self.keys.retires_for() {
@@ -443,6 +452,8 @@ impl AuthorizationServerBuilder {
         if let Some(sessions) = &self.sessions {
             sessions.policy.check(&mut errors);
         }
+        #[cfg(feature = "password")]
+        self.check_accounts(&mut errors);
         let limiter = errors.keep(self.limiter());
         let (policy, limiter) = errors.finish(policy.zip(limiter))?;
         let verifier = Verifier::new(policy, self.keys.clone()).without_cache();
@@ -465,6 +476,8 @@ impl AuthorizationServerBuilder {
             login: self.login,
             #[cfg(feature = "password")]
             sessions: self.sessions,
+            #[cfg(feature = "password")]
+            accounts: self.accounts,
         };
         let own = accepting(&issuer, &issuer.audience, Vec::new())?;
         Ok(AuthorizationServer { metadata: ServerMetadata::of(&issuer), own, issuer: Arc::new(issuer) })

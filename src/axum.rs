@@ -38,10 +38,11 @@ use crate::{
 };
 
 impl AuthorizationServer {
-    /// A router with all endpoints, to merge into one's own: `POST` of `/token`, `/token/refresh`, `/revoke` and `/introspect`;
-    /// `/sessions`, `/sessions/{id}` and `/logout` for users who are signed in; `GET` of `/.well-known/jwks.json` and, where
-    /// the issuer and the audience are addresses, of their metadata. If the issuer is an address with a path, all but the
-    /// metadata is below that path, where the metadata says that it is.
+    /// A router with all endpoints, to merge into one's own: `POST` of `/token`, `/token/refresh`, `/revoke` and
+    /// `/introspect`; `/sessions`, `/sessions/{id}`, `/logout` and `/password` for users who are signed in; `/register`
+    /// if [registration](crate::AuthorizationServerBuilder::registration) is open; `GET` of `/.well-known/jwks.json`
+    /// and, where the issuer and the audience are addresses, of their metadata. If the issuer is an address with a
+    /// path, all but the metadata is below that path, where the metadata says that it is.
     ///
     /// Sessions say which network they began in if the router is served with
     /// `into_make_service_with_connect_info::<SocketAddr>()`.
@@ -58,6 +59,16 @@ impl AuthorizationServer {
             .route_service(&below("/sessions"), self.sessions_endpoint())
             .route_service(&below("/sessions/{id}"), self.sessions_endpoint())
             .route_service(&below("/logout"), self.sessions_endpoint());
+        #[cfg(feature = "password")]
+        let router = match self.password_endpoint() {
+            Some(endpoint) => router.route_service(&below("/password"), endpoint),
+            None => router,
+        };
+        #[cfg(feature = "password")]
+        let router = match self.register_endpoint() {
+            Some(endpoint) => router.route_service(&below("/register"), endpoint),
+            None => router,
+        };
         let own = self.resource_server().ok();
         let documents = [self.metadata_endpoint(), own.as_ref().and_then(ResourceServer::metadata_endpoint)];
         documents.into_iter().flatten().fold(router, |router, (path, document)| router.route_service(path, document))

@@ -122,6 +122,15 @@ pub enum ConfigError {
         /// Lanes.
         lanes: u32,
     },
+    /// A word that passwords must not be made of has fewer than 3 code points, which are in any text, or over 256 bytes.
+    #[error("{0:?} has fewer than 3 code points, or over 256 bytes")]
+    PasswordWord(String),
+    /// An address for a list of known passwords is not `https`, or `http` on loopback, or has a query or a fragment.
+    #[error("{0:?} is not an https address without query and fragment, nor http on loopback by name")]
+    ListAddress(String),
+    /// Strangers may register, but there are no users to be one of.
+    #[error("registration needs the users of `first_party_login`")]
+    RegistrationWithoutLogin,
     /// The system gave no random bytes.
     #[error("no random bytes to be had")]
     NoRandom,

@@ -41,6 +41,17 @@ pub enum LoginNameError {
     Control,
 }
 
+impl LoginNameError {
+    /// Stable name, for programs.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Empty => "username_empty",
+            Self::TooLong => "username_too_long",
+            Self::Control => "username_control",
+        }
+    }
+}
+
 impl LoginName {
     /// Normalises `text`: NFKC, then lower case, then NFKC again because lowering can undo it.
     ///

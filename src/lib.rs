@@ -41,12 +41,15 @@
 //! | [`authz`] | [`RequireScopesLayer`](authz::RequireScopesLayer): permissions |
 //! | [`principal`] | [`Principal`](principal::Principal): who is calling |
 //! | [`rejection`] | [`Rejection`](rejection::Rejection): why a request was refused, and the answer that follows |
-//! | [`endpoint`] | services for tokens, revocation, introspection, sessions, keys and metadata |
+//! | [`endpoint`] | services for tokens, revocation, introspection, sessions, accounts, keys and metadata |
 //! | [`client`] | [`Client`](client::Client) and [`Resource`](client::Resource): who asks for tokens, and for what |
 //! | [`session`] | how long a login lasts, and what a device may do with it |
 //! | [`revocation`] | [`RevocationList`](revocation::RevocationList): calling access tokens back |
 //! | [`store`] | [`UserStore`](store::UserStore) and its backends |
-#![cfg_attr(feature = "password", doc = "| [`password`] | Argon2id in a bounded pool |")]
+#![cfg_attr(
+    feature = "password",
+    doc = "| [`password`] | Argon2id in a bounded pool, what new passwords must be like |"
+)]
 #![cfg_attr(feature = "axum", doc = "| [`axum`] | router and extractors |")]
 //! | [`testing`] | what every store promises, as tests for a store of your own |
 //! | [`config`] | [`ConfigErrors`](config::ConfigErrors): every mistake of a configuration at once |
@@ -62,8 +65,9 @@
 //! | feature | adds |
 //! |---|---|
 //! | `axum` | router with the endpoints, extractors |
+//! | `breach-client` | new passwords are compared with those that became known, over HTTP |
 //! | `jwks-client` | keys that an issuer publishes, fetched in the background |
-//! | `password` | Argon2id hashing, `grant_type=password` |
+//! | `password` | Argon2id hashing, `grant_type=password`, registration, change of password |
 //! | `postgres` | users, sessions, revocations and signing keys in PostgreSQL, for several machines |
 //! | `redis` | sessions and revocations in Redis or Valkey, for several machines |
 //! | `sqlite` | users, sessions, revocations and signing keys in a SQLite file |

@@ -22,6 +22,12 @@ impl<T: Zeroize> Secret<T> {
         Self(Zeroizing::new(value))
     }
 
+    /// Takes over what would be wiped by itself, without a copy.
+    #[cfg(feature = "password")]
+    pub(crate) const fn wiped(value: Zeroizing<T>) -> Self {
+        Self(value)
+    }
+
     /// The secret itself. Named so that a reader of the calling code sees where it goes.
     pub fn expose(&self) -> &T {
         &self.0

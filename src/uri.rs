@@ -1,4 +1,7 @@
-//! Addresses as identifiers: compared byte for byte, never fetched.
+//! Addresses: as identifiers, compared byte for byte and never fetched, and those that may be fetched from.
+
+#[cfg(any(feature = "breach-client", feature = "jwks-client"))]
+use http::{Uri, uri::Scheme};
 
 /// Longest identifier, in bytes.
 pub(crate) const MOST: usize = 1024;
@@ -64,6 +67,21 @@ impl Place {
     pub(crate) fn below(&self, path: &str) -> String {
         format!("{}{path}", self.text.trim_end_matches('/'))
     }
+}
+
+/// An address that may be fetched from: `https`, or `http` on loopback by name.
+#[cfg(any(feature = "breach-client", feature = "jwks-client"))]
+pub(crate) fn fetchable(address: &str) -> Option<Uri> {
+    let uri: Uri = address.parse().ok()?;
+    let loopback = matches!(uri.host()?, "localhost" | "127.0.0.1" | "[::1]");
+    let scheme = uri.scheme()?;
+    let plain = !address.contains(['#', '@']);
+    (plain && (is_https(&uri) || (*scheme == Scheme::HTTP && loopback))).then_some(uri)
+}
+
+#[cfg(any(feature = "breach-client", feature = "jwks-client"))]
+pub(crate) fn is_https(uri: &Uri) -> bool {
+    uri.scheme() == Some(&Scheme::HTTPS)
 }
 
 #[cfg(test)]
@@ -132,5 +150,30 @@ mod tests {
             assert_eq!(Place::parse(bad), None, "{bad}");
         }
         assert_eq!(Place::parse("https://id.example/a/").unwrap().below("/token"), "https://id.example/a/token");
+    }
+
+    #[cfg(any(feature = "breach-client", feature = "jwks-client"))]
+    #[test]
+    fn addresses_that_may_be_fetched_from() {
+        for (address, good) in [
+            ("https://id.example/keys", true),
+            ("https://id.example:8443", true),
+            ("http://127.0.0.1:9/keys", true),
+            ("http://localhost/keys", true),
+            ("http://[::1]:9/keys", true),
+            ("http://id.example/keys", false),
+            ("http://127.0.0.1.evil.example/", false),
+            ("http://localhost.evil.example/", false),
+            ("http://localhost@evil.example/", false),
+            ("https://user@id.example/", false),
+            ("https://id.example/#x", false),
+            ("ftp://id.example/", false),
+            ("file:///etc/passwd", false),
+            ("id.example", false),
+            ("/keys", false),
+            ("", false),
+        ] {
+            assert_eq!(fetchable(address).is_some(), good, "{address}");
+        }
     }
 }

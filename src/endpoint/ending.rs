@@ -8,7 +8,7 @@ use crate::{
     ident::{SessionId, UserId},
     jwt::Verified,
     secret::Secret,
-    store::{StoreError, within},
+    store::{PasswordHash, StoreError, within},
 };
 
 /// Why a password was not changed.
@@ -21,7 +21,7 @@ pub(crate) enum NotChanged {
 }
 
 /// Does it to its end, even if whoever asked goes away half-way: what is left of an ending could not be asked for again.
-async fn to_the_end<T: Send + 'static, E: From<StoreError> + Send + 'static>(
+pub(super) async fn to_the_end<T: Send + 'static, E: From<StoreError> + Send + 'static>(
     ending: impl Future<Output = Result<T, E>> + Send + 'static,
 ) -> Result<T, E> {
     tokio::spawn(ending).await.unwrap_or_else(|error| Err(StoreError::unavailable(error).into()))
@@ -125,16 +125,55 @@ impl Issuer {
     ) -> Result<bool, NotChanged> {
         let issuer = Arc::clone(self);
         let change = async move {
-            let Some(login) = &issuer.login else { return Ok(false) };
-            let hash = login.hasher.hash(password).await?;
-            // In this order: a login that is under way with the old password sees the new one, or is ended.
-            if !within(login.users.replace_hash(&id, hash)).await? {
-                return Ok(false);
+            let changed = issuer.replace_password(&id, None, password, except).await?;
+            if changed {
+                issuer.unlock(&id).await;
             }
-            issuer.end_all(id.subject(), except, "password changed").await?;
-            Ok(true)
+            Ok(changed)
         };
         to_the_end(change).await
+    }
+
+    /// As [`set_password`](Self::set_password), for a user who has shown that they know the password whose hash is
+    /// `current`. `false` as well if they have been disabled, or given another password, since.
+    pub(super) async fn replace_password(
+        &self,
+        id: &UserId,
+        current: Option<&PasswordHash>,
+        password: Secret<String>,
+        except: Option<SessionId>,
+    ) -> Result<bool, NotChanged> {
+        let Some(login) = &self.login else { return Ok(false) };
+        let hash = login.hasher.hash(password).await?;
+        if let Some(current) = current {
+            // An administrator who meanwhile shut out whoever knows the old password must not be undone.
+            let user = within(login.users.find_by_id(id)).await?;
+            if !user.is_some_and(|user| !user.disabled && user.password == *current) {
+                return Ok(false);
+            }
+        }
+        // In this order: a login that is under way with the old password sees the new one, or is ended.
+        if !within(login.users.replace_hash(id, hash)).await? {
+            return Ok(false);
+        }
+        audit::password_changed(&id.subject(), if current.is_some() { "user" } else { "program" });
+        self.end_all(id.subject(), except, "password changed").await?;
+        Ok(true)
+    }
+
+    /// Lets a user sign in with a password that they were given, however often others have guessed at the one before. Where
+    /// that cannot be done, they wait.
+    async fn unlock(&self, id: &UserId) {
+        let (Some(limiter), Some(login)) = (&self.limiter, &self.login) else { return };
+        let unlock = async {
+            match within(login.users.find_by_id(id)).await? {
+                Some(user) => limiter.unlock(&user.login).await.map(drop),
+                None => Ok(()),
+            }
+        };
+        if let Err(error) = unlock.await {
+            audit::infrastructure_failed("store of login attempts", &error);
+        }
     }
 
     /// Disables a user and ends their sessions, or enables them again. `false` if there is no such user.

@@ -7,6 +7,8 @@ use http::{Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
 
+#[cfg(feature = "password")]
+use super::account::Accounts;
 use super::{
     client_auth::Clients,
     error::EndpointError,
@@ -55,6 +57,8 @@ pub(crate) struct Issuer {
     pub(crate) login: Option<PasswordLogin>,
     #[cfg(feature = "password")]
     pub(crate) sessions: Option<Sessions>,
+    #[cfg(feature = "password")]
+    pub(crate) accounts: Accounts,
 }
 
 /// Where sessions live, and for how long.

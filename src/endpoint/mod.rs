@@ -1,5 +1,7 @@
 //! The server's endpoints, each a plain [`tower_service::Service`] that any framework can route to.
 
+#[cfg(feature = "password")]
+mod account;
 mod client_auth;
 mod document;
 #[cfg(feature = "password")]
@@ -31,10 +33,15 @@ use http_body::Body;
 use http_body_util::Full;
 use tower_service::Service;
 
+#[cfg(feature = "password")]
+pub(crate) use self::account::Accounts;
 pub use self::document::DocumentEndpoint;
 use self::error::EndpointError;
 #[cfg(feature = "password")]
-pub use self::sessions::SessionsEndpoint;
+pub use self::{
+    account::{PasswordEndpoint, RegisterEndpoint, Registration},
+    sessions::SessionsEndpoint,
+};
 pub(crate) use self::{
     client_auth::Clients,
     issuer::{Issuer, LEEWAY, LONGEST_LIFETIME},
@@ -101,11 +108,7 @@ where
         let endpoint = self.clone();
         let answer = async move {
             let mut outcome = LoginOutcome::NotTried;
-            let answer = endpoint.answer(request, &mut outcome).await;
-            if let Some((status, reason)) = answer.as_ref().err().and_then(|error| error.malformed()) {
-                audit::malformed(status, reason);
-            }
-            let mut response = answer.unwrap_or_else(EndpointError::response);
+            let mut response = told(endpoint.answer(request, &mut outcome).await);
             response.extensions_mut().insert(outcome);
             Ok(response)
         };
@@ -140,6 +143,14 @@ impl OAuthEndpoint {
             Does::Introspect => self.issuer.introspection(&parts, &form).await,
         }
     }
+}
+
+/// The answer, or the refusal, which is told if the client could have known better.
+fn told(answer: Result<Response<Full<Bytes>>, EndpointError>) -> Response<Full<Bytes>> {
+    if let Some((status, reason)) = answer.as_ref().err().and_then(|error| error.malformed()) {
+        audit::malformed(status, reason);
+    }
+    answer.unwrap_or_else(EndpointError::response)
 }
 
 /// A JSON answer that no cache may keep (RFC 6749 §5.1).

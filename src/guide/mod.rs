@@ -7,6 +7,10 @@ pub mod layers {}
 #[cfg(feature = "password")]
 pub mod sessions {}
 
+#[doc = include_str!("passwords.md")]
+#[cfg(feature = "password")]
+pub mod passwords {}
+
 #[doc = include_str!("from_fastapi.md")]
 pub mod from_fastapi {}
 

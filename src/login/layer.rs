@@ -3,20 +3,19 @@
 use std::{
     mem,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use bytes::Bytes;
 use futures::{FutureExt as _, future::BoxFuture};
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header::SET_COOKIE};
+use http::{Method, Request, Response, StatusCode, header::SET_COOKIE};
 use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
     account::AccountField,
-    device,
-    device::Carrier,
+    device::{self, Carrier},
+    fields,
     limiter::{LoginAttempt, LoginLimiter, LoginOutcome, Who},
 };
 use crate::{
@@ -24,6 +23,7 @@ use crate::{
     form,
     gate::GateBody,
     rejection::{Answers, Rejection, Wire},
+    throttle::Limit,
 };
 
 /// Limits attempts to sign in at the route that it is around.
@@ -208,13 +208,8 @@ impl Settings {
         let attempt = match limiter.begin(who, device::in_cookies(&parts.headers)).await {
             Ok(attempt) => attempt,
             Err(rejection) => {
-                let mut response = refuse(rejection);
-                if let Rejection::TooManyAttempts { limit, seconds } = rejection
-                    && let Some((most, per)) = limiter.policy(limit)
-                {
-                    tell(&mut response, limit.name(), most, per, 0, seconds);
-                }
-                return Ok(response);
+                let response = fields::refuse(Some(&limiter), &self.answers, rejection, wire);
+                return Ok(response.map(GateBody::whole));
             }
         };
         let mut request = Request::from_parts(parts, GateBody::whole(body));
@@ -230,26 +225,13 @@ impl Settings {
     fn finish<R>(&self, attempt: &LoginAttempt, outcome: LoginOutcome, response: &mut Response<R>) {
         if let Some((quota, left)) = attempt.left(outcome) {
             let again = (quota.per() / quota.most().max(1)).as_secs().max(1);
-            tell(response, crate::throttle::Limit::Address.name(), quota.most(), quota.per(), left, again);
+            fields::tell(response, Limit::Address, (quota.most(), quota.per()), left, again);
         }
         if self.cookie && outcome == LoginOutcome::Succeeded {
             let field = attempt.token(Carrier::Cookie).as_ref().and_then(device::set_cookie);
             if let Some(field) = field {
                 response.headers_mut().append(SET_COOKIE, field);
             }
-        }
-    }
-}
-
-/// Structured fields (RFC 9651): a name of ours as a string, and whole numbers.
-fn tell<R>(response: &mut Response<R>, name: &str, most: u32, per: Duration, left: u32, seconds: u64) {
-    let fields = [
-        (HeaderName::from_static("ratelimit-policy"), format!("\"{name}\";q={most};w={}", per.as_secs())),
-        (HeaderName::from_static("ratelimit"), format!("\"{name}\";r={left};t={seconds}")),
-    ];
-    for (name, value) in fields {
-        if let Ok(value) = HeaderValue::from_str(&value) {
-            response.headers_mut().append(name, value);
         }
     }
 }

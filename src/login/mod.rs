@@ -24,9 +24,12 @@
 mod account;
 mod breaker;
 mod device;
+mod fields;
 mod layer;
 mod limiter;
 
+#[cfg(feature = "password")]
+pub(crate) use self::fields::refuse;
 pub use self::{
     account::AccountField,
     device::DEVICE_COOKIE,

@@ -14,11 +14,21 @@
 //! ```
 
 mod argon2id;
+mod breach;
+mod common;
 mod hasher;
 mod login;
+mod pattern;
+mod policy;
+mod refusal;
 
+#[cfg(feature = "breach-client")]
+pub use self::breach::BreachClient;
 pub(crate) use self::login::{Outcome, PasswordLogin};
 pub use self::{
     argon2id::Argon2Params,
+    breach::{BreachFuture, BreachList, BreachListError, Breaches, WhenDown},
     hasher::{HashError, PasswordHasher, PasswordHasherBuilder},
+    policy::{Composition, PasswordContext, PasswordPolicy, PasswordPolicyBuilder},
+    refusal::{CharacterKind, PasswordRefusal, PasswordRefusals},
 };

@@ -18,6 +18,7 @@ use portcullis::{
     AuthorizationServer,
     client_ip::{ClientIp, ClientIpLayer, TrustedProxies},
     clock::{Clock, ManualClock, UnixSeconds},
+    endpoint::Registration,
     gate::GateBody,
     ident::{LoginName, UserId},
     jwt::{Algorithm, SigningKey},
@@ -388,6 +389,7 @@ async fn authority(
     let key = SigningKey::generate(Algorithm::EdDsa).unwrap();
     AuthorizationServer::builder("https://id.example", "orders", key)
         .first_party_login(store.clone(), hasher)
+        .registration(Registration::new())
         .sessions(store, SessionPolicy::default())
         .login_limits(limiter(clock, with))
         .build()
@@ -395,7 +397,7 @@ async fn authority(
 }
 
 async fn add(store: &MemoryStore, name: &str, password: PasswordHash, disabled: bool) {
-    let (id, login) = (UserId::random().unwrap(), LoginName::parse(name).unwrap());
+    let (id, login) = (UserId::parse(&format!("id-{name}")).unwrap(), LoginName::parse(name).unwrap());
     store.insert(UserRecord { id, login, password, scopes: "me".parse().unwrap(), disabled }).await.unwrap();
 }
 
@@ -521,6 +523,70 @@ async fn what_is_no_login_is_not_counted_nor_does_it_clear_anything() {
     let long = "username=".to_owned() + &"a".repeat(17_000);
     assert_eq!(token(&app, &long, &[]).await.json()["error"], "invalid_request");
     assert_eq!(token(&app, "username=a&username=b", &[]).await.json()["error"], "invalid_request");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_asks_for_ten_accounts_an_hour() {
+    let clock = clock();
+    let server = authority(&clock, |b| b).await;
+    let app = serve(server.routes()).await;
+    let register = async |name: &str, password: &str| {
+        let form: &[u8] = b"content-type: application/x-www-form-urlencoded";
+        let body = format!("username={name}&password={password}");
+        send(app.address, "POST /register", &[form], body.as_bytes()).await
+    };
+    for _ in 0..20 {
+        assert_eq!(register("new", "short").await.status, 400, "what cannot be is no request for an account");
+    }
+    for n in 0..10 {
+        // Whether a name is taken is what is asked for, too.
+        let (name, expected) = if n % 2 == 0 { (format!("user{n}"), 201) } else { ("alice".to_owned(), 409) };
+        assert_eq!(register(&name, "solder+lantern+oboe+kite").await.status, expected, "{n}");
+    }
+    let refused = register("more", "solder+lantern+oboe+kite").await;
+    assert_eq!(refused.status, 429);
+    assert_eq!(refused.header("retry-after"), Some("360"));
+    assert_eq!(refused.header("ratelimit-policy"), Some("\"registration\";q=10;w=3600"));
+    assert_eq!(refused.header("ratelimit"), Some("\"registration\";r=0;t=360"));
+    assert_eq!(token(&app, &login("alice", PASSWORD), &[]).await.status, 200, "signing in is another thing");
+    clock.advance(Duration::from_secs(360));
+    assert_eq!(register("more", "solder+lantern+oboe+kite").await.status, 201);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn req_182_whoever_has_stolen_a_token_cannot_guess_the_password_with_it() {
+    let clock = clock();
+    let server = authority(&clock, |b| b).await;
+    let app = serve(server.routes()).await;
+    let session =
+        async || token(&app, &login("alice", PASSWORD), &[]).await.json()["access_token"].as_str().unwrap().to_owned();
+    let (stolen, own) = (session().await, session().await);
+    let change = async |token: &str, current: &str| {
+        let form: &[u8] = b"content-type: application/x-www-form-urlencoded";
+        let authorization = format!("authorization: Bearer {token}");
+        let current = current.replace(' ', "+");
+        let body = format!("current_password={current}&new_password=solder+lantern+oboe+kite");
+        send(app.address, "POST /password", &[form, authorization.as_bytes()], body.as_bytes()).await
+    };
+    for _ in 0..5 {
+        assert_eq!(change(&stolen, "guess").await.status, 400);
+    }
+    let refused = change(&stolen, PASSWORD).await;
+    assert_eq!((refused.status, refused.header("retry-after")), (429, Some("30")));
+    assert_eq!(refused.header("ratelimit-policy"), Some("\"account\";q=5;w=86400"));
+    assert_eq!(token(&app, &login("alice", PASSWORD), &[]).await.status, 200, "nobody else is kept out");
+    assert_eq!(change(&own, PASSWORD).await.status, 204);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_password_that_an_administrator_gives_is_not_locked() {
+    let clock = clock();
+    let server = authority(&clock, |b| b).await;
+    let app = serve(server.routes()).await;
+    while token(&app, &login("alice", "guess"), &[]).await.status == 400 {}
+    let alice = UserId::parse("id-alice").unwrap();
+    assert!(server.set_password(&alice, "given by an administrator".into(), None).await.unwrap());
+    assert_eq!(token(&app, &login("alice", "given by an administrator"), &[]).await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

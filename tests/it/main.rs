@@ -12,8 +12,10 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod accounts;
 mod architecture;
 mod attacks;
+mod breaches;
 mod costs;
 mod crashes;
 mod endpoints;
