@@ -30,6 +30,8 @@ mod revocation;
 #[cfg(any(feature = "postgres", feature = "redis"))]
 mod servers;
 mod sessions;
+#[cfg(feature = "redis")]
+mod shared_limits;
 mod stores;
 mod support;
 mod wire;

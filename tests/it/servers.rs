@@ -41,7 +41,7 @@ use tokio::{
 
 use crate::support::now;
 
-const PASSWORD: &str = "hunter2-of-the-server";
+pub const PASSWORD: &str = "hunter2-of-the-server";
 /// PostgreSQL does not run as root.
 const NOBODY: u32 = 65534;
 
@@ -236,9 +236,9 @@ pub async fn redis() -> Option<Private> {
 }
 
 /// A server that these tests share. One test at a time has it: two cores are not enough to do more and look at the clock.
-struct Shared {
+pub struct Shared {
     _alone: MutexGuard<'static, ()>,
-    server: MutexGuard<'static, Private>,
+    pub server: MutexGuard<'static, Private>,
     store: Store,
 }
 
@@ -272,7 +272,7 @@ async fn shared_postgres() -> Option<Shared> {
 }
 
 #[cfg(feature = "redis")]
-async fn shared_redis() -> Option<Shared> {
+pub async fn shared_redis() -> Option<Shared> {
     static SERVER: OnceCell<Option<Mutex<Private>>> = OnceCell::const_new();
     shared(&SERVER, redis).await
 }
