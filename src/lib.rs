@@ -41,6 +41,8 @@
 //! | [`authz`] | [`RequireScopesLayer`](authz::RequireScopesLayer): permissions |
 //! | [`principal`] | [`Principal`](principal::Principal): who is calling |
 //! | [`rejection`] | [`Rejection`](rejection::Rejection): why a request was refused, and the answer that follows |
+//! | [`login`] | [`LoginRateLimitLayer`](login::LoginRateLimitLayer): limits on guessing that lock no owner out |
+//! | [`client_ip`] | [`ClientIpLayer`](client_ip::ClientIpLayer): where a request comes from, behind trusted proxies |
 //! | [`endpoint`] | services for tokens, revocation, introspection, sessions, accounts, keys and metadata |
 //! | [`client`] | [`Client`](client::Client) and [`Resource`](client::Resource): who asks for tokens, and for what |
 //! | [`session`] | how long a login lasts, and what a device may do with it |
@@ -60,7 +62,7 @@
 //!
 //! # Features
 //!
-//! They only add interfaces; none changes behaviour. All but `postgres` and `redis` are on by default.
+//! They only add interfaces; none changes behaviour. All but `postgres`, `redis` and `tonic` are on by default.
 //!
 //! | feature | adds |
 //! |---|---|
@@ -69,7 +71,8 @@
 //! | `jwks-client` | keys that an issuer publishes, fetched in the background |
 //! | `password` | Argon2id hashing, `grant_type=password`, registration, change of password |
 //! | `postgres` | users, sessions, revocations and signing keys in PostgreSQL, for several machines |
-//! | `redis` | sessions and revocations in Redis or Valkey, for several machines |
+//! | `redis` | sessions, revocations and counts of logins in Redis or Valkey, for several machines |
+//! | `tonic` | the client's address where tonic puts it |
 //! | `sqlite` | users, sessions, revocations and signing keys in a SQLite file |
 
 #![forbid(unsafe_code)]

@@ -11,6 +11,10 @@ pub mod sessions {}
 #[cfg(feature = "password")]
 pub mod passwords {}
 
+#[doc = include_str!("limits.md")]
+#[cfg(feature = "password")]
+pub mod limits {}
+
 #[doc = include_str!("from_fastapi.md")]
 pub mod from_fastapi {}
 

@@ -15,17 +15,16 @@ use crate::{
 /// with 400: a handler might read an account out of it that nobody has counted. One without the field is an attempt of its
 /// address alone.
 #[derive(Clone, Debug)]
-pub struct AccountField {
-    name: String,
-    bodies: Bodies,
+pub struct AccountField(Kind);
+
+#[derive(Clone, Debug)]
+enum Kind {
+    Named { name: String, form: bool, json: bool },
+    Own(ReadAccount),
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Bodies {
-    Form,
-    Json,
-    Both,
-}
+/// Reads the account out of a body of 16 KiB at most: `None` if it names none.
+pub type ReadAccount = fn(&HeaderMap, &Bytes) -> Result<Option<String>, UnreadableAccount>;
 
 /// What was read.
 #[derive(Debug, Default)]
@@ -34,52 +33,59 @@ pub(super) struct Asked {
     pub(super) device_token: Option<Secret<String>>,
 }
 
-/// The body cannot be read in one way.
-#[derive(Debug, Eq, PartialEq)]
-pub(super) struct Unreadable;
+/// A body cannot be read in exactly one way.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("body cannot be read in one way")]
+pub struct UnreadableAccount;
 
 const DEVICE_TOKEN: &str = "device_token";
 
 impl AccountField {
     /// This parameter of an `application/x-www-form-urlencoded` body.
     pub fn form(name: impl Into<String>) -> Self {
-        Self { name: name.into(), bodies: Bodies::Form }
+        Self(Kind::Named { name: name.into(), form: true, json: false })
     }
 
     /// This member, a string, of the object that an `application/json` body is.
     pub fn json(name: impl Into<String>) -> Self {
-        Self { name: name.into(), bodies: Bodies::Json }
+        Self(Kind::Named { name: name.into(), form: false, json: true })
     }
 
     /// Either, by the content type.
     pub fn form_or_json(name: impl Into<String>) -> Self {
-        Self { name: name.into(), bodies: Bodies::Both }
+        Self(Kind::Named { name: name.into(), form: true, json: true })
     }
 
-    pub(super) fn read(&self, headers: &HeaderMap, body: &Bytes) -> Result<Asked, Unreadable> {
-        if self.bodies != Bodies::Json && form::is_form(headers) {
-            self.in_form(body)
-        } else if self.bodies != Bodies::Form && is_json(headers) {
-            self.in_json(body)
-        } else if body.is_empty() {
-            Ok(Asked::default())
-        } else {
-            Err(Unreadable)
+    /// Wherever `read` finds it, as in a gRPC message. It must find what the handler finds, and refuse what it is not sure of.
+    pub fn read_by(read: ReadAccount) -> Self {
+        Self(Kind::Own(read))
+    }
+
+    pub(super) fn read(&self, headers: &HeaderMap, body: &Bytes) -> Result<Asked, UnreadableAccount> {
+        match &self.0 {
+            Kind::Own(read) => {
+                let account = read(headers, body)?.map(Secret::new);
+                Ok(Asked { account, device_token: None })
+            }
+            Kind::Named { name, form: true, .. } if form::is_form(headers) => in_form(name, body),
+            Kind::Named { name, json: true, .. } if is_json(headers) => in_json(name, body),
+            Kind::Named { .. } if body.is_empty() => Ok(Asked::default()),
+            Kind::Named { .. } => Err(UnreadableAccount),
         }
     }
+}
 
-    fn in_form(&self, body: &Bytes) -> Result<Asked, Unreadable> {
-        let form = Form::parse(body).map_err(|_| Unreadable)?;
-        let get = |name| form.get(name).map(Secret::from);
-        Ok(Asked { account: get(&self.name), device_token: get(DEVICE_TOKEN) })
-    }
+fn in_form(name: &str, body: &Bytes) -> Result<Asked, UnreadableAccount> {
+    let form = Form::parse(body).map_err(|_| UnreadableAccount)?;
+    let get = |name| form.get(name).map(Secret::from);
+    Ok(Asked { account: get(name), device_token: get(DEVICE_TOKEN) })
+}
 
-    fn in_json(&self, body: &Bytes) -> Result<Asked, Unreadable> {
-        let mut json = serde_json::Deserializer::from_slice(body);
-        let asked = json.deserialize_map(Members(&self.name)).map_err(|_| Unreadable)?;
-        json.end().map_err(|_| Unreadable)?;
-        Ok(asked)
-    }
+fn in_json(name: &str, body: &Bytes) -> Result<Asked, UnreadableAccount> {
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let asked = json.deserialize_map(Members(name)).map_err(|_| UnreadableAccount)?;
+    json.end().map_err(|_| UnreadableAccount)?;
+    Ok(asked)
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -139,29 +145,29 @@ mod tests {
             (&form, FORM, "u=a&p=b", Ok(Some("a"))),
             (&form, FORM, "p=b", Ok(None)),
             (&form, FORM, "u=&p=b", Ok(None)),
-            (&form, FORM, "u=a&u=b", Err(Unreadable)),
-            (&form, FORM, "u=a&%75=b", Err(Unreadable)),
-            (&form, FORM, "u=%ff", Err(Unreadable)),
-            (&form, JSON, r#"{"u":"a"}"#, Err(Unreadable)),
-            (&form, "multipart/form-data; boundary=x", "--x", Err(Unreadable)),
-            (&form, "", "u=a", Err(Unreadable)),
+            (&form, FORM, "u=a&u=b", Err(UnreadableAccount)),
+            (&form, FORM, "u=a&%75=b", Err(UnreadableAccount)),
+            (&form, FORM, "u=%ff", Err(UnreadableAccount)),
+            (&form, JSON, r#"{"u":"a"}"#, Err(UnreadableAccount)),
+            (&form, "multipart/form-data; boundary=x", "--x", Err(UnreadableAccount)),
+            (&form, "", "u=a", Err(UnreadableAccount)),
             (&form, "", "", Ok(None)),
             (&json, JSON, r#"{"p":[{"u":"b"}],"u":"a\u0062"}"#, Ok(Some("ab"))),
             (&json, "application/login+JSON", r#"{"u":"a"}"#, Ok(Some("a"))),
             (&json, JSON, r#"{"p":1}"#, Ok(None)),
-            (&json, JSON, r#"{"u":"a","u":"b"}"#, Err(Unreadable)),
-            (&json, JSON, r#"{"u":"a","\u0075":"b"}"#, Err(Unreadable)),
-            (&json, JSON, r#"{"u":"a","U":"b"}"#, Err(Unreadable)),
-            (&json, JSON, r#"{"u":7}"#, Err(Unreadable)),
-            (&json, JSON, r#"{"u":null}"#, Err(Unreadable)),
-            (&json, JSON, r#"["a"]"#, Err(Unreadable)),
-            (&json, JSON, r#"{"u":"a"} x"#, Err(Unreadable)),
-            (&json, JSON, "", Err(Unreadable)),
+            (&json, JSON, r#"{"u":"a","u":"b"}"#, Err(UnreadableAccount)),
+            (&json, JSON, r#"{"u":"a","\u0075":"b"}"#, Err(UnreadableAccount)),
+            (&json, JSON, r#"{"u":"a","U":"b"}"#, Err(UnreadableAccount)),
+            (&json, JSON, r#"{"u":7}"#, Err(UnreadableAccount)),
+            (&json, JSON, r#"{"u":null}"#, Err(UnreadableAccount)),
+            (&json, JSON, r#"["a"]"#, Err(UnreadableAccount)),
+            (&json, JSON, r#"{"u":"a"} x"#, Err(UnreadableAccount)),
+            (&json, JSON, "", Err(UnreadableAccount)),
             (&json, JSON, &deep, Ok(Some("a"))),
-            (&json, FORM, "u=a", Err(Unreadable)),
+            (&json, FORM, "u=a", Err(UnreadableAccount)),
             (&both, FORM, "u=a", Ok(Some("a"))),
             (&both, JSON, r#"{"u":"a"}"#, Ok(Some("a"))),
-            (&both, "text/plain", "u=a", Err(Unreadable)),
+            (&both, "text/plain", "u=a", Err(UnreadableAccount)),
         ] {
             let mut headers = HeaderMap::new();
             if !kind.is_empty() {

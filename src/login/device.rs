@@ -6,7 +6,7 @@ use aws_lc_rs::hmac;
 use base64_simd::{Out, URL_SAFE_NO_PAD};
 use http::{HeaderMap, HeaderValue, header::COOKIE};
 
-use crate::{clock::UnixSeconds, random, secret::Secret};
+use crate::{clock::UnixSeconds, ident::LoginName, random, secret::Secret};
 
 /// Name of the cookie with a device's token: `__Host-`, so that no other host and no plain HTTP can set it.
 pub const DEVICE_COOKIE: &str = "__Host-portcullis-device";
@@ -49,10 +49,10 @@ impl Devices {
         Self(key)
     }
 
-    /// A token that says: on this device, this account's owner has signed in. `account` is any name of it that does not change.
+    /// A token that says: on this device, this account's owner has signed in.
     pub(super) fn token(
         &self,
-        account: &[u8; 16],
+        account: &LoginName,
         DeviceId(id): DeviceId,
         carrier: Carrier,
         now: UnixSeconds,
@@ -69,7 +69,7 @@ impl Devices {
     }
 
     /// The device that a token is of, if it is one for this account and has not run out.
-    pub(super) fn check(&self, account: &[u8; 16], token: &str, now: UnixSeconds) -> Option<DeviceId> {
+    pub(super) fn check(&self, account: &LoginName, token: &str, now: UnixSeconds) -> Option<DeviceId> {
         let mut bytes = [0; TEXT];
         let fits = token.len() == (TEXT * 4).div_ceil(3);
         let bytes =
@@ -83,9 +83,9 @@ impl Devices {
     }
 }
 
-/// Both parts are of fixed width.
-fn message(account: &[u8; 16], said: &[u8]) -> Vec<u8> {
-    [account.as_slice(), said].concat()
+/// What is said is of one width.
+fn message(account: &LoginName, said: &[u8]) -> Vec<u8> {
+    [said, account.as_str().as_bytes()].concat()
 }
 
 /// The device tokens that a browser sends.
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn req_173_a_token_is_good_for_its_account_and_its_year_alone() {
-        let (own, alice, bob) = (devices(1), [1; 16], [2; 16]);
+        let (own, [alice, bob]) = (devices(1), ["alice", "bob"].map(|name| LoginName::parse(name).unwrap()));
         let id = DeviceId::random().unwrap();
         let token = own.token(&alice, id, Carrier::Cookie, at(1000));
         let check = |devices: &Devices, account, token: &str, now| devices.check(account, token, at(now));

@@ -1,6 +1,11 @@
 //! Counts attempts before they are made, and takes back what was none.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    hash::{BuildHasher as _, Hasher as _, RandomState},
+    sync::Arc,
+    time::Duration,
+};
 
 use aws_lc_rs::{digest, hmac};
 use tokio::time;
@@ -13,7 +18,7 @@ use crate::{
     audit,
     client_ip::ClientIp,
     clock::{Clock, SystemClock, UnixSeconds},
-    config::ConfigErrors,
+    config::{ConfigError, ConfigErrors},
     ident::LoginName,
     jwt::{Algorithm, hmac_key},
     random,
@@ -47,12 +52,48 @@ pub struct LoginLimiter(Arc<Inner>);
 
 struct Inner {
     limits: Limits,
-    names: hmac::Key,
+    digests: Digests,
     devices: Devices,
     here: Arc<MemoryAttempts>,
     shared: Option<Arc<dyn AttemptStore>>,
     breaker: Breaker,
     clock: Arc<dyn Clock>,
+}
+
+/// Makes keys of names and addresses.
+enum Digests {
+    /// For this process alone: secret, of 128 bits, and fast.
+    Here([RandomState; 2]),
+    /// The same on all machines.
+    Shared(hmac::Key),
+}
+
+impl Digests {
+    /// The parts before the last are of one width for each kind.
+    fn key(&self, kind: Limit, parts: &[&[u8]]) -> AttemptKey {
+        let mut digest = [0; 16];
+        match self {
+            Self::Here(halves) => {
+                for (half, state) in digest.chunks_exact_mut(8).zip(halves) {
+                    let mut hasher = state.build_hasher();
+                    hasher.write_u8(kind as u8);
+                    for part in parts {
+                        hasher.write(part);
+                    }
+                    half.copy_from_slice(&hasher.finish().to_be_bytes());
+                }
+            }
+            Self::Shared(key) => {
+                let mut context = hmac::Context::with_key(key);
+                context.update(&[kind as u8]);
+                for part in parts {
+                    context.update(part);
+                }
+                digest.iter_mut().zip(context.sign().as_ref()).for_each(|(to, from)| *to = *from);
+            }
+        }
+        AttemptKey { kind, digest }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -227,28 +268,30 @@ impl LoginLimiterBuilder {
         }
         let keys = errors.keep(keys(secret.as_ref()));
         let (names, devices) = errors.finish(keys)?;
+        let digests = match &shared {
+            Some(_) => Digests::Shared(names),
+            None => Digests::Here([RandomState::new(), RandomState::new()]),
+        };
         let here = Arc::new(capacity.map_or_else(MemoryAttempts::new, MemoryAttempts::with_capacity));
-        let breaker = Breaker::default();
-        let devices = Devices::new(devices);
-        Ok(LoginLimiter(Arc::new(Inner { limits, names, devices, here, shared, breaker, clock })))
+        let (breaker, devices) = (Breaker::default(), Devices::new(devices));
+        Ok(LoginLimiter(Arc::new(Inner { limits, digests, devices, here, shared, breaker, clock })))
     }
 }
 
-/// The key for what attempts count under, and that for devices.
+/// The key for what attempts count under in a shared store, and that for devices.
 fn keys(secret: Option<&Secret<String>>) -> Result<(hmac::Key, hmac::Key), ConfigErrors> {
+    const NAMES: &[u8] = b"portcullis login attempts";
     let derived = |key: &hmac::Key, label: &[u8]| hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(key, label).as_ref());
     let Some(secret) = secret else {
         // No secret that machines share: what they count must all the same be the same. Devices can wait for the next login.
         let names = digest::digest(&digest::SHA256, NAMES);
-        let random: [u8; 32] = random::bytes().map_err(|_| crate::config::ConfigError::NoRandom)?;
+        let random: [u8; 32] = random::bytes().map_err(|_| ConfigError::NoRandom)?;
         let [names, devices] = [names.as_ref(), &random].map(|key| hmac::Key::new(hmac::HMAC_SHA256, key));
         return Ok((names, devices));
     };
     let key = hmac_key(Algorithm::Hs256, secret.expose().as_bytes())?;
     Ok((derived(&key, NAMES), derived(&key, b"portcullis login devices")))
 }
-
-const NAMES: &[u8] = b"portcullis login attempts";
 
 /// An attempt that was let through and is counted. Cheap to clone; the limiter leaves it in the request's extensions for the
 /// handler.
@@ -258,7 +301,8 @@ pub struct LoginAttempt {
     attempt: Attempt,
     /// Whether it is the shared store that has counted it.
     counted_there: bool,
-    account: Option<[u8; 16]>,
+    /// The one that it is for, if there can be such a one.
+    account: Option<LoginName>,
     device: Option<DeviceId>,
     locked: bool,
     left: Option<u32>,
@@ -285,7 +329,7 @@ impl LoginAttempt {
     pub(super) fn token(&self, carrier: Carrier) -> Option<Secret<String>> {
         let Inner { devices, clock, .. } = &*self.limiter.0;
         let id = self.device.or_else(DeviceId::random)?;
-        Some(devices.token(&self.account?, id, carrier, clock.now()))
+        Some(devices.token(self.account.as_ref()?, id, carrier, clock.now()))
     }
 
     /// What is left of the address's quota, and in how many seconds there will be one more.
@@ -353,24 +397,17 @@ impl LoginLimiter {
     ) -> Result<LoginAttempt, Rejection> {
         let Inner { limits, clock, .. } = &*self.0;
         let now = clock.now();
-        let account = who.account.map(|account| self.account(account));
-        let device = account.and_then(|account| self.device(&account.digest, &who, cookies, now));
-        let attempt = match (account, device) {
-            (Some(AttemptKey { digest, .. }), Some(device)) => {
-                let key = self.key(Limit::Device, &[&digest, device.as_bytes()]);
+        // No user has a name that is none. All of those are counted as one.
+        let name = who.account.and_then(|typed| LoginName::parse(typed).ok());
+        let device = name.as_ref().and_then(|name| self.device(name, &who, cookies, now));
+        let attempt = match (&name, device) {
+            (Some(name), Some(device)) => {
+                let key = self.key(Limit::Device, &[device.as_bytes(), name.as_str().as_bytes()]);
                 Attempt::default().lock(key, limits.account)
             }
-            (account, _) => self.stranger(who.address, account)?,
+            _ => self.stranger(who.address, who.account.map(|_| self.account(name.as_ref())))?,
         };
-        let begun = LoginAttempt {
-            limiter: self.clone(),
-            attempt,
-            counted_there: false,
-            account: account.map(|key| key.digest),
-            device,
-            locked: false,
-            left: None,
-        };
+        let begun = LoginAttempt { device, account: name, ..self.counting(attempt) };
         self.count(begun, now).await
     }
 
@@ -382,17 +419,9 @@ impl LoginLimiter {
     /// As [`begin`](Self::begin).
     pub async fn begin_again(&self, account: &LoginName, by: &str) -> Result<LoginAttempt, Rejection> {
         let Inner { limits, clock, .. } = &*self.0;
-        let account = self.account(account.as_str()).digest;
-        let key = self.key(Limit::Device, &[&account, by.as_bytes()]);
-        let begun = LoginAttempt {
-            limiter: self.clone(),
-            attempt: Attempt::default().lock(key, limits.account),
-            counted_there: false,
-            account: None,
-            device: None,
-            locked: false,
-            left: None,
-        };
+        // Ends where the name begins, which no name can look like.
+        let key = self.key(Limit::Device, &[by.as_bytes(), &[0], account.as_str().as_bytes()]);
+        let begun = self.counting(Attempt::default().lock(key, limits.account));
         self.count(begun, clock.now()).await
     }
 
@@ -408,15 +437,7 @@ impl LoginLimiter {
             let party = address.ok_or(NO_ADDRESS)?.party(limits.ipv6_prefix);
             attempt = attempt.quota(self.key(Limit::Registration, &[&party]), limits.registration);
         }
-        let begun = LoginAttempt {
-            limiter: self.clone(),
-            attempt,
-            counted_there: false,
-            account: None,
-            device: None,
-            locked: false,
-            left: None,
-        };
+        let begun = self.counting(attempt);
         self.count(begun, clock.now()).await
     }
 
@@ -428,7 +449,7 @@ impl LoginLimiter {
     /// [`StoreError`] if the store does not answer: call again.
     pub async fn unlock(&self, account: &LoginName) -> Result<bool, StoreError> {
         let Inner { here, shared, clock, .. } = &*self.0;
-        let key = self.account(account.as_str());
+        let key = self.account(Some(account));
         let forgotten = here.forget(key).await?;
         match shared {
             Some(store) => Ok(self.ask(store.forget(key), clock.now()).await? || forgotten),
@@ -516,18 +537,14 @@ impl LoginLimiter {
         answer
     }
 
-    /// What failures on an account count under: its name in the form in which stores have it, if it can be one.
-    fn account(&self, typed: &str) -> AttemptKey {
-        match LoginName::parse(typed) {
-            Ok(name) => self.key(Limit::Account, &[name.as_str().as_bytes()]),
-            // No user has such a name. All are counted as one.
-            Err(_) => self.key(Limit::Account, &[]),
-        }
+    /// What strangers' failures on an account count under.
+    fn account(&self, name: Option<&LoginName>) -> AttemptKey {
+        self.key(Limit::Account, &[name.map(LoginName::as_str).unwrap_or_default().as_bytes()])
     }
 
     fn device<'a>(
         &self,
-        account: &[u8; 16],
+        account: &LoginName,
         who: &Who<'a>,
         cookies: impl IntoIterator<Item = &'a str>,
         now: UnixSeconds,
@@ -536,17 +553,21 @@ impl LoginLimiter {
         tokens.find_map(|token| self.0.devices.check(account, token, now))
     }
 
-    /// A keyed digest. The parts before the last are of one width for each kind.
     fn key(&self, kind: Limit, parts: &[&[u8]]) -> AttemptKey {
-        let mut context = hmac::Context::with_key(&self.0.names);
-        context.update(&[kind as u8]);
-        for part in parts {
-            context.update(part);
+        self.0.digests.key(kind, parts)
+    }
+
+    /// An attempt that is about to be counted.
+    fn counting(&self, attempt: Attempt) -> LoginAttempt {
+        LoginAttempt {
+            limiter: self.clone(),
+            attempt,
+            counted_there: false,
+            account: None,
+            device: None,
+            locked: false,
+            left: None,
         }
-        let tag = context.sign();
-        let mut digest = [0; 16];
-        digest.iter_mut().zip(tag.as_ref()).for_each(|(to, from)| *to = *from);
-        AttemptKey { kind, digest }
     }
 
     /// The policies that answers name.

@@ -31,7 +31,7 @@ mod limiter;
 #[cfg(feature = "password")]
 pub(crate) use self::fields::refuse;
 pub use self::{
-    account::AccountField,
+    account::{AccountField, ReadAccount, UnreadableAccount},
     device::DEVICE_COOKIE,
     layer::{LoginRateLimit, LoginRateLimitLayer},
     limiter::{LoginAttempt, LoginLimiter, LoginLimiterBuilder, LoginOutcome, WhenDown, Who},

@@ -13,7 +13,7 @@
 )]
 #![cfg_attr(
     feature = "redis",
-    doc = "| [`RedisStore`] | several machines | sessions, revocations | one script | as `appendfsync` says |"
+    doc = "| [`RedisStore`] | several machines | sessions, revocations, attempts | one script | as `appendfsync` says |"
 )]
 //!
 //! [`Store::connect`] opens whichever a URL names. [`testing::stores`](crate::testing::stores) holds a store of your own to

@@ -24,7 +24,7 @@ use portcullis::{
     jwt::{Algorithm, SigningKey},
     login::{
         AccountField, DEVICE_COOKIE, Lockout, LoginAttempt, LoginLimiter, LoginLimiterBuilder, LoginOutcome,
-        LoginRateLimitLayer, Quota, WhenDown, Who,
+        LoginRateLimitLayer, Quota, UnreadableAccount, WhenDown, Who,
     },
     password::PasswordHasher,
     session::SessionPolicy,
@@ -107,7 +107,7 @@ where
     service.clone().oneshot(request).await.unwrap().status().as_u16()
 }
 
-fn field(response: &Response<impl Sized>, name: &str) -> String {
+fn field_of(response: &Response<impl Sized>, name: &str) -> String {
     response.headers().get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default()
 }
 
@@ -120,8 +120,8 @@ async fn req_028_req_138_req_175_req_176_an_address_has_so_many_and_is_told_when
     for left in [2, 1, 0] {
         let response = ask(format!("username=u{left}&password=x")).await.unwrap();
         assert_eq!(response.status(), 401);
-        assert_eq!(field(&response, "ratelimit-policy"), "\"address\";q=3;w=60");
-        assert_eq!(field(&response, "ratelimit"), format!("\"address\";r={left};t=20"));
+        assert_eq!(field_of(&response, "ratelimit-policy"), "\"address\";q=3;w=60");
+        assert_eq!(field_of(&response, "ratelimit"), format!("\"address\";r={left};t=20"));
     }
     let response = ask("username=u&password=right".to_owned()).await.unwrap();
     assert_eq!(response.status(), 429);
@@ -134,7 +134,7 @@ async fn req_028_req_138_req_175_req_176_an_address_has_so_many_and_is_told_when
         ("www-authenticate", ""),
         ("set-cookie", ""),
     ] {
-        assert_eq!(field(&response, name), value, "{name}");
+        assert_eq!(field_of(&response, name), value, "{name}");
     }
     let body: Value = serde_json::from_slice(&response.into_body().collect().await.unwrap().to_bytes()).unwrap();
     assert_eq!(
@@ -148,7 +148,7 @@ async fn req_028_req_138_req_175_req_176_an_address_has_so_many_and_is_told_when
     clock.advance(Duration::from_secs(20));
     let response = ask("username=u&password=right".to_owned()).await.unwrap();
     assert_eq!(response.status(), 200);
-    assert_eq!(field(&response, "ratelimit"), "\"address\";r=1;t=20", "a success gives back what it took");
+    assert_eq!(field_of(&response, "ratelimit"), "\"address\";r=1;t=20", "a success gives back what it took");
 }
 
 #[tokio::test]
@@ -213,6 +213,32 @@ async fn an_account_that_cannot_be_read_in_one_way_reaches_no_handler() {
     assert_eq!(foreign.calls(), 0);
     // What names no account is an attempt of its address.
     assert_eq!(status(&login, from(v4(1), "password=x")).await, 401);
+}
+
+#[tokio::test]
+async fn req_188_grpc_is_told_resource_exhausted_and_its_messages_are_read_by_the_program() {
+    let clock = clock();
+    let foreign = Foreign::default();
+    // A message with one field: its length, and the name.
+    let field = AccountField::read_by(|_, body| {
+        let (length, name) = body.get(5..).and_then(<[u8]>::split_first).ok_or(UnreadableAccount)?;
+        let name = name.get(..usize::from(*length)).ok_or(UnreadableAccount)?;
+        String::from_utf8(name.to_vec()).map(Some).map_err(|_| UnreadableAccount)
+    });
+    let login = foreign.within(limiter(&clock, |b| b.per_account(Lockout::default().free(1))), field);
+    let ask = |body: &'static [u8]| {
+        let mut request = from(v4(1), "");
+        *request.body_mut() = Full::new(Bytes::from_static(body));
+        request.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
+        login.clone().oneshot(request)
+    };
+    assert_eq!(ask(b"\0\0\0\0\x06\x05alice").await.unwrap().status(), 401, "the handler's own");
+    for (body, status) in [(b"\0\0\0\0\x06\x05alice".as_slice(), "8"), (b"\0\0\0\0\x06\x09alice", "3")] {
+        let refused = ask(body).await.unwrap();
+        assert_eq!((refused.status().as_u16(), field_of(&refused, "grpc-status")), (200, status.to_owned()));
+        assert_eq!(field_of(&refused, "content-type"), "application/grpc");
+    }
+    assert_eq!(foreign.calls(), 1);
 }
 
 #[tokio::test]
