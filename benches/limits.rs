@@ -2,10 +2,13 @@
 //! account together at a million keys of each, and memory for a key.
 #![allow(
     missing_docs,
-    clippy::print_stdout,
-    clippy::unwrap_used,
     clippy::cast_precision_loss,
-    reason = "a program that prints figures"
+    clippy::indexing_slicing,
+    clippy::needless_for_each,
+    clippy::print_stdout,
+    clippy::similar_names,
+    clippy::unwrap_used,
+    reason = "a benchmark"
 )]
 
 use std::{

@@ -65,7 +65,7 @@ enum Digests {
     /// For this process alone: secret, of 128 bits, and fast.
     Here([RandomState; 2]),
     /// The same on all machines.
-    Shared(hmac::Key),
+    Shared(Box<hmac::Key>),
 }
 
 impl Digests {
@@ -269,7 +269,7 @@ impl LoginLimiterBuilder {
         let keys = errors.keep(keys(secret.as_ref()));
         let (names, devices) = errors.finish(keys)?;
         let digests = match &shared {
-            Some(_) => Digests::Shared(names),
+            Some(_) => Digests::Shared(Box::new(names)),
             None => Digests::Here([RandomState::new(), RandomState::new()]),
         };
         let here = Arc::new(capacity.map_or_else(MemoryAttempts::new, MemoryAttempts::with_capacity));

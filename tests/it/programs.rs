@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     stores::Folder,
-    support::{get, get_with, post, post_token},
+    support::{get, get_with, post, post_token, send},
 };
 
 /// A program that is stopped, by its own handle, when dropped.
@@ -247,6 +247,41 @@ async fn auth_server_as_a_resource_server_of_another() {
     assert_eq!(get_with(ours.address, "/users/me/items", &foreign).await.status, 200);
 }
 
+#[tokio::test]
+async fn auth_server_limits_logins_as_it_is_told() {
+    let folder = Folder::new("limited");
+    let limits = [("LOGIN_FAILURES", "3"), ("LOGIN_WINDOW", "2"), ("LOGIN_PER_MINUTE", "8"), ("HASH_CONCURRENCY", "1")];
+    let variables = [&[("USERS", USERS), ("TRUSTED_PROXIES", "127.0.0.1, ::1")][..], &limits].concat();
+    let program = start("auth_server", &folder, &variables);
+    let login = async |client: &str, name: &str, password: &str| {
+        let form: &[u8] = b"content-type: application/x-www-form-urlencoded";
+        let client = format!("x-forwarded-for: 1.2.3.4, {client}");
+        let body = format!("grant_type=password&username={name}&password={}", password.replace(' ', "+"));
+        send(program.address, "POST /token", &[form, client.as_bytes()], body.as_bytes()).await
+    };
+    let first = login("198.51.100.1", "alice", "a long enough one").await;
+    let device = first.json()["device_token"].as_str().unwrap().to_owned();
+    // The account, from wherever it is tried.
+    let mut told = Vec::new();
+    for n in 2..7 {
+        told.push(login(&format!("198.51.100.{n}"), "alice", "guess").await.status);
+    }
+    assert_eq!(told, [400, 400, 400, 429, 429]);
+    let locked = login("198.51.100.9", "alice", "a long enough one").await;
+    assert_eq!((locked.status, locked.header("retry-after").is_some()), (429, true));
+    let known = format!("a long enough one&device_token={device}");
+    assert_eq!(login("198.51.100.9", "alice", &known).await.status, 200, "the owner");
+    tokio::time::sleep(Duration::from_millis(3100)).await;
+    assert_eq!(login("198.51.100.9", "alice", "a long enough one").await.status, 200, "failures are forgotten");
+    // The address, whatever it tries.
+    let mut told = Vec::new();
+    for n in 0..10 {
+        told.push(login("203.0.113.5", &format!("nobody{n}"), "guess").await.status);
+    }
+    assert_eq!(told, [400, 400, 400, 400, 400, 400, 400, 400, 429, 429]);
+    assert_eq!(login("203.0.113.6", "alice", "a long enough one").await.status, 200);
+}
+
 #[test]
 fn a_bad_value_ends_auth_server_and_names_the_variable() {
     let folder = Folder::new("bad-values");
@@ -283,6 +318,13 @@ fn a_bad_value_ends_auth_server_and_names_the_variable() {
             &[("SESSION_IDLE", "59"), ("SESSION_TTL", "0"), ("REFRESH_GRACE", "61")],
             &["SESSION_IDLE", "SESSION_TTL", "REFRESH_GRACE"],
         ),
+        (&[("LOGIN_FAILURES", "0"), ("LOGIN_WINDOW", "0")], &["LOGIN_FAILURES", "LOGIN_WINDOW"]),
+        (&[("LOGIN_FAILURES", "101"), ("LOGIN_PER_MINUTE", "")], &["LOGIN_FAILURES", "LOGIN_PER_MINUTE"]),
+        (&[("LOGIN_PER_MINUTE", "0"), ("HASH_CONCURRENCY", "0")], &["LOGIN_PER_MINUTE", "HASH_CONCURRENCY"]),
+        (&[("HASH_CONCURRENCY", "257"), ("LOGIN_WINDOW", "1h")], &["HASH_CONCURRENCY", "LOGIN_WINDOW"]),
+        (&[("TRUSTED_PROXIES", "10.0.0.1/8")], &["TRUSTED_PROXIES"]),
+        (&[("TRUSTED_PROXIES", "127.0.0.1,localhost")], &["TRUSTED_PROXIES"]),
+        (&[("TRUSTED_PROXIES", "0.0.0.0/0")], &["TRUSTED_PROXIES"]),
         (&[("ACCESS_TTL", "0")], &["ACCESS_TTL"]),
         (&[("ACCESS_TTL", "3601")], &["ACCESS_TTL"]),
         (&[("ACCESS_TTL", "ten")], &["ACCESS_TTL"]),
@@ -329,6 +371,11 @@ fn a_bad_value_ends_auth_server_and_names_the_variable() {
             "SESSION_IDLE",
             "SESSION_TTL",
             "REFRESH_GRACE",
+            "LOGIN_FAILURES",
+            "LOGIN_WINDOW",
+            "LOGIN_PER_MINUTE",
+            "TRUSTED_PROXIES",
+            "HASH_CONCURRENCY",
             "server",
         ] {
             let line = stderr.lines().any(|line| line.starts_with(&format!("auth_server: {name}: ")));
