@@ -47,6 +47,8 @@ pub enum Kind {
     TokensRevoked,
     /// A login was not tried, because too many are.
     LoginShed,
+    /// A password was hashed anew, as new ones are, after its owner had signed in; or that was not possible.
+    HashUpgraded,
     /// Something that a decision needs did not answer, or is not there.
     InfrastructureFailed,
 }
@@ -71,6 +73,7 @@ impl Kind {
             Self::SessionsEnded => "sessions_ended",
             Self::TokensRevoked => "tokens_revoked",
             Self::LoginShed => "login_shed",
+            Self::HashUpgraded => "hash_upgraded",
             Self::InfrastructureFailed => "infrastructure_failed",
         }
     }
@@ -133,6 +136,18 @@ pub(crate) fn login_succeeded(subject: &str, token_id: &str) {
 #[cfg(feature = "password")]
 pub(crate) fn login_failed(subject: Option<&str>, reason: &'static str) {
     event!(target: TARGET, Level::INFO, kind = Kind::LoginFailed.name(), subject, reason, "login failed");
+}
+
+/// A hash was replaced by one that is made as new ones are.
+#[cfg(feature = "password")]
+pub(crate) fn hash_upgraded(subject: &str) {
+    event!(target: TARGET, Level::INFO, kind = Kind::HashUpgraded.name(), subject, "password hash upgraded");
+}
+
+/// A hash stays as it is until its owner signs in again. Their login has not failed.
+#[cfg(feature = "password")]
+pub(crate) fn hash_not_upgraded(subject: &str, reason: &dyn std::fmt::Display) {
+    event!(target: TARGET, Level::WARN, kind = Kind::HashUpgraded.name(), subject, %reason, "password hash not upgraded");
 }
 
 /// A session went on. `again`: for a client that asked twice within the grace.

@@ -57,12 +57,13 @@
 //!
 //! # Features
 //!
-//! They only add interfaces; none changes behaviour. All but `postgres` and `redis` are on by default.
+//! They only add interfaces; none changes behaviour. All but `legacy-hashes`, `postgres` and `redis` are on by default.
 //!
 //! | feature | adds |
 //! |---|---|
 //! | `axum` | router with the endpoints, extractors |
 //! | `jwks-client` | keys that an issuer publishes, fetched in the background |
+//! | `legacy-hashes` | hashes by bcrypt, scrypt, PBKDF2, Argon2i and Argon2d in the store, which their users' next login replaces |
 //! | `password` | Argon2id hashing, `grant_type=password` |
 //! | `postgres` | users, sessions, revocations and signing keys in PostgreSQL, for several machines |
 //! | `redis` | sessions and revocations in Redis or Valkey, for several machines |

@@ -94,10 +94,10 @@ mod login {
         clock::UnixSeconds,
         endpoint::issuer::{Issued, Sessions, failed},
         ident::{SessionId, UserId},
-        password::{Outcome, PasswordLogin},
+        password::{Lane, Outcome, PasswordLogin, SignedIn},
         random,
         session::{ClientAddress, RefreshToken, SealedToken, SessionRecord, Standing},
-        store::{NewSession, Rotated, Rotation, UserRecord, turned, within},
+        store::{NewSession, Rotated, Rotation, turned, within},
     };
 
     /// A session to be begun.
@@ -132,8 +132,9 @@ mod login {
             let requested = requested_scope(form)?;
             let resources = form.resources();
             let audience = self.audience(client, &resources, None)?;
-            match login.sign_in(username, password.into()).await {
-                Outcome::SignedIn(user) => {
+            match login.sign_in(username, password.into(), Lane::Stranger, false).await {
+                Outcome::SignedIn(signed_in) => {
+                    let user = &signed_in.user;
                     let subject = user.id.subject();
                     let limits = self.limits(client, &audience);
                     let scope = grant::granted(requested.as_ref(), self.default_scope.as_ref(), &user.scopes, &limits);
@@ -160,7 +161,7 @@ mod login {
                         None => None,
                     };
                     let session = begun.as_ref().map(|begun| begun.id);
-                    self.check_unchanged(login, &user, session).await?;
+                    self.check_unchanged(login, &signed_in, session).await?;
                     let refresh_token = begun.as_ref().map(|begun| begun.token.expose());
                     let grant = Grant {
                         subject: &subject,
@@ -176,6 +177,7 @@ mod login {
                     };
                     let issued = self.issue(&grant).await?;
                     audit::login_succeeded(&subject, &issued.token_id);
+                    login.upgrade_later(*signed_in);
                     Ok(issued.response)
                 }
                 Outcome::Refused => Err(EndpointError::InvalidGrant),
@@ -217,14 +219,18 @@ mod login {
         async fn check_unchanged(
             &self,
             login: &PasswordLogin,
-            user: &UserRecord,
+            signed_in: &SignedIn,
             session: Option<SessionId>,
         ) -> Result<(), EndpointError> {
-            let now = within(login.users.find_by_id(&user.id)).await.map_err(|error| failed("user store", &error))?;
-            if now.is_some_and(|now| !now.disabled && now.password == user.password) {
-                return Ok(());
+            let id = &signed_in.user.id;
+            let now = within(login.users.find_by_id(id)).await.map_err(|error| failed("user store", &error))?;
+            if let Some(now) = now.filter(|now| !now.disabled) {
+                let right = login.is_still_right(signed_in, &now.password).await;
+                if right.map_err(|retry_after| EndpointError::Unavailable { retry_after })? {
+                    return Ok(());
+                }
             }
-            let subject = user.id.subject();
+            let subject = id.subject();
             if let Some(id) = session {
                 let ended = self.end(&subject, id, "user changed meanwhile").await;
                 ended.map_err(|error| failed("session store", &error))?;

@@ -12,13 +12,28 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! Hashes that were made otherwise, with other parameters, another [pepper](PasswordHasherBuilder::pepper) or, with the feature
+//! `legacy-hashes`, by another algorithm, are good as well: a login with the right password replaces them.
 
 mod argon2id;
+mod cost;
 mod hasher;
+#[cfg(feature = "legacy-hashes")]
+mod legacy;
 mod login;
+mod pepper;
+mod pool;
+mod stored;
+mod worker;
 
-pub(crate) use self::login::{Outcome, PasswordLogin};
+#[cfg(feature = "legacy-hashes")]
+pub use self::legacy::Legacy;
 pub use self::{
     argon2id::Argon2Params,
     hasher::{HashError, PasswordHasher, PasswordHasherBuilder},
+};
+pub(crate) use self::{
+    login::{Outcome, PasswordLogin, SignedIn},
+    pool::Lane,
 };

@@ -1,0 +1,235 @@
+//! What each hashing thread has and does: memory of its own, and logins that all cost the same.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+#[cfg(feature = "legacy-hashes")]
+use super::legacy::Legacy;
+use super::{
+    argon2id::{self, Argon2Params, Failure, Memory},
+    cost::{Costs, Pace, Work},
+    pepper::Peppers,
+    stored::{Kind, Stored},
+};
+use crate::store::PasswordHash;
+
+/// How a password compares with a user's.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Check {
+    /// It is the same. `current`: its hash is as one that would be made today.
+    Fits {
+        current: bool,
+    },
+    Differs,
+    /// Nobody can tell: the stored hash is none.
+    Unreadable,
+}
+
+/// What all threads of a pool share.
+pub(super) struct Plan {
+    pub(super) params: Argon2Params,
+    pub(super) peppers: Peppers,
+    /// Declared parameters of stored hashes.
+    pub(super) stored: Vec<Argon2Params>,
+    #[cfg(feature = "legacy-hashes")]
+    pub(super) legacy: Vec<Legacy>,
+    costs: Mutex<Costs<Kind>>,
+    /// Held by the one that takes more memory than its thread keeps.
+    beyond: Mutex<()>,
+}
+
+impl Plan {
+    pub(super) fn new(params: Argon2Params, peppers: Peppers, stored: Vec<Argon2Params>) -> Self {
+        Self {
+            params,
+            peppers,
+            stored,
+            #[cfg(feature = "legacy-hashes")]
+            legacy: Vec::new(),
+            costs: Mutex::new(Costs::new(params.work())),
+            beyond: Mutex::new(()),
+        }
+    }
+
+    /// Blocks that each thread keeps.
+    pub(super) fn blocks(&self) -> usize {
+        self.stored.iter().map(|params| params.blocks()).fold(self.params.blocks(), usize::max)
+    }
+
+    /// Bytes that a declared hash takes besides. They are given back after it.
+    fn besides(&self) -> u64 {
+        #[cfg(feature = "legacy-hashes")]
+        let bytes = self.legacy.iter().map(|legacy| legacy.memory()).max().unwrap_or_default();
+        #[cfg(not(feature = "legacy-hashes"))]
+        let bytes = 0;
+        bytes
+    }
+
+    /// Bytes that a thread takes at the most for hashes that were declared.
+    pub(super) fn memory(&self) -> usize {
+        (self.blocks() * 1024).saturating_add(usize::try_from(self.besides()).unwrap_or(usize::MAX))
+    }
+
+    fn costs(&self) -> MutexGuard<'_, Costs<Kind>> {
+        // Nothing under this lock can panic half-way.
+        self.costs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One hashing thread's own.
+pub(super) struct Worker {
+    plan: Arc<Plan>,
+    memory: Memory,
+    pace: Pace,
+}
+
+impl Worker {
+    /// Takes the memory, and sees how fast it is here. The first one also sees what declared hashes cost.
+    pub(super) fn new(plan: &Arc<Plan>, number: usize) -> Option<Self> {
+        let memory = Memory::of(plan.blocks()).ok()?;
+        let mut worker = Self { plan: Arc::clone(plan), memory, pace: Pace::default() };
+        let own = plan.params;
+        let time = worker.least_time(|memory| argon2id::burn("", own, memory))?;
+        worker.pace = Pace::of(own.work(), time).unwrap_or_default();
+        if number == 0 {
+            for &params in &plan.stored {
+                let time = worker.least_time(|memory| argon2id::burn("", params, memory))?;
+                plan.costs().note(Kind::Argon2(params), worker.pace.work_in(time));
+            }
+            #[cfg(feature = "legacy-hashes")]
+            for &legacy in &plan.legacy {
+                // 24 bytes, as bcrypt has them.
+                let time = worker.least_time(|_| legacy.derive(b"", &[0; 16], &mut [0; 24]))?;
+                plan.costs().note(Kind::Legacy(legacy), worker.pace.work_in(time));
+            }
+        }
+        Some(worker)
+    }
+
+    /// Hashes `password` with a fresh salt.
+    pub(super) fn hash(&mut self, password: &str) -> Result<PasswordHash, Failure> {
+        argon2id::hash(password, self.plan.params, self.plan.peppers.current.as_ref(), &mut self.memory)
+    }
+
+    /// Whether `password` is the one that `hash` was made of, at whatever that costs.
+    pub(super) fn verify(&mut self, password: &str, hash: &PasswordHash) -> Result<bool, Failure> {
+        let plan = Arc::clone(&self.plan);
+        let stored = Stored::read(hash, &plan.peppers).ok_or(Failure::Unreadable)?;
+        self.fits(&stored, password).map(|(fits, _)| fits)
+    }
+
+    /// Compares a password with a user's hash, or with none, at the cost of the costliest hash there is.
+    pub(super) fn check(&mut self, password: &str, hash: Option<&PasswordHash>) -> Result<Check, Failure> {
+        let plan = Arc::clone(&self.plan);
+        let own = plan.params.work();
+        let stored = hash.map(|hash| Stored::read(hash, &plan.peppers));
+        let (check, done) = match &stored {
+            Some(Some(stored)) => {
+                let (fits, time) = self.fits(stored, password)?;
+                let done = if stored.costs(plan.params) {
+                    self.went(own, time);
+                    own
+                } else {
+                    // By the time that it took here and now.
+                    let took = self.pace.work_in(time);
+                    plan.costs().note(stored.kind(), took);
+                    took
+                };
+                let current = stored.is_made_as(plan.params, plan.peppers.current.as_ref());
+                (if fits { Check::Fits { current } } else { Check::Differs }, done)
+            }
+            other => {
+                self.burn(password, plan.params)?;
+                (if other.is_some() { Check::Unreadable } else { Check::Differs }, own)
+            }
+        };
+        let costliest = plan.costs().costliest();
+        let kept = u32::try_from(self.memory.blocks()).unwrap_or(u32::MAX);
+        if let Some(rest) = costliest.beyond(done).within(kept) {
+            self.burn(password, rest)?;
+        }
+        Ok(check)
+    }
+
+    /// Does work for nothing.
+    fn burn(&mut self, password: &str, params: Argon2Params) -> Result<(), Failure> {
+        let watch = Stopwatch::start();
+        argon2id::burn(password, params, &mut self.memory)?;
+        self.went(params.work(), watch.read());
+        Ok(())
+    }
+
+    /// Notes how long Argon2 took in the memory that is kept.
+    fn went(&mut self, work: Work, time: Duration) {
+        if let Some(latest) = Pace::of(work, time) {
+            self.pace = self.pace.towards(latest);
+        }
+    }
+
+    /// Whether the password fits, and how long that took.
+    fn fits(&mut self, stored: &Stored<'_>, password: &str) -> Result<(bool, Duration), Failure> {
+        let mut fresh = Memory::default();
+        let (memory, _turn) = if self.has_room(stored) {
+            (&mut self.memory, None)
+        } else {
+            // One at a time in the whole pool, and given back at once.
+            (&mut fresh, Some(self.plan.beyond.lock().unwrap_or_else(PoisonError::into_inner)))
+        };
+        let watch = Stopwatch::start();
+        let fits = stored.fits(password, memory)?;
+        Ok((fits, watch.read()))
+    }
+
+    /// Whether no more memory is needed than was declared.
+    fn has_room(&self, stored: &Stored<'_>) -> bool {
+        match stored {
+            Stored::Argon2(hash) => hash.params().blocks() <= self.memory.blocks(),
+            #[cfg(feature = "legacy-hashes")]
+            Stored::Legacy(hash) => hash.takes.memory() <= self.plan.besides(),
+        }
+    }
+
+    /// How long this takes, the less of twice: what disturbs makes it longer, never shorter.
+    fn least_time(&mut self, work: impl Fn(&mut Memory) -> Result<(), Failure>) -> Option<Duration> {
+        let mut least = Duration::MAX;
+        for _ in 0..2 {
+            let watch = Stopwatch::start();
+            work(&mut self.memory).ok()?;
+            least = least.min(watch.read());
+        }
+        Some(least)
+    }
+}
+
+/// Time that this thread has worked, without what others took of it where the system can tell.
+struct Stopwatch(#[cfg(target_os = "linux")] Duration, #[cfg(not(target_os = "linux"))] std::time::Instant);
+
+#[cfg(target_os = "linux")]
+impl Stopwatch {
+    fn start() -> Self {
+        Self(Self::worked())
+    }
+
+    fn read(&self) -> Duration {
+        Self::worked().saturating_sub(self.0)
+    }
+
+    fn worked() -> Duration {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        let (seconds, nanoseconds) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
+        Duration::new(seconds.unwrap_or_default(), nanoseconds.unwrap_or_default())
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+impl Stopwatch {
+    fn start() -> Self {
+        Self(std::time::Instant::now())
+    }
+
+    fn read(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
