@@ -54,7 +54,7 @@ pub async fn users() -> Arc<MemoryStore> {
     users
 }
 
-async fn start(users: Arc<dyn UserStore>, hasher: PasswordHasher) -> Server {
+pub async fn start(users: Arc<dyn UserStore>, hasher: PasswordHasher) -> Server {
     let key = SigningKey::generate(Algorithm::EdDsa).unwrap();
     let server = AuthorizationServer::builder("https://id.example", "orders", key).first_party_login(users, hasher);
     let server = server.build().unwrap();

@@ -21,12 +21,16 @@ mod key_rings;
 mod keys;
 mod layers;
 mod login;
+mod passwords;
 mod programs;
 mod remote;
 mod revocation;
 #[cfg(any(feature = "postgres", feature = "redis"))]
 mod servers;
 mod sessions;
+mod statistics;
 mod stores;
 mod support;
+#[cfg(feature = "legacy-hashes")]
+mod timing;
 mod wire;
