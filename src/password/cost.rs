@@ -19,9 +19,9 @@ impl Work {
         Self(self.0.saturating_add(self.0 / 16))
     }
 
-    /// What is left of this much when `done` is done.
-    pub(super) const fn beyond(self, done: Self) -> Self {
-        Self(self.0.saturating_sub(done.0))
+    /// Seven parts of eight: for what is approached in steps, so that the last one is small.
+    pub(super) const fn most_of(self) -> Self {
+        Self(self.0 - self.0 / 8)
     }
 
     /// Parameters that do this much in `memory_kib` at the most; `None` if it is nothing, or too little to matter.
@@ -32,38 +32,77 @@ impl Work {
     }
 }
 
-/// How long a block takes here and now, in picoseconds; half a million or so.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Pace(u64);
-
-/// A guess, where a clock tells nothing.
-impl Default for Pace {
-    fn default() -> Self {
-        Self(500_000)
-    }
+/// How long the pool's own work takes here and now: the last few times of it.
+#[derive(Clone, Debug)]
+pub(super) struct Pace {
+    own: Work,
+    times: [Duration; Self::KEPT],
+    /// Place of the last one that was noted, and of the last one that was gone by.
+    noted: usize,
+    used: usize,
 }
 
 impl Pace {
-    /// Less than this is too short for the clock to time well.
+    const KEPT: usize = 32;
+
+    /// Begins with one time.
+    pub(super) fn new(own: Work, time: Duration) -> Self {
+        // A clock that stands still must not make everything look like endless work.
+        Self { own, times: [time.max(Duration::from_micros(1)); Self::KEPT], noted: 0, used: 0 }
+    }
+
+    fn at(&self, place: usize) -> Duration {
+        self.times.get(place).copied().unwrap_or_default()
+    }
+
+    /// Notes how long the own work has taken this time.
+    pub(super) fn note(&mut self, time: Duration) {
+        self.noted = (self.noted + 1) % Self::KEPT;
+        if let Some(oldest) = self.times.get_mut(self.noted) {
+            *oldest = time.max(Duration::from_micros(1));
+        }
+    }
+
+    /// How long this much is to take. Each call goes by another of the times that were noted, so that what is timed by it
+    /// varies as much as the work itself.
+    pub(super) fn time(&mut self, work: Work) -> Duration {
+        self.used = (self.used + 1) % Self::KEPT;
+        let nanoseconds =
+            self.at(self.used).as_nanos().saturating_mul(u128::from(work.0)).checked_div(u128::from(self.own.0));
+        Duration::from_nanos(nanoseconds.and_then(|time| u64::try_from(time).ok()).unwrap_or(u64::MAX))
+    }
+
+    /// As it was the last time.
+    pub(super) fn latest(&self) -> Speed {
+        Speed { work: self.own, time: self.at(self.noted) }
+    }
+
+    /// At its fastest.
+    pub(super) fn greatest(&self) -> Speed {
+        Speed { work: self.own, time: self.times.iter().min().copied().unwrap_or_default() }
+    }
+}
+
+/// So much work took so long.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Speed {
+    work: Work,
+    time: Duration,
+}
+
+impl Speed {
+    /// Less is too short for a clock to tell.
     const LEAST: Work = Work(1024);
 
-    /// The pace of work that took this long, if there was enough of it.
-    pub(super) fn of(work: Work, time: Duration) -> Option<Self> {
-        let blocks = u128::from(work.0);
-        let picoseconds = (time.as_nanos() * 1000).checked_div(blocks)?;
-        let pace = Self(u64::try_from(picoseconds).ok()?);
-        (work >= Self::LEAST && pace.0 > 0).then_some(pace)
+    /// That of work that took this long, or else the one that is known.
+    pub(super) fn or_of(self, work: Work, time: Duration) -> Self {
+        if work >= Self::LEAST && time > Duration::ZERO { Self { work, time } } else { self }
     }
 
     /// What is done in this time.
-    pub(super) fn work_in(self, time: Duration) -> Work {
-        let blocks = (time.as_nanos() * 1000).checked_div(u128::from(self.0)).unwrap_or_default();
-        Work(u64::try_from(blocks).unwrap_or(u64::MAX))
-    }
-
-    /// Follows the latest pace, an eighth of the way: a machine is not always as fast, and one slow hash is no trend.
-    pub(super) const fn towards(self, latest: Self) -> Self {
-        Self(self.0 - self.0 / 8 + latest.0 / 8)
+    pub(super) fn work(self, time: Duration) -> Work {
+        let blocks = time.as_nanos().saturating_mul(u128::from(self.work.0)).checked_div(self.time.as_nanos());
+        Work(blocks.and_then(|blocks| u64::try_from(blocks).ok()).unwrap_or(u64::MAX))
     }
 }
 
@@ -103,16 +142,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn req_034_whatever_was_done_the_rest_makes_up_for_it() {
+    fn req_034_whatever_is_left_to_do_fits_into_the_memory_that_is_there() {
         for target in [8, 38_912, 47_104, 35_840, 196_608, 2_621_440, 40_000_000] {
             for kept in [7 * 1024, 19 * 1024, 256 * 1024] {
-                for done in [0, 8, 1000, 35_840, 38_912, 196_608] {
-                    let rest = Work(target).beyond(Work(done)).within(kept);
-                    let total = done + rest.map_or(0, |rest| rest.work().0);
-                    let (least, passes) = (done.max(target), target / u64::from(kept) + 1);
-                    assert!(total.abs_diff(least) <= passes.max(8), "{target} {kept} {done} {rest:?}");
-                    assert!(rest.is_none_or(|rest| rest.blocks() <= kept as usize), "in the memory that is there");
-                }
+                let done = Work(target).within(kept).unwrap();
+                let passes = target / u64::from(kept) + 1;
+                assert!(done.work().0.abs_diff(target) <= passes, "{target} {kept} {done:?}");
+                assert!(done.blocks() <= kept as usize, "in the memory that is there");
             }
         }
         assert_eq!(Work(7).within(1024), None);
@@ -140,16 +176,30 @@ mod tests {
     }
 
     #[test]
-    fn a_pace_turns_time_into_work() {
+    fn a_pace_turns_time_into_work_and_work_into_time() {
         let ms = Duration::from_millis;
-        let pace = Pace::of(Work(40_000), ms(20)).unwrap();
-        assert_eq!((pace, pace.work_in(ms(5))), (Pace(500_000), Work(10_000)));
-        assert_eq!(pace.towards(Pace(580_000)), Pace(510_000));
-        for (work, time) in [(0, ms(1)), (1023, ms(1)), (2000, Duration::ZERO)] {
-            assert_eq!(Pace::of(Work(work), time), None, "{work} {time:?}");
+        let mut pace = Pace::new(Work(40_000), ms(20));
+        assert_eq!((pace.greatest().work(ms(5)), pace.time(Work(10_000))), (Work(10_000), ms(5)));
+        for time in 0..32 {
+            pace.note(ms(20 + time));
         }
-        let years = Duration::from_secs(u64::MAX / 1000);
-        assert_eq!(Pace(1).work_in(years), Work(u64::MAX), "no overflow");
-        assert_eq!(Pace::of(Work(1024), years), None, "no overflow");
+        let mut times: Vec<_> = (0..32).map(|_| pace.time(Work(80_000))).collect();
+        times.sort_unstable();
+        assert_eq!(times, (20..52).map(|time| ms(2 * time)).collect::<Vec<_>>(), "each in its turn");
+        assert_eq!(pace.greatest().work(ms(20)), Work(40_000));
+        assert_eq!(pace.greatest().or_of(Work(2000), ms(2)).work(ms(20)), Work(20_000));
+        assert_eq!(pace.greatest().or_of(Work(1000), ms(2)).work(ms(20)), Work(40_000), "too little to tell");
+        assert_eq!(Work(1600).most_of(), Work(1400));
+    }
+
+    #[test]
+    fn no_clock_makes_it_overflow() {
+        let years = Duration::from_secs(u64::MAX);
+        for time in [Duration::ZERO, years] {
+            let mut pace = Pace::new(Work(40_000), time);
+            pace.note(time);
+            assert!(pace.greatest().work(years) > Work(0) && pace.time(Work(u64::MAX)) > Duration::ZERO, "{time:?}");
+        }
+        assert!(Pace::new(Work(1), years).time(Work(u64::MAX)) > Duration::ZERO);
     }
 }

@@ -123,6 +123,9 @@ pub(super) struct LegacyHash<'a> {
 impl<'a> LegacyHash<'a> {
     /// Parses a stored hash and holds it to the bounds before anything is computed.
     pub(super) fn read(text: &'a str) -> Option<Self> {
+        if text.len() > MOST_STORED {
+            return None;
+        }
         let fields: Vec<&str> = text.split('$').collect();
         let read = match *fields.as_slice() {
             ["", "2a" | "2b" | "2y", cost, salted] if cost.len() == 2 => {
@@ -188,6 +191,8 @@ fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
     digits.then(|| text.parse().ok()).flatten()
 }
 
+/// Bytes of a stored hash; the longest that is read takes half of it.
+const MOST_STORED: usize = 512;
 /// What the longest output takes in base64, and a little more.
 const MOST_TEXT: usize = 96;
 
@@ -328,6 +333,7 @@ mod tests {
             ("pbkdf2_sha256$1000$salt$".to_owned(), false),
             ("pbkdf2_sha256$1000$salt$AAAA".to_owned(), false),
             (format!("pbkdf2_sha256$1000$salt${}", "A".repeat(400)), false),
+            ("$".repeat(1_000_000), false),
             (format!("$pbkdf2-sha256$i=1000,l=31${salt}${output}"), false),
             (format!("$pbkdf2-sha256$i=20000000${salt}${output}"), false),
             (format!("$scrypt$ln=18,r=7,p=1${salt}${output}"), true),

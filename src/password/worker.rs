@@ -89,20 +89,24 @@ impl Worker {
     /// Takes the memory, and sees how fast it is here. The first one also sees what declared hashes cost.
     pub(super) fn new(plan: &Arc<Plan>, number: usize) -> Option<Self> {
         let memory = Memory::of(plan.blocks()).ok()?;
-        let mut worker = Self { plan: Arc::clone(plan), memory, pace: Pace::default() };
-        let own = plan.params;
-        let time = worker.least_time(|memory| argon2id::burn("", own, memory))?;
-        worker.pace = Pace::of(own.work(), time).unwrap_or_default();
+        let pace = Pace::new(plan.params.work(), Duration::ZERO);
+        let mut worker = Self { plan: Arc::clone(plan), memory, pace };
+        // Twice, since the first time meets cold caches.
+        for _ in 0..2 {
+            let watch = Stopwatch::start();
+            argon2id::burn("", plan.params, &mut worker.memory).ok()?;
+            worker.pace = Pace::new(plan.params.work(), watch.read());
+        }
         if number == 0 {
             for &params in &plan.stored {
                 let time = worker.least_time(|memory| argon2id::burn("", params, memory))?;
-                plan.costs().note(Kind::Argon2(params), worker.pace.work_in(time));
+                plan.costs().note(Kind::Argon2(params), worker.pace.greatest().work(time));
             }
             #[cfg(feature = "legacy-hashes")]
             for &legacy in &plan.legacy {
                 // 24 bytes, as bcrypt has them.
                 let time = worker.least_time(|_| legacy.derive(b"", &[0; 16], &mut [0; 24]))?;
-                plan.costs().note(Kind::Legacy(legacy), worker.pace.work_in(time));
+                plan.costs().note(Kind::Legacy(legacy), worker.pace.greatest().work(time));
             }
         }
         Some(worker)
@@ -122,50 +126,54 @@ impl Worker {
 
     /// Compares a password with a user's hash, or with none, at the cost of the costliest hash there is.
     pub(super) fn check(&mut self, password: &str, hash: Option<&PasswordHash>) -> Result<Check, Failure> {
+        let watch = Stopwatch::start();
         let plan = Arc::clone(&self.plan);
         let own = plan.params.work();
         let stored = hash.map(|hash| Stored::read(hash, &plan.peppers));
-        let (check, done) = match &stored {
+        let (check, kind) = match &stored {
             Some(Some(stored)) => {
                 let (fits, time) = self.fits(stored, password)?;
-                let done = if stored.costs(plan.params) {
-                    self.went(own, time);
-                    own
-                } else {
-                    // By the time that it took here and now.
-                    let took = self.pace.work_in(time);
-                    plan.costs().note(stored.kind(), took);
-                    took
-                };
+                let kind = (!stored.costs(plan.params)).then(|| (stored.kind(), self.pace.greatest().work(time)));
                 let current = stored.is_made_as(plan.params, plan.peppers.current.as_ref());
-                (if fits { Check::Fits { current } } else { Check::Differs }, done)
+                (if fits { Check::Fits { current } } else { Check::Differs }, kind)
             }
             other => {
-                self.burn(password, plan.params)?;
-                (if other.is_some() { Check::Unreadable } else { Check::Differs }, own)
+                argon2id::burn(password, plan.params, &mut self.memory)?;
+                (if other.is_some() { Check::Unreadable } else { Check::Differs }, None)
             }
         };
-        let costliest = plan.costs().costliest();
-        let kept = u32::try_from(self.memory.blocks()).unwrap_or(u32::MAX);
-        if let Some(rest) = costliest.beyond(done).within(kept) {
-            self.burn(password, rest)?;
+        let has_own_cost = kind.is_none();
+        if has_own_cost {
+            self.pace.note(watch.read());
+        }
+        let costliest = {
+            let mut costs = plan.costs();
+            if let Some((kind, took)) = kind {
+                costs.note(kind, took);
+            }
+            costs.costliest()
+        };
+        if costliest > own || !has_own_cost {
+            self.burn_until(&watch, costliest, password)?;
         }
         Ok(check)
     }
 
-    /// Does work for nothing.
-    fn burn(&mut self, password: &str, params: Argon2Params) -> Result<(), Failure> {
-        let watch = Stopwatch::start();
-        argon2id::burn(password, params, &mut self.memory)?;
-        self.went(params.work(), watch.read());
-        Ok(())
-    }
-
-    /// Notes how long Argon2 took in the memory that is kept.
-    fn went(&mut self, work: Work, time: Duration) {
-        if let Some(latest) = Pace::of(work, time) {
-            self.pace = self.pace.towards(latest);
+    /// Works for nothing until as much time has been spent as `work` takes here and now.
+    fn burn_until(&mut self, watch: &Stopwatch, work: Work, password: &str) -> Result<(), Failure> {
+        // Each step leaves an eighth; the last leaves less than what anybody could time.
+        const STEPS: usize = 5;
+        let until = self.pace.time(work);
+        let kept = u32::try_from(self.memory.blocks()).unwrap_or(u32::MAX);
+        let mut speed = self.pace.latest();
+        for _ in 0..STEPS {
+            let begun = watch.read();
+            let left = speed.work(until.saturating_sub(begun));
+            let Some(rest) = left.most_of().within(kept) else { break };
+            argon2id::burn(password, rest, &mut self.memory)?;
+            speed = speed.or_of(rest.work(), watch.read().saturating_sub(begun));
         }
+        Ok(())
     }
 
     /// Whether the password fits, and how long that took.
