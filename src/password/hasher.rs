@@ -196,10 +196,9 @@ impl PasswordHasherBuilder {
         self.legacy.iter().for_each(|legacy| legacy.check(&mut errors));
         errors.finish(Some(()))?;
         let Self { params, stored, peppers, concurrency, queue, wait, .. } = self;
-        #[cfg_attr(not(feature = "legacy-hashes"), expect(unused_mut, reason = "nothing else to declare"))]
-        let mut plan = Plan::new(params, peppers, stored);
+        let plan = Plan::new(params, peppers, stored);
         #[cfg(feature = "legacy-hashes")]
-        plan.legacy.extend(self.legacy);
+        let plan = plan.with_legacy(self.legacy);
         let memory = concurrency.saturating_mul(plan.memory());
         let plan = Arc::new(plan);
         let make = {

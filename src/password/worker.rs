@@ -30,11 +30,13 @@ pub(super) enum Check {
 /// What all threads of a pool share.
 pub(super) struct Plan {
     pub(super) params: Argon2Params,
-    pub(super) peppers: Peppers,
+    peppers: Peppers,
     /// Declared parameters of stored hashes.
-    pub(super) stored: Vec<Argon2Params>,
+    stored: Vec<Argon2Params>,
     #[cfg(feature = "legacy-hashes")]
-    pub(super) legacy: Vec<Legacy>,
+    legacy: Vec<Legacy>,
+    /// Bytes that a declared hash takes besides what a thread keeps. They are given back after it.
+    besides: u64,
     costs: Mutex<Costs<Kind>>,
     /// Held by the one that takes more memory than its thread keeps.
     beyond: Mutex<()>,
@@ -48,9 +50,16 @@ impl Plan {
             stored,
             #[cfg(feature = "legacy-hashes")]
             legacy: Vec::new(),
+            besides: 0,
             costs: Mutex::new(Costs::new(params.work())),
             beyond: Mutex::new(()),
         }
+    }
+
+    /// Declares hashes of other algorithms.
+    #[cfg(feature = "legacy-hashes")]
+    pub(super) fn with_legacy(self, legacy: Vec<Legacy>) -> Self {
+        Self { besides: legacy.iter().map(|legacy| legacy.memory()).max().unwrap_or_default(), legacy, ..self }
     }
 
     /// Blocks that each thread keeps.
@@ -58,18 +67,9 @@ impl Plan {
         self.stored.iter().map(|params| params.blocks()).fold(self.params.blocks(), usize::max)
     }
 
-    /// Bytes that a declared hash takes besides. They are given back after it.
-    fn besides(&self) -> u64 {
-        #[cfg(feature = "legacy-hashes")]
-        let bytes = self.legacy.iter().map(|legacy| legacy.memory()).max().unwrap_or_default();
-        #[cfg(not(feature = "legacy-hashes"))]
-        let bytes = 0;
-        bytes
-    }
-
     /// Bytes that a thread takes at the most for hashes that were declared.
     pub(super) fn memory(&self) -> usize {
-        (self.blocks() * 1024).saturating_add(usize::try_from(self.besides()).unwrap_or(usize::MAX))
+        (self.blocks() * 1024).saturating_add(usize::try_from(self.besides).unwrap_or(usize::MAX))
     }
 
     fn costs(&self) -> MutexGuard<'_, Costs<Kind>> {
@@ -195,7 +195,7 @@ impl Worker {
         match stored {
             Stored::Argon2(hash) => hash.params().blocks() <= self.memory.blocks(),
             #[cfg(feature = "legacy-hashes")]
-            Stored::Legacy(hash) => hash.takes.memory() <= self.plan.besides(),
+            Stored::Legacy(hash) => hash.takes.memory() <= self.plan.besides,
         }
     }
 
