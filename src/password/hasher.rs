@@ -395,17 +395,6 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_hash_may_take_more_memory_than_was_declared_once_at_a_time() {
-        let large = Argon2Params::new(64 * 1024, 1, 1).unwrap();
-        let large = PasswordHasher::builder().params(large).concurrency(1).build().unwrap();
-        let hash = large.hash("x".into()).await.unwrap();
-        let hasher = PasswordHasher::builder().concurrency(2).build().unwrap();
-        let verify = || hasher.verify("x".into(), hash.clone());
-        let verdicts = futures::future::join_all([verify(), verify(), verify(), verify()]).await;
-        assert_eq!(verdicts, [Ok(true); 4]);
-    }
-
     #[test]
     fn bounds() {
         let errors = PasswordHasher::builder().concurrency(0).queue(70_000).wait(Duration::from_secs(31)).build();

@@ -241,3 +241,38 @@ impl Stopwatch {
         self.0.elapsed()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, thread};
+
+    use super::*;
+
+    #[test]
+    fn more_memory_than_was_declared_is_taken_by_one_at_a_time_and_given_back() {
+        let large = Argon2Params::new(64 * 1024, 1, 1).unwrap();
+        let hash = argon2id::hash("x", large, None, &mut Memory::default()).unwrap();
+        let plan = Arc::new(Plan::new(Argon2Params::default(), Peppers::default(), Vec::new()));
+        let mut workers = [0, 1].map(|number| Worker::new(&plan, number).unwrap());
+        let own = workers[0].hash("x").unwrap();
+        // As if another thread were at it.
+        let other = plan.beyond.lock().unwrap();
+        let (tell, told) = mpsc::channel();
+        let [one, mut two] = workers;
+        let waiting = {
+            let hash = hash.clone();
+            let mut one = one;
+            thread::spawn(move || {
+                let verdict = one.verify("x", &hash);
+                tell.send(()).unwrap();
+                (verdict, one.memory.blocks())
+            })
+        };
+        assert!(told.recv_timeout(Duration::from_millis(300)).is_err(), "it waits");
+        assert_eq!(two.verify("x", &own), Ok(true), "the others go on");
+        drop(other);
+        assert_eq!(waiting.join().unwrap(), (Ok(true), 19 * 1024), "no more is kept than before");
+        assert_eq!(two.check("y", Some(&hash)), Ok(Check::Differs));
+        assert_eq!(two.memory.blocks(), 19 * 1024);
+    }
+}
