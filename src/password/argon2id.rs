@@ -203,7 +203,8 @@ impl<'a> Argon2Hash<'a> {
             id => Some(peppers.named(id)?),
         };
         let read = Self { algorithm, version, params, pepper, salt: hash.salt?, output: hash.hash? };
-        read.params().within(MAX_STORED).then_some(read)
+        let sound = read.salt.as_ref().len() >= argon2::MIN_SALT_LEN;
+        (sound && read.params().within(MAX_STORED)).then_some(read)
     }
 
     pub(super) const fn params(&self) -> Argon2Params {
@@ -318,6 +319,7 @@ mod tests {
             (format!("$argon2id$v=18$m=8,t=1,p=1${salt}"), false),
             (format!("$argon2id$m=8,t=1,p=1${salt}"), true),
             (format!("$argon2i$v=19$m=8,t=1,p=1${salt}"), cfg!(feature = "legacy-hashes")),
+            ("$argon2id$v=19$m=8,t=1,p=1$AAAAAA$AAAAAAAAAAAAAAAAAAAAAA".to_owned(), false),
             (format!("$argon2x$v=19$m=8,t=1,p=1${salt}"), false),
             (format!("$argon2id$v=19$m=8,t=1,p=1,keyid=MQ${salt}"), false),
             ("$argon2id$v=19$m=8,t=1,p=1".to_owned(), false),

@@ -13,8 +13,8 @@ impl Work {
         Self(blocks)
     }
 
-    /// A sixteenth more. What was timed takes a little longer one time than another, and what takes longer than the costliest
-    /// login has nothing left to make up.
+    /// A sixteenth more. What was timed takes a little longer one time than another, and what takes longer than the
+    /// costliest login has nothing left to make up.
     const fn and_a_margin(self) -> Self {
         Self(self.0.saturating_add(self.0 / 16))
     }
@@ -58,8 +58,10 @@ impl Pace {
     /// Notes how long the own work has taken this time.
     pub(super) fn note(&mut self, time: Duration) {
         self.noted = (self.noted + 1) % Self::KEPT;
+        // A machine that slept was not slow. If it is for good, a few rounds get there.
+        let most = self.greatest().time.saturating_mul(4);
         if let Some(oldest) = self.times.get_mut(self.noted) {
-            *oldest = time.max(Duration::from_micros(1));
+            *oldest = time.min(most).max(Duration::from_micros(1));
         }
     }
 
@@ -116,6 +118,8 @@ pub(super) struct Costs<K> {
 impl<K: PartialEq> Costs<K> {
     /// Kinds that are told apart: a store has a handful.
     const MOST: usize = 64;
+    /// Three times what the costliest hash takes that is read: nothing but a clock that was put forward says more.
+    const MOST_WORK: Work = Work(16 * 1024 * 1024);
 
     pub(super) const fn new(own: Work) -> Self {
         Self { own, others: Vec::new() }
@@ -123,6 +127,7 @@ impl<K: PartialEq> Costs<K> {
 
     /// Notes what a hash has taken. The least counts: what disturbs makes it longer, never shorter.
     pub(super) fn note(&mut self, kind: K, took: Work) {
+        let took = took.min(Self::MOST_WORK);
         if let Some((_, least)) = self.others.iter_mut().find(|(other, _)| *other == kind) {
             *least = took.min(*least);
         } else if self.others.len() < Self::MOST {
@@ -170,6 +175,8 @@ mod tests {
             costs.note(kind, Work(took));
             assert_eq!(costs.costliest(), Work(costliest), "{kind} {took}");
         }
+        costs.note("endless", Work(u64::MAX));
+        assert_eq!(costs.costliest(), Work(17 * 1024 * 1024));
         let mut costs = Costs::new(Work(1600));
         (0..1000).for_each(|kind| costs.note(kind, Work(1)));
         assert_eq!(costs.others.len(), 64);
@@ -190,6 +197,8 @@ mod tests {
         assert_eq!(pace.greatest().or_of(Work(2000), ms(2)).work(ms(20)), Work(20_000));
         assert_eq!(pace.greatest().or_of(Work(1000), ms(2)).work(ms(20)), Work(40_000), "too little to tell");
         assert_eq!(Work(1600).most_of(), Work(1400));
+        pace.note(Duration::from_secs(3600));
+        assert_eq!(pace.latest().work(ms(80)), Work(40_000), "it was asleep");
     }
 
     #[test]

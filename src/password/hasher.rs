@@ -47,11 +47,11 @@ use crate::{
 /// # Time
 ///
 /// A login costs as much as the costliest hash there is, whether or not there is such a user: what a cheaper hash leaves
-/// of that is made up for with Argon2, by the clock of the thread. The costliest is the greatest of the pool's own parameters, those that
-/// [`stored`](PasswordHasherBuilder::stored) declares, and those of the hashes that have been checked so far. What is not
-/// made with the pool's own parameters is timed where it runs, and each login costs a sixteenth more than the costliest of
-/// these. So a single user with a hash of 10,000,000 iterations makes each login as slow as theirs, until the program
-/// is started anew.
+/// of that is made up for with Argon2, by the clock of the thread. The costliest is the greatest of the pool's own
+/// parameters, those that [`stored`](PasswordHasherBuilder::stored) declares, and those of the hashes that have been
+/// checked so far. What is not made with the pool's own parameters is timed where it runs, and each login costs a sixteenth
+/// more than the costliest of these. So a single user with a hash of 10,000,000 iterations makes each login as slow as
+/// theirs, until the program is started anew.
 #[derive(Clone)]
 pub struct PasswordHasher {
     plan: Arc<Plan>,
@@ -180,8 +180,9 @@ impl PasswordHasherBuilder {
         Self { wait, ..self }
     }
 
-    /// Builds the pool: starts its threads, takes their memory, and waits until one of them has hashed twice with each of the
-    /// parameters that were set or declared, to see how long that takes here: some tens of milliseconds with the defaults.
+    /// Builds the pool: starts its threads, takes their memory, and waits until they have hashed twice with each of the
+    /// parameters that were set or declared, to see how long that takes here: some tens of milliseconds with the
+    /// defaults.
     ///
     /// # Errors
     ///

@@ -94,8 +94,8 @@ impl PasswordLogin {
         }
     }
 
-    /// Has the password hashed anew, if its hash is not as a new one would be. Nobody waits for it, and it makes no login wait
-    /// that comes from a known device; what cannot be done now is done when the user next signs in.
+    /// Has the password hashed anew, if its hash is not as a new one would be. Nobody waits for it, and it makes no login
+    /// wait that comes from a known device; what cannot be done now is done when the user next signs in.
     pub(crate) fn upgrade_later(&self, signed_in: SignedIn) {
         let SignedIn { user, password, current } = signed_in;
         if current {

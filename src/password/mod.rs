@@ -13,8 +13,8 @@
 //! # }
 //! ```
 //!
-//! Hashes that were made otherwise, with other parameters, another [pepper](PasswordHasherBuilder::pepper) or, with the feature
-//! `legacy-hashes`, by another algorithm, are good as well: a login with the right password replaces them.
+//! Hashes that were made otherwise, with other parameters, another [pepper](PasswordHasherBuilder::pepper) or, with the
+//! feature `legacy-hashes`, by another algorithm, are good as well: a login with the right password replaces them.
 
 mod argon2id;
 mod cost;

@@ -1,6 +1,7 @@
 //! Whether two samples of times are of one distribution, as far as two tests can tell.
 
-/// The statistic, which is standard normal for large samples of one distribution, and how probable one as large would be then.
+/// The statistic, which is standard normal for large samples of one distribution, and how probable one as large would be
+/// then.
 #[derive(Clone, Copy, Debug)]
 pub struct Verdict {
     pub statistic: f64,

@@ -1,9 +1,9 @@
 //! Whether the time of a refusal tells anything. Not a gate, because it needs a machine that is left alone:
-//! `cargo test --release --test it --features legacy-hashes -- --ignored timing --nocapture` takes about five minutes.
+//! `cargo test --release --test it --features legacy-hashes -- --ignored timing --nocapture` takes two minutes.
 //!
-//! Each kind of login is timed hundreds of times, all in turns and each turn in another order. Two kinds count as different if
-//! either test says so with a probability below `ALPHA`, shared among all comparisons of a table (Bonferroni). The controls
-//! are what it looks like where a defence is missing: they have to be found different.
+//! Each kind of login is timed hundreds of times, all in turns and each turn in another order. Two kinds count as
+//! different if either test says so with a probability below `ALPHA`, shared among all comparisons of a table (Bonferroni).
+//! The controls are what it looks like where a defence is missing: they have to be found different.
 
 #![allow(clippy::cast_precision_loss, clippy::print_stdout, reason = "tables of times")]
 
