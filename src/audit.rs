@@ -57,6 +57,8 @@ pub enum Kind {
     LoginShed,
     /// A login was not tried, because there were too many attempts before it.
     LoginLimited,
+    /// A password was hashed anew, as new ones are, after its owner had signed in; or that was not possible.
+    HashUpgraded,
     /// Something that a decision needs did not answer, or is not there.
     InfrastructureFailed,
 }
@@ -86,6 +88,7 @@ impl Kind {
             Self::TokensRevoked => "tokens_revoked",
             Self::LoginShed => "login_shed",
             Self::LoginLimited => "login_limited",
+            Self::HashUpgraded => "hash_upgraded",
             Self::InfrastructureFailed => "infrastructure_failed",
         }
     }
@@ -172,6 +175,18 @@ pub(crate) fn password_changed(subject: &str, by: &'static str) {
 #[cfg(feature = "password")]
 pub(crate) fn password_change_refused(subject: &str, reason: &'static str) {
     event!(target: TARGET, Level::INFO, kind = Kind::PasswordChangeRefused.name(), subject, reason, "password not changed");
+}
+
+/// A hash was replaced by one that is made as new ones are.
+#[cfg(feature = "password")]
+pub(crate) fn hash_upgraded(subject: &str) {
+    event!(target: TARGET, Level::INFO, kind = Kind::HashUpgraded.name(), subject, "password hash upgraded");
+}
+
+/// A hash stays as it is until its owner signs in again. Their login has not failed.
+#[cfg(feature = "password")]
+pub(crate) fn hash_not_upgraded(subject: &str, reason: &dyn std::fmt::Display) {
+    event!(target: TARGET, Level::WARN, kind = Kind::HashUpgraded.name(), subject, %reason, "password hash not upgraded");
 }
 
 /// A session went on. `again`: for a client that asked twice within the grace.

@@ -339,7 +339,7 @@ impl AuthorizationServerBuilder {
     /// secret that they carry is not looked at and opens nothing.
     #[cfg(feature = "password")]
     pub fn first_party_login(mut self, users: Arc<dyn UserStore>, hasher: PasswordHasher) -> Self {
-        self.login = Some(PasswordLogin { users, hasher });
+        self.login = Some(PasswordLogin::new(users, hasher));
         self
     }
 

@@ -131,6 +131,20 @@ pub enum ConfigError {
     /// Strangers may register, but there are no users to be one of.
     #[error("registration needs the users of `first_party_login`")]
     RegistrationWithoutLogin,
+    /// A pepper is not one that can be.
+    #[error("pepper {id:?}: {reason}")]
+    Pepper {
+        /// Its id.
+        id: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// Hashes that are said to be in the store ask for more than any may.
+    #[error("{0} is outside the bounds of stored hashes")]
+    LegacyHash(String),
+    /// The threads that hash passwords could not be started, or there is no memory for them.
+    #[error("threads for passwords: {0}")]
+    HashThreads(String),
     /// The system gave no random bytes.
     #[error("no random bytes to be had")]
     NoRandom,

@@ -62,13 +62,14 @@
 //!
 //! # Features
 //!
-//! They only add interfaces; none changes behaviour. All but `postgres`, `redis` and `tonic` are on by default.
+//! They only add interfaces; none changes behaviour. All but `legacy-hashes`, `postgres`, `redis` and `tonic` are on by default.
 //!
 //! | feature | adds |
 //! |---|---|
 //! | `axum` | router with the endpoints, extractors |
 //! | `breach-client` | new passwords are compared with those that became known, over HTTP |
 //! | `jwks-client` | keys that an issuer publishes, fetched in the background |
+//! | `legacy-hashes` | hashes by bcrypt, scrypt, PBKDF2, Argon2i and Argon2d in the store, which their users' next login replaces |
 //! | `password` | Argon2id hashing, `grant_type=password`, registration, change of password |
 //! | `postgres` | users, sessions, revocations and signing keys in PostgreSQL, for several machines |
 //! | `redis` | sessions, revocations and counts of logins in Redis or Valkey, for several machines |

@@ -35,7 +35,8 @@ use crate::{
     jwt::{NoClaims, Verified},
     login::{self, LoginOutcome},
     password::{
-        Breaches, HashError, Outcome, PasswordContext, PasswordLogin, PasswordPolicy, PasswordRefusal, PasswordRefusals,
+        Breaches, HashError, Lane, Outcome, PasswordContext, PasswordLogin, PasswordPolicy, PasswordRefusal,
+        PasswordRefusals,
     },
     rejection::{Answers, Rejection, Wire},
     scope::{Scope, ScopeSet},
@@ -285,8 +286,9 @@ impl Issuer {
             Some(limiter) => Some(limiter.begin_again(&user.login, &by).await.map_err(NotForThem::Caller)?),
             None => None,
         };
-        let (outcome, checked) = match login.sign_in(user.login.as_str(), current).await {
-            Outcome::SignedIn(checked) if checked.id == user.id => (LoginOutcome::Succeeded, Ok(checked)),
+        // They are signed in already, and no stranger.
+        let (outcome, checked) = match login.sign_in(user.login.as_str(), current, Lane::Known, false).await {
+            Outcome::SignedIn(checked) if checked.user.id == user.id => (LoginOutcome::Succeeded, Ok(checked)),
             Outcome::SignedIn(_) | Outcome::Refused => {
                 refuse("wrong password");
                 (LoginOutcome::Failed, Err(EndpointError::InvalidGrant))
@@ -304,7 +306,7 @@ impl Issuer {
             refuse(reason);
             return Ok(answer?);
         }
-        match self.replace_password(&user.id, Some(&checked.password), new, except).await {
+        match self.replace_password(&user.id, Some(&checked), new, except).await {
             Ok(true) => Ok(private(StatusCode::NO_CONTENT, Bytes::new())),
             Ok(false) => {
                 refuse("user changed meanwhile");

@@ -7,6 +7,7 @@ use crate::{
     audit,
     ident::{SessionId, UserId},
     jwt::Verified,
+    password::{HashError, PasswordLogin, SignedIn},
     secret::Secret,
     store::{PasswordHash, StoreError, within},
 };
@@ -15,7 +16,7 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NotChanged {
     #[error(transparent)]
-    Hash(#[from] crate::password::HashError),
+    Hash(#[from] HashError),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -25,6 +26,31 @@ pub(super) async fn to_the_end<T: Send + 'static, E: From<StoreError> + Send + '
     ending: impl Future<Output = Result<T, E>> + Send + 'static,
 ) -> Result<T, E> {
     tokio::spawn(ending).await.unwrap_or_else(|error| Err(StoreError::unavailable(error).into()))
+}
+
+/// Replaces the hash of a user who has shown that they know its password. Not if it was given another one meanwhile, or if they
+/// were disabled: an administrator who has shut out whoever knows the old password must not be undone. A hash that was merely
+/// upgraded meanwhile, by another login of theirs, is replaced like the one before.
+async fn replace_own(
+    login: &PasswordLogin,
+    id: &UserId,
+    current: &SignedIn,
+    hash: PasswordHash,
+) -> Result<bool, NotChanged> {
+    const MOST_UPGRADES: usize = 3;
+    for _ in 0..MOST_UPGRADES {
+        let Some(user) = within(login.users.find_by_id(id)).await?.filter(|user| !user.disabled) else {
+            return Ok(false);
+        };
+        let right = login.is_still_right(current, &user.password).await;
+        if !right.map_err(|_| NotChanged::Hash(HashError::Overloaded))? {
+            return Ok(false);
+        }
+        if within(login.users.swap_hash(id, &user.password, hash.clone())).await? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 impl Issuer {
@@ -139,21 +165,18 @@ impl Issuer {
     pub(super) async fn replace_password(
         &self,
         id: &UserId,
-        current: Option<&PasswordHash>,
+        current: Option<&SignedIn>,
         password: Secret<String>,
         except: Option<SessionId>,
     ) -> Result<bool, NotChanged> {
         let Some(login) = &self.login else { return Ok(false) };
         let hash = login.hasher.hash(password).await?;
-        if let Some(current) = current {
-            // An administrator who meanwhile shut out whoever knows the old password must not be undone.
-            let user = within(login.users.find_by_id(id)).await?;
-            if !user.is_some_and(|user| !user.disabled && user.password == *current) {
-                return Ok(false);
-            }
-        }
         // In this order: a login that is under way with the old password sees the new one, or is ended.
-        if !within(login.users.replace_hash(id, hash)).await? {
+        let replaced = match current {
+            Some(current) => replace_own(login, id, current, hash).await?,
+            None => within(login.users.replace_hash(id, hash)).await?,
+        };
+        if !replaced {
             return Ok(false);
         }
         audit::password_changed(&id.subject(), if current.is_some() { "user" } else { "program" });

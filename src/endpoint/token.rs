@@ -108,10 +108,10 @@ mod login {
         endpoint::issuer::{Issued, Sessions, failed},
         ident::{SessionId, UserId},
         login::{LoginAttempt, LoginOutcome},
-        password::{Outcome, PasswordLogin},
+        password::{Lane, Outcome, PasswordLogin, SignedIn},
         random,
         session::{RefreshToken, SealedToken, SessionRecord, Standing},
-        store::{NewSession, Rotated, Rotation, UserRecord, turned, within},
+        store::{NewSession, Rotated, Rotation, turned, within},
     };
 
     /// A session to be begun.
@@ -148,15 +148,16 @@ mod login {
             let resources = form.resources();
             let audience = self.audience(client, &resources, None)?;
             let attempt = parts.extensions.get::<LoginAttempt>();
+            let lane = match attempt {
+                Some(attempt) if attempt.is_known_device() => Lane::Known,
+                _ => Lane::Stranger,
+            };
             let locked = attempt.is_some_and(LoginAttempt::is_locked);
-            match login.sign_in(username, password.into()).await {
-                Outcome::SignedIn(_) if locked => {
-                    *outcome = LoginOutcome::Failed;
-                    Err(EndpointError::InvalidGrant)
-                }
-                Outcome::SignedIn(user) => {
+            match login.sign_in(username, password.into(), lane, locked).await {
+                Outcome::SignedIn(signed_in) => {
                     // Whatever comes of it: nobody has guessed.
                     *outcome = LoginOutcome::Succeeded;
+                    let user = &signed_in.user;
                     let subject = user.id.subject();
                     let limits = self.limits(client, &audience);
                     let scope = grant::granted(requested.as_ref(), self.default_scope.as_ref(), &user.scopes, &limits);
@@ -183,7 +184,7 @@ mod login {
                         None => None,
                     };
                     let session = begun.as_ref().map(|begun| begun.id);
-                    self.check_unchanged(login, &user, session).await?;
+                    self.check_unchanged(login, &signed_in, session).await?;
                     let refresh_token = begun.as_ref().map(|begun| begun.token.expose());
                     let device_token = attempt.and_then(LoginAttempt::device_token);
                     let grant = Grant {
@@ -201,6 +202,7 @@ mod login {
                     };
                     let issued = self.issue(&grant).await?;
                     audit::login_succeeded(&subject, &issued.token_id);
+                    login.upgrade_later(*signed_in);
                     Ok(issued.response)
                 }
                 Outcome::Refused => {
@@ -245,14 +247,18 @@ mod login {
         async fn check_unchanged(
             &self,
             login: &PasswordLogin,
-            user: &UserRecord,
+            signed_in: &SignedIn,
             session: Option<SessionId>,
         ) -> Result<(), EndpointError> {
-            let now = within(login.users.find_by_id(&user.id)).await.map_err(|error| failed("user store", &error))?;
-            if now.is_some_and(|now| !now.disabled && now.password == user.password) {
-                return Ok(());
+            let id = &signed_in.user.id;
+            let now = within(login.users.find_by_id(id)).await.map_err(|error| failed("user store", &error))?;
+            if let Some(now) = now.filter(|now| !now.disabled) {
+                let right = login.is_still_right(signed_in, &now.password).await;
+                if right.map_err(|retry_after| EndpointError::Unavailable { retry_after })? {
+                    return Ok(());
+                }
             }
-            let subject = user.id.subject();
+            let subject = id.subject();
             if let Some(id) = session {
                 let ended = self.end(&subject, id, "user changed meanwhile").await;
                 ended.map_err(|error| failed("session store", &error))?;

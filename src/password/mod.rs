@@ -12,23 +12,38 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! Hashes that were made otherwise, with other parameters, another [pepper](PasswordHasherBuilder::pepper) or, with the
+//! feature `legacy-hashes`, by another algorithm, are good as well: a login with the right password replaces them.
 
 mod argon2id;
 mod breach;
 mod common;
+mod cost;
 mod hasher;
+#[cfg(feature = "legacy-hashes")]
+mod legacy;
 mod login;
 mod pattern;
+mod pepper;
 mod policy;
+mod pool;
 mod refusal;
+mod stored;
+mod worker;
 
 #[cfg(feature = "breach-client")]
 pub use self::breach::BreachClient;
-pub(crate) use self::login::{Outcome, PasswordLogin};
+#[cfg(feature = "legacy-hashes")]
+pub use self::legacy::Legacy;
 pub use self::{
     argon2id::Argon2Params,
     breach::{BreachFuture, BreachList, BreachListError, Breaches, WhenDown},
     hasher::{HashError, PasswordHasher, PasswordHasherBuilder},
     policy::{Composition, PasswordContext, PasswordPolicy, PasswordPolicyBuilder},
     refusal::{CharacterKind, PasswordRefusal, PasswordRefusals},
+};
+pub(crate) use self::{
+    login::{Outcome, PasswordLogin, SignedIn},
+    pool::Lane,
 };

@@ -122,6 +122,14 @@ impl UserStore for MemoryStore {
         async move { Ok(self.change(id, |user| user.password = hash)) }.boxed()
     }
 
+    fn swap_hash<'a>(&'a self, id: &'a UserId, from: &'a PasswordHash, to: PasswordHash) -> StoreFuture<'a, bool> {
+        let upgrade = move |users: &mut Users| {
+            let user = users.by_id.get_mut(id).filter(|user| user.password == *from);
+            user.map(|user| user.password = to).is_some()
+        };
+        async move { Ok(self.write(upgrade)) }.boxed()
+    }
+
     fn set_disabled<'a>(&'a self, id: &'a UserId, disabled: bool) -> StoreFuture<'a, bool> {
         async move { Ok(self.change(id, |user| user.disabled = disabled)) }.boxed()
     }

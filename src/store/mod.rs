@@ -98,6 +98,12 @@ pub trait UserStore: Send + Sync + 'static {
     /// Replaces the password hash of a user; `false` if there is no such user.
     fn replace_hash<'a>(&'a self, id: &'a UserId, hash: PasswordHash) -> StoreFuture<'a, bool>;
 
+    /// Replaces the password hash of a user, if it still is `from`; `false` if it is not, or there is no such user.
+    ///
+    /// For whoever has decided by looking at `from`: a password that was changed meanwhile stays. Of concurrent calls with the
+    /// same `from`, one succeeds.
+    fn swap_hash<'a>(&'a self, id: &'a UserId, from: &'a PasswordHash, to: PasswordHash) -> StoreFuture<'a, bool>;
+
     /// Disables a user, or enables them again; `false` if there is no such user.
     fn set_disabled<'a>(&'a self, id: &'a UserId, disabled: bool) -> StoreFuture<'a, bool>;
 }
@@ -134,6 +140,10 @@ impl<T: UserStore + ?Sized> UserStore for std::sync::Arc<T> {
 
     fn replace_hash<'a>(&'a self, id: &'a UserId, hash: PasswordHash) -> StoreFuture<'a, bool> {
         (**self).replace_hash(id, hash)
+    }
+
+    fn swap_hash<'a>(&'a self, id: &'a UserId, from: &'a PasswordHash, to: PasswordHash) -> StoreFuture<'a, bool> {
+        (**self).swap_hash(id, from, to)
     }
 
     fn set_disabled<'a>(&'a self, id: &'a UserId, disabled: bool) -> StoreFuture<'a, bool> {

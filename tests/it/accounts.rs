@@ -476,6 +476,10 @@ impl UserStore for Meanwhile {
         self.users.replace_hash(id, hash)
     }
 
+    fn swap_hash<'a>(&'a self, id: &'a UserId, from: &'a PasswordHash, to: PasswordHash) -> StoreFuture<'a, bool> {
+        self.users.swap_hash(id, from, to)
+    }
+
     fn set_disabled<'a>(&'a self, id: &'a UserId, disabled: bool) -> StoreFuture<'a, bool> {
         self.users.set_disabled(id, disabled)
     }

@@ -55,7 +55,7 @@ pub async fn users() -> Arc<MemoryStore> {
     users
 }
 
-async fn start(users: Arc<dyn UserStore>, hasher: PasswordHasher) -> Server {
+pub async fn start(users: Arc<dyn UserStore>, hasher: PasswordHasher) -> Server {
     let key = SigningKey::generate(Algorithm::EdDsa).unwrap();
     // As many failures as these tests need.
     let limits =

@@ -24,6 +24,7 @@ mod keys;
 mod layers;
 mod limits;
 mod login;
+mod passwords;
 mod programs;
 mod remote;
 mod revocation;
@@ -32,6 +33,9 @@ mod servers;
 mod sessions;
 #[cfg(feature = "redis")]
 mod shared_limits;
+mod statistics;
 mod stores;
 mod support;
+#[cfg(feature = "legacy-hashes")]
+mod timing;
 mod wire;

@@ -253,6 +253,9 @@ impl UserStore for Down {
     fn replace_hash<'a>(&'a self, _: &'a UserId, _: PasswordHash) -> StoreFuture<'a, bool> {
         Box::pin(async { Err(StoreError::unavailable("down")) })
     }
+    fn swap_hash<'a>(&'a self, _: &'a UserId, _: &'a PasswordHash, _: PasswordHash) -> StoreFuture<'a, bool> {
+        Box::pin(async { Err(StoreError::unavailable("down")) })
+    }
     fn set_disabled<'a>(&'a self, _: &'a UserId, _: bool) -> StoreFuture<'a, bool> {
         Box::pin(async { Err(StoreError::unavailable("down")) })
     }

@@ -40,6 +40,14 @@ impl UserStore for PostgresStore {
         self.any(query(update).bind(id.as_str().to_owned()).bind(hash.expose().to_owned())).boxed()
     }
 
+    fn swap_hash<'a>(&'a self, id: &'a UserId, from: &'a PasswordHash, to: PasswordHash) -> StoreFuture<'a, bool> {
+        let update = durably!(
+            "UPDATE portcullis.users SET password = $3 FROM durable WHERE id = $1 AND password = $2 RETURNING 1"
+        );
+        let update = query(update).bind(id.as_str().to_owned());
+        self.any(update.bind(from.expose().to_owned()).bind(to.expose().to_owned())).boxed()
+    }
+
     fn set_disabled<'a>(&'a self, id: &'a UserId, disabled: bool) -> StoreFuture<'a, bool> {
         let update = durably!("UPDATE portcullis.users SET disabled = $2 FROM durable WHERE id = $1 RETURNING 1");
         self.any(query(update).bind(id.as_str().to_owned()).bind(disabled)).boxed()

@@ -103,6 +103,12 @@ impl UserStore for SqliteStore {
         self.update(move |db| db.prepare_cached(update)?.execute(params![id, hash.expose()])).boxed()
     }
 
+    fn swap_hash<'a>(&'a self, id: &'a UserId, from: &'a PasswordHash, to: PasswordHash) -> StoreFuture<'a, bool> {
+        let (id, from) = (id.as_str().to_owned(), from.clone());
+        let update = "UPDATE users SET password = ?3 WHERE id = ?1 AND password = ?2";
+        self.update(move |db| db.prepare_cached(update)?.execute(params![id, from.expose(), to.expose()])).boxed()
+    }
+
     fn set_disabled<'a>(&'a self, id: &'a UserId, disabled: bool) -> StoreFuture<'a, bool> {
         let id = id.as_str().to_owned();
         let update = "UPDATE users SET disabled = ?2 WHERE id = ?1";

@@ -67,7 +67,34 @@ pub async fn users(store: Arc<dyn UserStore>) {
         answered(store.insert(user.clone()).await);
         is_found(&*store, &user).await;
     }
+    a_hash_is_upgraded_once_and_over_no_other(Arc::clone(&store), &run).await;
     of_many_with_one_name_one_is_added(store, &run).await;
+}
+
+/// Of many upgrades from one hash, one is made; a password that was changed meanwhile stays.
+async fn a_hash_is_upgraded_once_and_over_no_other(store: Arc<dyn UserStore>, run: &str) {
+    let own = format!("{run}.upgrade");
+    let (user, old) = (user(&own, &own), PasswordHash::from_phc(format!("$hash${own}")));
+    answered(store.insert(user.clone()).await);
+    let hash = |text: &str| PasswordHash::from_phc(text);
+    assert!(!answered(store.swap_hash(&id("nobody"), &old, hash("new")).await), "no such user");
+    assert!(!answered(store.swap_hash(&user.id, &hash("another"), hash("new")).await), "not what is there");
+    is_found(&*store, &user).await;
+
+    let mut calls = JoinSet::new();
+    for n in 0..16 {
+        let (store, id, old) = (Arc::clone(&store), user.id.clone(), old.clone());
+        let to = PasswordHash::from_phc(format!("upgraded {n}"));
+        calls.spawn(async move { answered(store.swap_hash(&id, &old, to.clone()).await).then_some(to) });
+    }
+    let won: Vec<_> = calls.join_all().await.into_iter().flatten().collect();
+    let [winner] = won.as_slice() else { panic!("{} of many upgrades were made", won.len()) };
+    is_found(&*store, &UserRecord { password: winner.clone(), ..user.clone() }).await;
+
+    let changed = hash("changed");
+    assert!(answered(store.replace_hash(&user.id, changed.clone()).await), "there is such a user");
+    assert!(!answered(store.swap_hash(&user.id, winner, hash("too late")).await), "it was changed meanwhile");
+    is_found(&*store, &UserRecord { password: changed, ..user }).await;
 }
 
 async fn is_found(store: &dyn UserStore, user: &UserRecord) {
