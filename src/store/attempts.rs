@@ -16,20 +16,19 @@ use crate::{
 };
 
 /// Parts of a table, each under a lock of its own.
-const SHARDS: usize = 64;
+const SHARDS: usize = SHARDS_U8 as usize;
+const SHARDS_U8: u8 = 64;
 /// Entries of each table unless something else is asked for.
 const CAPACITY: usize = 1 << 20;
-/// What is counted of everybody for whom there is no room.
-const OTHERS: [u8; 16] = [0xff; 16];
 
 /// Attempts counted in this process: addresses, pairs, accounts, devices and registrations apart, 1,048,576 of each at most, in no
 /// more than 128 bytes each.
 ///
 /// What is over is swept away when a table is full, once a second at most; if that does not help, so is what is furthest from
 /// any limit: less than half a quota, or an account with fewer than its free failures. Whoever is waiting, or locked, is never
-/// forgotten to make room. When even that does not help, all who are new are counted together, as one: nobody gets an attempt
-/// more than their limit, and strangers wait for each other until the flood is over. Devices that are known have a table of
-/// their own, which strangers cannot fill.
+/// forgotten to make room. When even that does not help, those who are new are counted in 16,384 parts, each as one: nobody gets
+/// an attempt more than their limit, and strangers wait for each other where they meet, until enough of those who are kept have
+/// waited long enough: a day, by default. Devices that are known have a table of their own, which strangers cannot fill.
 #[derive(Debug)]
 pub struct MemoryAttempts {
     addresses: Table<Counted>,
@@ -86,9 +85,9 @@ impl MemoryAttempts {
             }
         }
         if let Some((key, lockout)) = attempt.account() {
-            let begin = |failures| match lockout.begin(failures, now) {
+            let begin = |kept| match lockout.begin(kept, now) {
                 Begun::Granted(failures) => (Some(failures), Ok(())),
-                Begun::Refused { wait } => (None, Err(wait)),
+                Begun::Refused { failures, wait } => (Some(failures).filter(|then| *then != kept), Err(wait)),
             };
             if let Err(wait) = self.locks(key.kind).change(&key.digest, now, worth_of(lockout, now), begin) {
                 return self.refused(attempt, steps, key.kind, wait);
@@ -100,7 +99,7 @@ impl MemoryAttempts {
     /// Undoes what was taken before a limit refused. Where nobody else has counted since, all is as it was.
     fn refused(&self, attempt: &Attempt, steps: [Option<Step>; MOST_QUOTAS], limit: Limit, wait: Duration) -> Reserved {
         for ((key, quota), Step { before, after }) in attempt.quotas().zip(steps.into_iter().flatten()) {
-            self.quotas(key.kind).reduce(&key.digest, |counted| {
+            self.quotas(key.kind).reduce(&key.digest, |counted, _| {
                 let rest = if counted == after { before } else { quota.give_back(counted) };
                 Some(rest).filter(|rest| *rest != Counted::default())
             });
@@ -112,22 +111,22 @@ impl MemoryAttempts {
     pub(crate) fn take_back(&self, attempt: &Attempt, settled: Settled, now: UnixSeconds) {
         attempt.quotas().for_each(|(key, quota)| self.give_back(key, quota, now));
         let Some((key, lockout)) = attempt.account() else { return };
-        self.locks(key.kind).reduce(&key.digest, |failures| match settled {
-            Settled::Succeeded => None,
-            Settled::NotTried => Some(Lockout::take_back(failures)).filter(|rest| !lockout.is_forgotten(*rest, now)),
+        self.locks(key.kind).reduce(&key.digest, |failures, alone| match settled {
+            Settled::Succeeded if alone => None,
+            _ => Some(Lockout::take_back(failures)).filter(|rest| !lockout.is_forgotten(*rest, now)),
         });
     }
 
     fn take(&self, key: AttemptKey, quota: Quota, now: UnixSeconds) -> Result<(Step, u32), Duration> {
         let take = |before| match quota.take(before, now) {
             Taken::Granted { counted, left } => (Some(counted), Ok((Step { before, after: counted }, left))),
-            Taken::Refused { wait } => (None, Err(wait)),
+            Taken::Refused { counted, wait } => (Some(counted).filter(|then| *then != before), Err(wait)),
         };
         self.quotas(key.kind).change(&key.digest, now, worth_of_quota(quota, now), take)
     }
 
     fn give_back(&self, key: AttemptKey, quota: Quota, now: UnixSeconds) {
-        self.quotas(key.kind).reduce(&key.digest, |counted| {
+        self.quotas(key.kind).reduce(&key.digest, |counted, _| {
             Some(quota.give_back(counted)).filter(|counted| !Quota::is_whole(*counted, now))
         });
     }
@@ -251,7 +250,8 @@ impl<S: Copy + Default> Table<S> {
         if shard.entries.len() >= self.most {
             shard.sweep(now, self.most, worth);
         }
-        let digest = if shard.entries.len() >= self.most { &OTHERS } else { digest };
+        let others = others(digest);
+        let digest = if shard.entries.len() >= self.most { &others } else { digest };
         let (then, result) = change(shard.entries.get(digest).copied().unwrap_or_default());
         if let Some(then) = then {
             shard.entries.insert(*digest, then);
@@ -259,13 +259,14 @@ impl<S: Copy + Default> Table<S> {
         result
     }
 
-    /// Replaces an entry that is there by what `reduce` leaves of it. What was counted among others stays.
-    fn reduce(&self, digest: &[u8; 16], reduce: impl FnOnce(S) -> Option<S>) {
+    /// Replaces an entry that is there by what `reduce` leaves of it: its own, or else that of those it is counted with.
+    fn reduce(&self, digest: &[u8; 16], reduce: impl FnOnce(S, bool) -> Option<S>) {
         let Some(mut shard) = self.shard(digest) else { return };
-        let Some(entry) = shard.entries.get_mut(digest) else { return };
-        match reduce(*entry) {
+        let (digest, alone) = if shard.entries.contains_key(digest) { (*digest, true) } else { (others(digest), false) };
+        let Some(entry) = shard.entries.get_mut(&digest) else { return };
+        match reduce(*entry, alone) {
             Some(rest) => *entry = rest,
-            None => drop(shard.entries.remove(digest)),
+            None => drop(shard.entries.remove(&digest)),
         }
     }
 
@@ -285,6 +286,14 @@ impl<S: Copy> Shard<S> {
             self.entries.retain(|_, entry| worth(*entry) > Worth::Little);
         }
     }
+}
+
+/// What a digest is counted under when there is no room for it: one of 256 in its shard.
+fn others(&[first, .., last]: &[u8; 16]) -> [u8; 16] {
+    let mut others = [0xff; 16];
+    let [part, .., shard] = &mut others;
+    (*part, *shard) = (first, last % SHARDS_U8);
+    others
 }
 
 /// No operation under these locks can panic half-way.
@@ -365,7 +374,7 @@ mod tests {
         while is_granted(attempts.count(&account(7), at(1))) {}
         for number in 1000..101_000 {
             assert!(is_granted(attempts.count(&account(number), at(number / 100))));
-            assert!(attempts.len() <= 1024 + SHARDS, "{}", attempts.len());
+            assert!(attempts.len() <= 1024 + 256 * SHARDS, "{}", attempts.len());
         }
         let later = at(1 + 20);
         assert!(!is_granted(attempts.count(&account(7), later)), "who is waiting is not forgotten for that");
@@ -382,7 +391,7 @@ mod tests {
             new.count()
         };
         assert!(granted(10_000, 101) <= 5 * SHARDS, "as many as one account would get, in each part");
-        assert!(attempts.len() <= 1024 + SHARDS);
+        assert!(attempts.len() <= 1024 + 256 * SHARDS);
         let device = Attempt::default().lock(key(Limit::Device, 1), Lockout::default());
         assert!(is_granted(attempts.count(&device, at(101))), "devices have room of their own");
         assert!(granted(30_000, 101 + 24 * 3600) > 100, "when the flood is over, all is as before");
@@ -393,7 +402,7 @@ mod tests {
         let attempts = MemoryAttempts::with_capacity(1024);
         for number in 0..50_000_u64 {
             attempts.count(&from(number), at(100 + number / 500));
-            assert!(attempts.len() <= 1024 + SHARDS);
+            assert!(attempts.len() <= 1024 + 256 * SHARDS);
         }
         assert!(is_granted(attempts.count(&from(99_999), at(1000))));
     }

@@ -36,6 +36,8 @@ pub struct Failures {
     pub in_a_row: u16,
     /// When the last of them began, in seconds since 1970.
     pub last: u64,
+    /// When the one before it did.
+    pub before: u64,
 }
 
 /// Whether an attempt may be made.
@@ -43,8 +45,10 @@ pub struct Failures {
 pub enum Begun {
     /// It may, and counts as a failure until it turns out to be none. To be kept.
     Granted(Failures),
-    /// Not before so long; nothing changes.
+    /// Not before so long.
     Refused {
+        /// To be kept: as before, unless the clock was set back.
+        failures: Failures,
         /// How long to wait.
         wait: Duration,
     },
@@ -131,25 +135,30 @@ impl Lockout {
             recent: if since < self.window { failures.recent } else { 0 },
             in_a_row: if since < REMEMBERED { failures.in_a_row } else { 0 },
             last,
+            before: failures.before.min(last),
         }
     }
 
     /// Begins an attempt as of `now`: of any number at once, as many are granted as would be one after the other.
     pub fn begin(self, failures: Failures, now: UnixSeconds) -> Begun {
-        let Failures { recent, in_a_row, last } = self.remembered(failures, now);
+        let failures = self.remembered(failures, now);
+        let Failures { recent, in_a_row, last, .. } = failures;
         let since = Duration::from_secs(now.get().saturating_sub(last));
         let wait = if in_a_row >= self.in_a_row { REMEMBERED } else { self.wait(recent) };
         match wait.checked_sub(since) {
-            Some(wait) if !wait.is_zero() => Begun::Refused { wait },
-            _ => Begun::Granted(Failures { recent: recent + 1, in_a_row: in_a_row + 1, last: now.get() }),
+            Some(wait) if !wait.is_zero() => Begun::Refused { failures, wait },
+            _ => {
+                let (recent, in_a_row) = (recent + 1, in_a_row + 1);
+                Begun::Granted(Failures { recent, in_a_row, last: now.get(), before: last })
+            }
         }
     }
 
-    /// Takes an attempt back that was none.
+    /// Takes an attempt back that was none: who has waited need not wait again.
     #[must_use]
     pub const fn take_back(failures: Failures) -> Failures {
-        let Failures { recent, in_a_row, last } = failures;
-        Failures { recent: recent.saturating_sub(1), in_a_row: in_a_row.saturating_sub(1), last }
+        let Failures { recent, in_a_row, before, .. } = failures;
+        Failures { recent: recent.saturating_sub(1), in_a_row: in_a_row.saturating_sub(1), last: before, before }
     }
 
     /// Whether nothing is remembered any more.
@@ -206,7 +215,7 @@ mod tests {
         assert_eq!(through.len(), 100, "{:?}", through.last());
         let patient = Lockout::default().window(Duration::from_secs(1));
         assert_eq!(granted(patient, 29 * DAY).len(), 100, "also where failures are soon forgotten");
-        let most = Failures { recent: 100, in_a_row: 100, last: START };
+        let most = Failures { recent: 100, in_a_row: 100, last: START, before: START };
         for after in [0, 1, DAY, 29 * DAY] {
             assert!(matches!(Lockout::default().begin(most, at(START + after)), Begun::Refused { .. }), "{after}");
         }
@@ -232,10 +241,10 @@ mod tests {
     #[test]
     fn failures_are_forgotten_after_the_window_and_waits_end_with_it() {
         let lockout = Lockout::default().free(3).window(Duration::from_secs(10));
-        let three = Failures { recent: 3, in_a_row: 3, last: START };
+        let three = Failures { recent: 3, in_a_row: 3, last: START, before: START };
         let wait = |after| match lockout.begin(three, at(START + after)) {
             Begun::Granted(then) => Ok(then.recent),
-            Begun::Refused { wait } => Err(wait.as_secs()),
+            Begun::Refused { wait, .. } => Err(wait.as_secs()),
         };
         assert_eq!([wait(0), wait(9), wait(10)], [Err(10), Err(1), Ok(1)]);
     }
@@ -247,13 +256,21 @@ mod tests {
         assert_eq!((none.recent, none.in_a_row), (0, 0));
         assert!(Lockout::default().is_forgotten(none, at(START)));
         assert_eq!(Lockout::take_back(Failures::default()), Failures::default());
+        // Whoever has waited for a quarter of an hour, and was shed, may try again at once.
+        let waited = Failures { recent: 12, in_a_row: 12, last: START, before: START };
+        let Begun::Granted(shed) = Lockout::default().begin(waited, at(START + 900)) else { panic!() };
+        assert!(matches!(Lockout::default().begin(shed, at(START + 901)), Begun::Refused { .. }));
+        let Begun::Granted(_) = Lockout::default().begin(Lockout::take_back(shed), at(START + 901)) else { panic!() };
     }
 
     #[test]
     fn a_clock_set_back_keeps_nobody_waiting_for_longer() {
-        let ahead = Failures { recent: 5, in_a_row: 5, last: START + DAY };
-        let Begun::Refused { wait } = Lockout::default().begin(ahead, at(START)) else { panic!() };
+        let ahead = Failures { recent: 5, in_a_row: 5, last: START + DAY, before: START + DAY };
+        let Begun::Refused { wait, failures } = Lockout::default().begin(ahead, at(START)) else { panic!() };
         assert_eq!(wait, Duration::from_secs(30));
+        let Begun::Refused { wait, failures } = Lockout::default().begin(failures, at(START + 29)) else { panic!() };
+        assert_eq!(wait, Duration::from_secs(1));
+        assert!(matches!(Lockout::default().begin(failures, at(START + 30)), Begun::Granted(_)), "as it was told");
     }
 
     #[test]
@@ -327,7 +344,7 @@ mod tests {
                         prop_assert!(in_a_row <= 100);
                     }
                     Step::SignIn => (failures, in_a_row, recent) = (Failures::default(), 0, 0),
-                    Step::Shed => (failures, last) = (Lockout::take_back(then), now),
+                    Step::Shed => failures = Lockout::take_back(then),
                     Step::Wait(_) => {}
                 }
             }

@@ -32,8 +32,10 @@ pub enum Taken {
         /// How many more there are now.
         left: u32,
     },
-    /// It was not; nothing is to be kept.
+    /// It was not.
     Refused {
+        /// To be kept: less than before, if a clock was set back or the quota is a smaller one now.
+        counted: Counted,
         /// When there will be one.
         wait: Duration,
     },
@@ -82,13 +84,14 @@ impl Quota {
     pub fn take(self, counted: Counted, now: UnixSeconds) -> Taken {
         let (now, interval, whole) = (micros(now), self.interval(), self.whole());
         // Nothing is counted beyond what can be: a clock that was set back, or a smaller quota, keeps nobody out for longer.
+        // That is kept even of a refusal, or the moment that it names would bring the next one.
         let from = counted.0.clamp(now, now.saturating_add(whole));
         let then = from.saturating_add(interval);
         match now.saturating_add(whole).checked_sub(then) {
             Some(left) => {
                 Taken::Granted { counted: Counted(then), left: u32::try_from(left / interval).unwrap_or(u32::MAX) }
             }
-            None => Taken::Refused { wait: Duration::from_micros(then.saturating_sub(now.saturating_add(whole))) },
+            None => Taken::Refused { counted: Counted(from), wait: Duration::from_micros(then.saturating_sub(now.saturating_add(whole))) },
         }
     }
 
@@ -125,7 +128,10 @@ mod tests {
                 *counted = then;
                 Ok(left)
             }
-            Taken::Refused { wait } => Err(wait),
+            Taken::Refused { counted: then, wait } => {
+                *counted = then;
+                Err(wait)
+            }
         }
     }
 
@@ -165,12 +171,28 @@ mod tests {
         let (quota, mut counted) = (Quota::per_minute(3), Counted::default());
         assert!(take(quota, &mut counted, 100_000).is_ok());
         assert_eq!(take(quota, &mut counted, 1000), Err(Duration::from_secs(20)));
-        assert_eq!(take(quota, &mut counted, 1000), Err(Duration::from_secs(20)));
+        assert_eq!(take(quota, &mut counted, 1019), Err(Duration::from_secs(1)));
+        assert_eq!(take(quota, &mut counted, 1020), Ok(0), "the moment that was named");
         assert_eq!(take(Quota::per_minute(1), &mut Counted(u64::MAX), 1000), Err(Duration::from_secs(60)));
         assert!(quota.take(Counted(u64::MAX), at(u64::MAX)) != Taken::Granted { counted: Counted(0), left: 0 });
     }
 
     proptest! {
+        /// Whatever is kept, and however the clock goes: the moment that a refusal names lets one through.
+        #[test]
+        fn req_176_a_refusal_names_the_moment_at_which_it_ends(
+            most in 1_u32..50,
+            seconds in 1_u64..100,
+            kept in 0_u64..4_000_000_000,
+            now in 1_u64..4000,
+        ) {
+            let (quota, mut counted) = (Quota::new(most, Duration::from_secs(seconds)), Counted(kept));
+            if let Err(wait) = take(quota, &mut counted, now) {
+                let after = now + wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+                prop_assert!(take(quota, &mut counted, after).is_ok());
+            }
+        }
+
         /// The same verdicts as `governor` gives, for any arrivals.
         #[test]
         fn req_028_the_verdicts_are_those_of_the_known_algorithm(

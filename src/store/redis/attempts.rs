@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 
-use super::{RedisStore, script, strange};
+use super::{RedisStore, strange};
 use crate::{
     clock::UnixSeconds,
     store::{Attempt, AttemptStore, Reserved, Settled, StoreError, StoreFuture},
@@ -13,6 +13,23 @@ use crate::{
 
 /// The year 2255: in microseconds, Lua counts exactly up to there.
 const LAST: u64 = 9_000_000_000;
+
+/// Accounts and devices that get a count of their own in a day; those beyond share one of 65,536 each.
+const NEW_IN_A_DAY: u64 = 1 << 18;
+
+/// A script, after what those on attempts share.
+macro_rules! script {
+    ($name:literal) => {{
+        static SCRIPT: std::sync::LazyLock<redis::Script> = std::sync::LazyLock::new(|| {
+            redis::Script::new(concat!(
+                include_str!("lua/common.lua"),
+                include_str!("lua/attempts.lua"),
+                include_str!(concat!("lua/", $name, ".lua"))
+            ))
+        });
+        &SCRIPT
+    }};
+}
 
 fn name(AttemptKey { kind, digest }: AttemptKey) -> String {
     use std::fmt::Write as _;
@@ -37,7 +54,7 @@ fn arguments(attempt: &Attempt, now: UnixSeconds) -> Vec<Vec<u8>> {
     }
     if let Some((_, lockout)) = attempt.account() {
         numbers.extend(lockout.numbers());
-        numbers.push(REMEMBERED.as_secs());
+        numbers.extend([REMEMBERED.as_secs(), NEW_IN_A_DAY]);
     }
     numbers.iter().map(|number| number.to_string().into_bytes()).collect()
 }

@@ -11,13 +11,12 @@ for at = 1, quotas do
         end
     end
 end
-local lock = KEYS[quotas + 1]
-if not lock then return 0 end
-if ARGV[#ARGV] == '1' then return redis.call('DEL', lock) end
-local kept = redis.call('GET', lock)
+if not KEYS[quotas + 1] then return 0 end
+local lock, kept, alone = found(KEYS[quotas + 1])
 if not kept then return 0 end
-local recent, in_a_row, last = string.match(kept, '^(%d+) (%d+) (%d+)$')
+if alone and ARGV[#ARGV] == '1' then return redis.call('DEL', lock) end
+local recent, in_a_row, _, before = string.match(kept, '^(%d+) (%d+) (%d+) (%d+)$')
 recent, in_a_row = math.max(recent - 1, 0), math.max(in_a_row - 1, 0)
 if in_a_row == 0 and recent == 0 then return redis.call('DEL', lock) end
-redis.call('SET', lock, string.format('%d %d %s', recent, in_a_row, last), 'KEEPTTL')
+redis.call('SET', lock, string.format('%d %d %s %s', recent, in_a_row, before, before), 'KEEPTTL')
 return 1
