@@ -52,12 +52,9 @@ fn main() {
     let limiter = LoginLimiter::builder().per_address(Quota::new(30, Duration::from_secs(24 * 3600)));
     let limiter = limiter.per_account(Lockout::default().free(30)).build().unwrap();
     let begin = |number: u32| {
-        let who = Who {
-            address: Some(ClientIp(address(number))),
-            account: Some(&names[number as usize]),
-            device_token: None,
-        };
-        limiter.begin(who, []).now_or_never().unwrap()
+        let who =
+            Who { address: Some(ClientIp(address(number))), account: Some(&names[number as usize]), ..Who::default() };
+        limiter.begin(who).now_or_never().unwrap()
     };
     order.iter().for_each(|number| drop(begin(*number)));
     let ours = (resident() - before) as f64 / f64::from(2 * KEYS);

@@ -17,8 +17,8 @@
 //! | `SESSION_TTL` | `7776000` | seconds for which it lasts in all, 60 to ten years |
 //! | `REFRESH_GRACE` | `0` | seconds for which a refresh token that was turned gives the same successor again, up to 60 |
 //! | `LOGIN_FAILURES` | `5` | failures of an account that cost no wait, 1 to 100; after them waits double from 30 s to 15 min |
-//! | `LOGIN_WINDOW` | `86400` | seconds without a failure after which the earlier ones are forgotten, 1 to 30 days |
-//! | `LOGIN_PER_MINUTE` | `30` | logins that fail, per minute and client address, 1 to 1,000,000 |
+//! | `LOGIN_WINDOW` | `86400` | seconds without a failure after which the earlier ones are forgotten, 1 to 2592000 |
+//! | `LOGIN_PER_MINUTE` | `30` | logins of a client address that fail: so many at once, and as many a minute, 1 to 1000000 |
 //! | `TRUSTED_PROXIES` | none | networks such as `10.0.0.0/8, 192.0.2.1`, between commas, whose `Forwarded` or `X-Forwarded-For` is believed |
 //! | `HASH_CONCURRENCY` | cores | passwords that are hashed at once, 1 to 256 |
 //! | `CLIENTS` | none | JSON array of `{"client_id", "client_secret", "grants": […], "scopes": […], "resources": […], "introspects": […]}`; all but the first may be left out, without a secret the client is public, grants are `password` and `client_credentials` |
@@ -327,9 +327,13 @@ fn read_lockout(mistakes: &mut Mistakes) -> Option<Lockout> {
 fn device_secret() -> Option<Secret<String>> {
     let set = |name: &str| env::var(name).ok().filter(|text| !text.is_empty());
     let secret = set("KEY_SECRET").or_else(|| set("SIGNING_KEY"))?;
-    // A digest of it, because a PEM is no secret that a limiter takes. Of a long one the end is enough: it is a key's private part.
-    let end = secret.trim().get(secret.trim().len().saturating_sub(400)..)?.to_owned();
-    HashedSecret::of(&Secret::new(end)).ok().map(|digest| Secret::new(digest.to_string()))
+    // A digest of all of it, because a PEM is no secret that a limiter takes, and longer than what is hashed at once.
+    let mut digest = String::new();
+    for part in secret.trim().as_bytes().chunks(256) {
+        let text = digest + &String::from_utf8_lossy(part);
+        digest = HashedSecret::of(&Secret::new(text)).ok()?.to_string();
+    }
+    Some(Secret::new(digest))
 }
 
 fn parse_proxies(text: &str) -> Result<TrustedProxies, String> {

@@ -58,12 +58,19 @@ impl ClientIp {
         }
     }
 
-    /// What is limited as one: an IPv4 address, or the first `prefix` bits of an IPv6 one, of which a household or a rented
-    /// machine has 2^64.
+    /// What is limited as one: an IPv4 address, also one that reaches us by way of IPv6 (NAT64, RFC 6052; 6to4, RFC 3056), or the
+    /// first `prefix` bits of an IPv6 one, of which a household or a rented machine has 2^64.
     pub(crate) fn party(self, prefix: u8) -> [u8; 16] {
         match self.0.to_canonical() {
             IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
             IpAddr::V6(address) => {
+                let [a, b, c, d, e, f, g, h] = address.segments();
+                let of = |high: u16, low: u16| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)).to_ipv6_mapped();
+                match [a, b, c, d, e, f] {
+                    [0x64, 0xff9b, 0, 0, 0, 0] => return of(g, h).octets(),
+                    [0x2002, high, low, ..] => return of(high, low).octets(),
+                    _ => {}
+                }
                 let mask = u128::MAX.checked_shl(128_u32.saturating_sub(u32::from(prefix))).unwrap_or_default();
                 (u128::from(address) & mask).to_be_bytes()
             }
@@ -401,6 +408,9 @@ mod tests {
         assert_eq!(party("203.0.113.9", 64), party("::ffff:203.0.113.9", 64));
         assert_ne!(party("203.0.113.9", 64), party("203.0.113.8", 64));
         assert_ne!(party("2001:db8::1", 128), party("2001:db8::2", 128));
+        assert_eq!(party("64:ff9b::203.0.113.9", 64), party("203.0.113.9", 64));
+        assert_ne!(party("64:ff9b::203.0.113.9", 64), party("64:ff9b::203.0.113.8", 64));
+        assert_eq!(party("2002:cb00:7109:1::1", 64), party("203.0.113.9", 64));
     }
 
     #[test]

@@ -149,7 +149,7 @@ mod login {
             let audience = self.audience(client, &resources, None)?;
             let attempt = parts.extensions.get::<LoginAttempt>();
             let lane = match attempt {
-                Some(attempt) if attempt.is_known_device() => Lane::Known,
+                Some(attempt) if attempt.goes_first() => Lane::Known,
                 _ => Lane::Stranger,
             };
             let locked = attempt.is_some_and(LoginAttempt::is_locked);
@@ -184,7 +184,11 @@ mod login {
                         None => None,
                     };
                     let session = begun.as_ref().map(|begun| begun.id);
-                    self.check_unchanged(login, &signed_in, session).await?;
+                    if let Err(error) = self.check_unchanged(login, &signed_in, session).await {
+                        // Nobody has guessed, nor signed in.
+                        *outcome = LoginOutcome::NotTried;
+                        return Err(error);
+                    }
                     let refresh_token = begun.as_ref().map(|begun| begun.token.expose());
                     let device_token = attempt.and_then(LoginAttempt::device_token);
                     let grant = Grant {

@@ -11,11 +11,18 @@ use crate::{
 
 /// Where a request for a login names the account: one field of its body.
 ///
-/// A body that cannot be read in exactly one way, because it is of another type, malformed, or has the field twice, is refused
-/// with 400: a handler might read an account out of it that nobody has counted. One without the field is an attempt of its
-/// address alone.
+/// A body that cannot be read in exactly one way, because it is of another type, malformed, has the field twice or not at all, is
+/// refused with 400: a handler might read an account out of it that nobody has counted.
+///
+/// Accounts count as [`LoginName`](crate::ident::LoginName) has them: NFKC and lower case. A handler that takes still more spellings for
+/// one account, because it trims them or its database folds accents, must say so by [`canonical`](Self::canonical), or each of
+/// them can be guessed at anew.
 #[derive(Clone, Debug)]
-pub struct AccountField(Kind);
+pub struct AccountField {
+    kind: Kind,
+    optional: bool,
+    canonical: fn(&str) -> String,
+}
 
 #[derive(Clone, Debug)]
 enum Kind {
@@ -43,26 +50,53 @@ const DEVICE_TOKEN: &str = "device_token";
 impl AccountField {
     /// This parameter of an `application/x-www-form-urlencoded` body.
     pub fn form(name: impl Into<String>) -> Self {
-        Self(Kind::Named { name: name.into(), form: true, json: false })
+        Self::of(Kind::Named { name: name.into(), form: true, json: false })
     }
 
     /// This member, a string, of the object that an `application/json` body is.
     pub fn json(name: impl Into<String>) -> Self {
-        Self(Kind::Named { name: name.into(), form: false, json: true })
+        Self::of(Kind::Named { name: name.into(), form: false, json: true })
     }
 
     /// Either, by the content type.
     pub fn form_or_json(name: impl Into<String>) -> Self {
-        Self(Kind::Named { name: name.into(), form: true, json: true })
+        Self::of(Kind::Named { name: name.into(), form: true, json: true })
     }
 
     /// Wherever `read` finds it, as in a gRPC message. It must find what the handler finds, and refuse what it is not sure of.
     pub fn read_by(read: ReadAccount) -> Self {
-        Self(Kind::Own(read))
+        Self::of(Kind::Own(read))
+    }
+
+    const fn of(kind: Kind) -> Self {
+        Self { kind, optional: false, canonical: trimmed }
+    }
+
+    /// Lets requests pass that name no account, as attempts of their address alone: for a route where people also sign in by
+    /// other means. What is lost: a handler that finds an account elsewhere, such as in the query, is guessed at without end.
+    #[must_use]
+    pub fn optional(self) -> Self {
+        Self { optional: true, ..self }
+    }
+
+    /// Sets what of an account's name counts, before it is taken for a login name: what is left without white space around it,
+    /// unless set.
+    #[must_use]
+    pub fn canonical(self, canonical: fn(&str) -> String) -> Self {
+        Self { canonical, ..self }
     }
 
     pub(super) fn read(&self, headers: &HeaderMap, body: &Bytes) -> Result<Asked, UnreadableAccount> {
-        match &self.0 {
+        let asked = self.find(headers, body)?;
+        let account = asked.account.map(|account| Secret::new((self.canonical)(account.expose())));
+        if account.is_none() && !self.optional {
+            return Err(UnreadableAccount);
+        }
+        Ok(Asked { account, ..asked })
+    }
+
+    fn find(&self, headers: &HeaderMap, body: &Bytes) -> Result<Asked, UnreadableAccount> {
+        match &self.kind {
             Kind::Own(read) => {
                 let account = read(headers, body)?.map(Secret::new);
                 Ok(Asked { account, device_token: None })
@@ -73,6 +107,10 @@ impl AccountField {
             Kind::Named { .. } => Err(UnreadableAccount),
         }
     }
+}
+
+fn trimmed(name: &str) -> String {
+    name.trim().to_owned()
 }
 
 fn in_form(name: &str, body: &Bytes) -> Result<Asked, UnreadableAccount> {
@@ -139,7 +177,8 @@ mod tests {
     fn an_account_is_read_in_one_way_or_not_at_all() {
         const FORM: &str = "application/x-www-form-urlencoded";
         const JSON: &str = "application/json; charset=utf-8";
-        let (form, json, both) = (AccountField::form("u"), AccountField::json("u"), AccountField::form_or_json("u"));
+        let fields = [AccountField::form("u"), AccountField::json("u"), AccountField::form_or_json("u")];
+        let [form, json, both] = fields.map(AccountField::optional);
         let deep = format!(r#"{{"x":{}{},"u":"a"}}"#, "[".repeat(200), "]".repeat(200));
         for (field, kind, body, expected) in [
             (&form, FORM, "u=a&p=b", Ok(Some("a"))),
@@ -178,6 +217,15 @@ mod tests {
             assert_eq!(account, expected.map(|account| account.map(str::to_owned)), "{field:?} {kind} {body}");
         }
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(FORM))]);
+        for body in ["p=b", "u=", ""] {
+            let asked = AccountField::form("u").read(&headers, &Bytes::from_static(body.as_bytes()));
+            assert_eq!(asked.err(), Some(UnreadableAccount), "an account must be named: {body}");
+        }
+        let folded = AccountField::form("u").canonical(|name| name.replace('é', "e"));
+        for (field, body, expected) in [(&form, "u=+a%09", "a"), (&folded, "u=%C3%A9", "e")] {
+            let account = field.read(&headers, &Bytes::from_static(body.as_bytes())).unwrap().account.unwrap();
+            assert_eq!(account.expose(), expected);
+        }
         let asked = form.read(&headers, &Bytes::from_static(b"u=a&device_token=t")).unwrap();
         assert_eq!(asked.device_token.unwrap().expose(), "t");
     }

@@ -8,13 +8,14 @@ use http::{HeaderMap, HeaderValue, header::COOKIE};
 
 use crate::{clock::UnixSeconds, ident::LoginName, random, secret::Secret};
 
-/// Name of the cookie with a device's token: `__Host-`, so that no other host and no plain HTTP can set it.
-pub const DEVICE_COOKIE: &str = "__Host-portcullis-device";
+/// How the names of cookies with a device's tokens begin: `__Host-`, so that no other host and no plain HTTP can set them. Eight
+/// digits follow, for each account others, so that two people who share a browser do not make each other strangers.
+pub const DEVICE_COOKIE: &str = "__Host-portcullis-device-";
 
 /// How long a device is remembered without signing in.
 const LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
-/// Cookies of that name that are looked at.
-const MOST_COOKIES: usize = 4;
+/// Cookies of an account's name that are looked at.
+const MOST_COOKIES: usize = 2;
 const VERSION: u8 = 1;
 const TEXT: usize = 1 + ID + 8 + 1 + MAC;
 const ID: usize = 16;
@@ -68,6 +69,12 @@ impl Devices {
         Secret::new(URL_SAFE_NO_PAD.encode_to_string(&token))
     }
 
+    /// The name of an account's cookie.
+    pub(super) fn cookie(&self, account: &LoginName) -> String {
+        let tag = hmac::sign(&self.0, &[b"cookie ", account.as_str().as_bytes()].concat());
+        tag.as_ref().iter().take(4).fold(DEVICE_COOKIE.to_owned(), |name, byte| format!("{name}{byte:02x}"))
+    }
+
     /// The device that a token is of, if it is one for this account and has not run out.
     pub(super) fn check(&self, account: &LoginName, token: &str, now: UnixSeconds) -> Option<DeviceId> {
         let mut bytes = [0; TEXT];
@@ -88,17 +95,17 @@ fn message(account: &LoginName, said: &[u8]) -> Vec<u8> {
     [said, account.as_str().as_bytes()].concat()
 }
 
-/// The device tokens that a browser sends.
-pub(super) fn in_cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+/// The tokens that a browser sends in cookies of this name.
+pub(super) fn in_cookies<'a>(headers: &'a HeaderMap, cookie: &str) -> impl Iterator<Item = &'a str> {
     let fields = headers.get_all(COOKIE).iter().filter_map(|field| field.to_str().ok());
     let pairs = fields.flat_map(|field| field.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.filter(|(name, _)| *name == DEVICE_COOKIE).map(|(_, value)| value).take(MOST_COOKIES)
+    pairs.filter(move |(name, _)| *name == cookie).map(|(_, value)| value).take(MOST_COOKIES)
 }
 
 /// The field that sets it: for this host alone, hidden from scripts, on TLS alone, and not sent along by other sites.
-pub(super) fn set_cookie(token: &Secret<String>) -> Option<HeaderValue> {
+pub(super) fn set_cookie(cookie: &str, token: &Secret<String>) -> Option<HeaderValue> {
     let (token, seconds) = (token.expose(), LIFETIME.as_secs());
-    let field = format!("{DEVICE_COOKIE}={token}; Path=/; Max-Age={seconds}; Secure; HttpOnly; SameSite=Strict");
+    let field = format!("{cookie}={token}; Path=/; Max-Age={seconds}; Secure; HttpOnly; SameSite=Strict");
     let mut field = HeaderValue::from_str(&field).ok()?;
     field.set_sensitive(true);
     Some(field)
@@ -150,15 +157,14 @@ mod tests {
     #[test]
     fn cookies() {
         let mut headers = HeaderMap::new();
-        headers.append(COOKIE, "a=b; __Host-portcullis-device=1;__host-portcullis-device=2".parse().unwrap());
-        headers.append(COOKIE, HeaderValue::from_bytes(b"\xff=1; __Host-portcullis-device=3").unwrap());
-        headers.append(COOKIE, "__Host-portcullis-device=4=5; x".parse().unwrap());
-        assert_eq!(in_cookies(&headers).collect::<Vec<_>>(), ["1", "4=5"]);
-        let field = set_cookie(&Secret::from("T")).unwrap();
-        assert_eq!(
-            field.to_str().unwrap(),
-            "__Host-portcullis-device=T; Path=/; Max-Age=31536000; Secure; HttpOnly; SameSite=Strict"
-        );
+        headers.append(COOKIE, "a=b; __Host-d=1;__host-d=2; __Host-d2=6".parse().unwrap());
+        headers.append(COOKIE, HeaderValue::from_bytes(b"\xff=1; __Host-d=3").unwrap());
+        headers.append(COOKIE, "__Host-d=4=5; x; __Host-d=7".parse().unwrap());
+        assert_eq!(in_cookies(&headers, "__Host-d").collect::<Vec<_>>(), ["1", "4=5"], "two at the most");
+        let [alice, bob] = ["alice", "bob"].map(|name| devices(1).cookie(&LoginName::parse(name).unwrap()));
+        assert!(alice != bob && alice.starts_with(DEVICE_COOKIE) && alice.len() == DEVICE_COOKIE.len() + 8, "{alice}");
+        let field = set_cookie("__Host-d", &Secret::from("T")).unwrap();
+        assert_eq!(field.to_str().unwrap(), "__Host-d=T; Path=/; Max-Age=31536000; Secure; HttpOnly; SameSite=Strict");
         assert!(field.is_sensitive());
     }
 }

@@ -7,14 +7,16 @@ use std::{
 
 use bytes::Bytes;
 use futures::{FutureExt as _, future::BoxFuture};
-use http::{Method, Request, Response, StatusCode, header::SET_COOKIE};
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
+    header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, SET_COOKIE},
+};
 use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
     account::AccountField,
-    device::{self, Carrier},
     fields,
     limiter::{LoginAttempt, LoginLimiter, LoginOutcome, Who},
 };
@@ -30,8 +32,10 @@ use crate::{
 ///
 /// The body is read up to 16 KiB, within 10 seconds, for the account that it names, and handed on as it came. The attempt is
 /// counted before the route sees it, and settled by the [`LoginOutcome`] in the extensions of its response or, for handlers that put
-/// none there, by its status: 2xx has succeeded; 405, 413, 415, 429 and 503 was not tried; anything else has failed. The handler finds
-/// a [`LoginAttempt`] in the request's extensions. `OPTIONS` is not counted. A request whose future is dropped stays counted.
+/// none there, by its status: 2xx has succeeded; 405, 413, 415, 429 and 503 was not tried; anything else has failed. A handler that
+/// answers a wrong password with 200, or a right one with 303, must say so. To gRPC a failure is in the head of the answer and a
+/// success is not: its handlers must say so, or it counts as failed. The handler finds a [`LoginAttempt`] in the request's
+/// extensions. A preflight is not counted, and is handed on without a body. A request whose future is dropped stays counted.
 ///
 /// Answers 429 with `Retry-After` (RFC 6585 §4) and the fields `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10),
 /// which have nothing of an account but where that is what refuses; those of other answers are of the address alone. A success
@@ -84,6 +88,17 @@ impl LoginRateLimitLayer {
     pub fn without_cookie(mut self) -> Self {
         self.settings.cookie = false;
         self
+    }
+}
+
+/// What a gRPC handler's answer says, as far as it has a status: what went well has one only behind its body, and so is a failure
+/// unless the handler says otherwise.
+fn by_grpc_status(headers: &HeaderMap) -> LoginOutcome {
+    match headers.get("grpc-status").map(HeaderValue::as_bytes) {
+        Some(b"0") => LoginOutcome::Succeeded,
+        // RESOURCE_EXHAUSTED and UNAVAILABLE.
+        Some(b"8" | b"14") => LoginOutcome::NotTried,
+        _ => LoginOutcome::Failed,
     }
 }
 
@@ -148,13 +163,17 @@ where
         let inner = mem::replace(&mut self.inner, clone);
         let settings = self.settings.clone();
         match &self.limiter {
-            // A preflight asks for nothing (Fetch §4.8).
-            Some(limiter) if request.method() != Method::OPTIONS => {
-                settings.limit(limiter.clone(), inner, request).boxed()
-            }
-            _ => hand_on(inner, request.map(GateBody::inner)).boxed(),
+            // It asks for nothing (Fetch §4.8), and a handler that signs people in all the same finds nothing to do so with.
+            Some(_) if is_preflight(&request) => hand_on(inner, request.map(|_| GateBody::whole(Bytes::new()))).boxed(),
+            Some(limiter) => settings.limit(limiter.clone(), inner, request).boxed(),
+            None => hand_on(inner, request.map(GateBody::inner)).boxed(),
         }
     }
+}
+
+fn is_preflight<B>(request: &Request<B>) -> bool {
+    let has = |name| request.headers().contains_key(name);
+    request.method() == Method::OPTIONS && has(ORIGIN) && has(ACCESS_CONTROL_REQUEST_METHOD)
 }
 
 async fn hand_on<S, B, R>(mut inner: S, request: Request<GateBody<B>>) -> Result<Response<GateBody<R>>, S::Error>
@@ -204,8 +223,10 @@ impl Settings {
             address: ClientIp::of(&parts.extensions),
             account: asked.account.as_ref().map(|account| account.expose().as_str()),
             device_token: asked.device_token.as_ref().map(|token| token.expose().as_str()),
+            headers: Some(&parts.headers),
         };
-        let attempt = match limiter.begin(who, device::in_cookies(&parts.headers)).await {
+        let begun = if self.reads_alike { limiter.begin_or_lock(who).await } else { limiter.begin(who).await };
+        let attempt = match begun {
             Ok(attempt) => attempt,
             Err(rejection) => {
                 let response = fields::refuse(Some(&limiter), &self.answers, rejection, wire);
@@ -216,7 +237,10 @@ impl Settings {
         request.extensions_mut().insert(attempt.clone());
         let mut response = hand_on(inner, request).await?;
         let told = response.extensions().get::<LoginOutcome>().copied();
-        let outcome = told.unwrap_or_else(|| (self.outcome)(response.status()));
+        let outcome = told.unwrap_or_else(|| match wire {
+            Wire::Http => (self.outcome)(response.status()),
+            _ => by_grpc_status(response.headers()),
+        });
         attempt.settle(outcome).await;
         self.finish(&attempt, outcome, &mut response);
         Ok(response)
@@ -228,8 +252,7 @@ impl Settings {
             fields::tell(response, Limit::Address, (quota.most(), quota.per()), left, again);
         }
         if self.cookie && outcome == LoginOutcome::Succeeded {
-            let field = attempt.token(Carrier::Cookie).as_ref().and_then(device::set_cookie);
-            if let Some(field) = field {
+            if let Some(field) = attempt.set_cookie() {
                 response.headers_mut().append(SET_COOKIE, field);
             }
         }

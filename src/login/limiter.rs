@@ -3,16 +3,20 @@
 use std::{
     fmt,
     hash::{BuildHasher as _, Hasher as _, RandomState},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use aws_lc_rs::{digest, hmac};
+use http::{HeaderMap, HeaderValue};
 use tokio::time;
 
 use super::{
     breaker::Breaker,
-    device::{Carrier, DeviceId, Devices},
+    device::{self, Carrier, DeviceId, Devices},
 };
 use crate::{
     audit,
@@ -128,6 +132,8 @@ pub struct Who<'a> {
     pub account: Option<&'a str>,
     /// What the request has as a device's token, other than in cookies.
     pub device_token: Option<&'a str>,
+    /// The request's headers, for the cookies with devices' tokens.
+    pub headers: Option<&'a HeaderMap>,
 }
 
 /// How an attempt ended. An endpoint puts it into the extensions of its response.
@@ -146,6 +152,7 @@ pub enum LoginOutcome {
 pub struct LoginLimiterBuilder {
     limits: Limits,
     secret: Option<Secret<String>>,
+    realm: String,
     capacity: Option<usize>,
     shared: Option<Arc<dyn AttemptStore>>,
     clock: Arc<dyn Clock>,
@@ -159,7 +166,7 @@ impl LoginLimiterBuilder {
     }
 
     /// Limits no address: for servers that cannot tell where requests come from. What is lost: one machine may try one password
-    /// each on as many accounts as it likes.
+    /// each on as many accounts as it likes, and register as many.
     pub fn danger_without_addresses(mut self) -> Self {
         self.limits.address = None;
         self
@@ -229,10 +236,17 @@ impl LoginLimiterBuilder {
     }
 
     /// Sets the secret under which devices are known, and under which a shared store has names: 32 random bytes or more, the same
-    /// on all machines. Unless set, devices are strangers again after a restart and on other machines, and who reads a shared store
+    /// on all machines. With another one, what a store has counted is forgotten. Unless set, devices are strangers again after a restart and on other machines, and who reads a shared store
     /// can try which names are in it.
     pub fn secret(mut self, secret: Secret<String>) -> Self {
         self.secret = Some(secret);
+        self
+    }
+
+    /// Names the set of users whose logins are limited: none unless set. Limiters of different users that share a store or a secret
+    /// must be told apart, or whoever may register with one clears the failures of the same name with the other.
+    pub fn realm(mut self, realm: impl Into<String>) -> Self {
+        self.realm = realm.into();
         self
     }
 
@@ -248,7 +262,7 @@ impl LoginLimiterBuilder {
     ///
     /// [`ConfigErrors`], with one entry for each bad setting.
     pub fn build(self) -> Result<LoginLimiter, ConfigErrors> {
-        let Self { limits, secret, capacity, shared, clock } = self;
+        let Self { limits, secret, realm, capacity, shared, clock } = self;
         let mut errors = ConfigErrors::default();
         limits.account.check(&mut errors);
         limits.registration.check("registrations per address", &mut errors);
@@ -266,8 +280,8 @@ impl LoginLimiterBuilder {
         if let Some(entries) = capacity {
             errors.bound_number("entries of login limits", entries, 1024, 1 << 24);
         }
-        let keys = errors.keep(keys(secret.as_ref()));
-        let (names, devices) = errors.finish(keys)?;
+        let keys = errors.keep(keys(secret.as_ref(), &realm));
+        let [names, devices] = errors.finish(keys)?;
         let digests = match &shared {
             Some(_) => Digests::Shared(Box::new(names)),
             None => Digests::Here([RandomState::new(), RandomState::new()]),
@@ -279,18 +293,27 @@ impl LoginLimiterBuilder {
 }
 
 /// The key for what attempts count under in a shared store, and that for devices.
-fn keys(secret: Option<&Secret<String>>) -> Result<(hmac::Key, hmac::Key), ConfigErrors> {
-    const NAMES: &[u8] = b"portcullis login attempts";
-    let derived = |key: &hmac::Key, label: &[u8]| hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(key, label).as_ref());
-    let Some(secret) = secret else {
-        // No secret that machines share: what they count must all the same be the same. Devices can wait for the next login.
-        let names = digest::digest(&digest::SHA256, NAMES);
-        let random: [u8; 32] = random::bytes().map_err(|_| ConfigError::NoRandom)?;
-        let [names, devices] = [names.as_ref(), &random].map(|key| hmac::Key::new(hmac::HMAC_SHA256, key));
-        return Ok((names, devices));
+fn keys(secret: Option<&Secret<String>>, realm: &str) -> Result<[hmac::Key; 2], ConfigErrors> {
+    const LABELS: [&[u8]; 2] = [b"portcullis login attempts", b"portcullis login devices"];
+    let roots = match secret {
+        Some(secret) => {
+            let secret = || hmac_key(Algorithm::Hs256, secret.expose().as_bytes());
+            [secret()?, secret()?]
+        }
+        None => {
+            // No secret that machines share: what they count must all the same be the same. Devices can wait for the next login.
+            let random: [u8; 32] = random::bytes().map_err(|_| ConfigError::NoRandom)?;
+            let known = digest::digest(&digest::SHA256, b"portcullis");
+            [known.as_ref(), &random].map(|key| hmac::Key::new(hmac::HMAC_SHA256, key))
+        }
     };
-    let key = hmac_key(Algorithm::Hs256, secret.expose().as_bytes())?;
-    Ok((derived(&key, NAMES), derived(&key, b"portcullis login devices")))
+    let [names, devices] = roots;
+    let derived = |(root, label): (hmac::Key, &[u8])| {
+        let key = hmac::sign(&root, &[label, &[0], realm.as_bytes()].concat());
+        hmac::Key::new(hmac::HMAC_SHA256, key.as_ref())
+    };
+    let [label, other] = LABELS;
+    Ok([derived((names, label)), derived((devices, other))])
 }
 
 /// An attempt that was let through and is counted. Cheap to clone; the limiter leaves it in the request's extensions for the
@@ -306,6 +329,8 @@ pub struct LoginAttempt {
     device: Option<DeviceId>,
     locked: bool,
     left: Option<u32>,
+    /// By whichever copy was first.
+    settled: Arc<AtomicBool>,
 }
 
 impl LoginAttempt {
@@ -316,8 +341,20 @@ impl LoginAttempt {
 
     /// Whether the account is locked, and the limiter [silent](LoginLimiterBuilder::silent) about it: the password must not
     /// open anything, even if it is right.
-    pub const fn is_locked(&self) -> bool {
+    #[cfg(feature = "password")]
+    pub(crate) const fn is_locked(&self) -> bool {
         self.locked
+    }
+
+    /// Whether it goes before those of strangers: on a known device, so many times a minute. Somebody with an account of their own
+    /// could otherwise keep everybody else out.
+    #[cfg(feature = "password")]
+    pub(crate) fn goes_first(&self) -> bool {
+        const TURNS: Quota = Quota::per_minute(10);
+        let (Some(account), Some(_)) = (&self.account, self.device) else { return false };
+        let Inner { here, clock, .. } = &*self.limiter.0;
+        let turn = Attempt::default().quota(self.limiter.key(Limit::Turn, &[account.as_str().as_bytes()]), TURNS);
+        matches!(here.count(&turn, clock.now()), Reserved::Granted { .. })
     }
 
     /// What to give a client that has signed in and is no browser, as `device_token`, to send along the next time. `None` if no
@@ -326,7 +363,13 @@ impl LoginAttempt {
         self.token(Carrier::Body)
     }
 
-    pub(super) fn token(&self, carrier: Carrier) -> Option<Secret<String>> {
+    /// The field that makes a browser's device known.
+    pub(super) fn set_cookie(&self) -> Option<HeaderValue> {
+        let cookie = self.limiter.0.devices.cookie(self.account.as_ref()?);
+        device::set_cookie(&cookie, &self.token(Carrier::Cookie)?)
+    }
+
+    fn token(&self, carrier: Carrier) -> Option<Secret<String>> {
         let Inner { devices, clock, .. } = &*self.limiter.0;
         let id = self.device.or_else(DeviceId::random)?;
         Some(devices.token(self.account.as_ref()?, id, carrier, clock.now()))
@@ -339,8 +382,12 @@ impl LoginAttempt {
         Some((quota, (self.left? + back).min(quota.most())))
     }
 
-    /// Says how it ended. One that is never settled stays counted as a failure. What could not be taken back stays counted, too.
+    /// Says how it ended; only the first word counts, of whichever copy. One that is never settled stays counted as a failure. What
+    /// could not be taken back stays counted, too.
     pub async fn settle(&self, outcome: LoginOutcome) {
+        if self.settled.swap(true, Ordering::Relaxed) {
+            return;
+        }
         let settled = match outcome {
             LoginOutcome::Failed => return,
             LoginOutcome::Succeeded => Settled::Succeeded,
@@ -376,13 +423,14 @@ impl LoginLimiter {
                 accounts_when_down: WhenDown::Refuse,
             },
             secret: None,
+            realm: String::new(),
             capacity: None,
             shared: None,
             clock: Arc::new(SystemClock),
         }
     }
 
-    /// Counts an attempt, before its password is looked at. `cookies` are device tokens that a browser has sent.
+    /// Counts an attempt, before its password is looked at.
     ///
     /// When dropped half-way, it may have been counted.
     ///
@@ -390,16 +438,12 @@ impl LoginLimiter {
     ///
     /// [`Rejection::TooManyAttempts`]; [`Rejection::StoreUnavailable`] if the store does not answer and that is not to be made up
     /// for here; [`Rejection::LayerMissing`] if addresses are limited and `who` has none.
-    pub async fn begin<'a>(
-        &self,
-        who: Who<'a>,
-        cookies: impl IntoIterator<Item = &'a str>,
-    ) -> Result<LoginAttempt, Rejection> {
+    pub async fn begin(&self, who: Who<'_>) -> Result<LoginAttempt, Rejection> {
         let Inner { limits, clock, .. } = &*self.0;
         let now = clock.now();
         // No user has a name that is none. All of those are counted as one.
         let name = who.account.and_then(|typed| LoginName::parse(typed).ok());
-        let device = name.as_ref().and_then(|name| self.device(name, &who, cookies, now));
+        let device = name.as_ref().and_then(|name| self.device(name, &who, now));
         let attempt = match (&name, device) {
             (Some(name), Some(device)) => {
                 let key = self.key(Limit::Device, &[device.as_bytes(), name.as_str().as_bytes()]);
@@ -409,6 +453,19 @@ impl LoginLimiter {
         };
         let begun = LoginAttempt { device, account: name, ..self.counting(attempt) };
         self.count(begun, now).await
+    }
+
+    /// As [`begin`](Self::begin), for an endpoint that refuses a locked attempt itself, at the cost of a hash, if the limiter is
+    /// silent. It counts for its address like one that fails.
+    pub(super) async fn begin_or_lock(&self, who: Who<'_>) -> Result<LoginAttempt, Rejection> {
+        match self.begin(who).await {
+            Err(Rejection::TooManyAttempts { limit: Limit::Account | Limit::Device, .. }) if self.0.limits.silent => {
+                let attempt = self.stranger(who.address, None)?;
+                let counted = self.count(self.counting(attempt), self.0.clock.now()).await?;
+                Ok(LoginAttempt { locked: true, ..counted })
+            }
+            begun => begun,
+        }
     }
 
     /// Counts an attempt of somebody who is signed in already, and proves once more that it is they: for their account, and
@@ -477,7 +534,7 @@ impl LoginLimiter {
 
     /// Counts in the store or, where that does not answer, as is said for then.
     async fn count(&self, mut begun: LoginAttempt, now: UnixSeconds) -> Result<LoginAttempt, Rejection> {
-        let Inner { limits, here, shared, breaker, .. } = &*self.0;
+        let Inner { here, shared, breaker, .. } = &*self.0;
         let asked = match shared {
             Some(store) if breaker.allows(now) => self.ask(store.reserve(begun.attempt, now), now).await.ok(),
             _ => None,
@@ -490,9 +547,6 @@ impl LoginLimiter {
         };
         match reserved {
             Reserved::Granted { left: [left, ..] } => Ok(LoginAttempt { left: Some(left), ..begun }),
-            Reserved::Refused { limit: Limit::Account | Limit::Device, .. } if limits.silent => {
-                Ok(LoginAttempt { attempt: Attempt::default(), locked: true, ..begun })
-            }
             Reserved::Refused { limit, wait } => {
                 let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
                 Err(Rejection::TooManyAttempts { limit, seconds: seconds.max(1) })
@@ -513,10 +567,7 @@ impl LoginLimiter {
         }
         let quotas = attempt.quotas_alone();
         match here.count(&quotas, now) {
-            Reserved::Granted { .. } => {
-                here.take_back(&quotas, Settled::NotTried, now);
-                Err(Rejection::StoreUnavailable)
-            }
+            Reserved::Granted { .. } => Err(Rejection::StoreUnavailable),
             refused @ Reserved::Refused { .. } => Ok(refused),
         }
     }
@@ -542,15 +593,11 @@ impl LoginLimiter {
         self.key(Limit::Account, &[name.map(LoginName::as_str).unwrap_or_default().as_bytes()])
     }
 
-    fn device<'a>(
-        &self,
-        account: &LoginName,
-        who: &Who<'a>,
-        cookies: impl IntoIterator<Item = &'a str>,
-        now: UnixSeconds,
-    ) -> Option<DeviceId> {
-        let mut tokens = who.device_token.into_iter().chain(cookies);
-        tokens.find_map(|token| self.0.devices.check(account, token, now))
+    fn device(&self, account: &LoginName, who: &Who<'_>, now: UnixSeconds) -> Option<DeviceId> {
+        let devices = &self.0.devices;
+        let check = |token| devices.check(account, token, now);
+        let in_cookies = |headers| device::in_cookies(headers, &devices.cookie(account)).find_map(check);
+        who.device_token.and_then(check).or_else(|| who.headers.and_then(in_cookies))
     }
 
     fn key(&self, kind: Limit, parts: &[&[u8]]) -> AttemptKey {
@@ -567,6 +614,7 @@ impl LoginLimiter {
             device: None,
             locked: false,
             left: None,
+            settled: Arc::default(),
         }
     }
 
@@ -578,6 +626,7 @@ impl LoginLimiter {
             Limit::Pair => pair?,
             Limit::Overall => overall?,
             Limit::Registration => registration,
+            Limit::Turn => return None,
             Limit::Account | Limit::Device => return Some((account.free_failures().into(), account.forgets_after())),
         };
         Some((quota.most(), quota.per()))

@@ -34,6 +34,7 @@ pub struct MemoryAttempts {
     addresses: Table<Counted>,
     pairs: Table<Counted>,
     registrations: Table<Counted>,
+    turns: Table<Counted>,
     overall: Table<Counted>,
     accounts: Table<Failures>,
     devices: Table<Failures>,
@@ -58,6 +59,7 @@ impl MemoryAttempts {
             addresses: Table::of(entries),
             pairs: Table::of(entries),
             registrations: Table::of(entries),
+            turns: Table::of(entries),
             overall: Table::of(SHARDS),
             accounts: Table::of(entries),
             devices: Table::of(entries),
@@ -66,7 +68,7 @@ impl MemoryAttempts {
 
     /// How many entries there are, of all kinds.
     pub fn len(&self) -> usize {
-        let counted = [&self.addresses, &self.pairs, &self.registrations, &self.overall].map(Table::len);
+        let counted = [&self.addresses, &self.pairs, &self.registrations, &self.turns, &self.overall].map(Table::len);
         counted.into_iter().sum::<usize>() + self.accounts.len() + self.devices.len()
     }
 
@@ -136,6 +138,7 @@ impl MemoryAttempts {
             Limit::Pair => &self.pairs,
             Limit::Registration => &self.registrations,
             Limit::Overall => &self.overall,
+            Limit::Turn => &self.turns,
             Limit::Address | Limit::Account | Limit::Device => &self.addresses,
         }
     }
@@ -262,7 +265,8 @@ impl<S: Copy + Default> Table<S> {
     /// Replaces an entry that is there by what `reduce` leaves of it: its own, or else that of those it is counted with.
     fn reduce(&self, digest: &[u8; 16], reduce: impl FnOnce(S, bool) -> Option<S>) {
         let Some(mut shard) = self.shard(digest) else { return };
-        let (digest, alone) = if shard.entries.contains_key(digest) { (*digest, true) } else { (others(digest), false) };
+        let (digest, alone) =
+            if shard.entries.contains_key(digest) { (*digest, true) } else { (others(digest), false) };
         let Some(entry) = shard.entries.get_mut(&digest) else { return };
         match reduce(*entry, alone) {
             Some(rest) => *entry = rest,
@@ -270,8 +274,11 @@ impl<S: Copy + Default> Table<S> {
         }
     }
 
+    /// Forgets an entry, or else what those are counted under that it is counted with.
     fn remove(&self, digest: &[u8; 16]) -> bool {
-        self.shard(digest).is_some_and(|mut shard| shard.entries.remove(digest).is_some())
+        self.shard(digest).is_some_and(|mut shard| {
+            shard.entries.remove(digest).or_else(|| shard.entries.remove(&others(digest))).is_some()
+        })
     }
 }
 

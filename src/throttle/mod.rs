@@ -35,6 +35,8 @@ pub enum Limit {
     Device = 5,
     /// New accounts from one address.
     Registration = 6,
+    /// Turns of an account's known devices before strangers. Beyond it they wait with them.
+    Turn = 7,
 }
 
 impl Limit {
@@ -46,6 +48,7 @@ impl Limit {
             Self::Overall => "overall",
             Self::Account | Self::Device => "account",
             Self::Registration => "registration",
+            Self::Turn => "turn",
         }
     }
 }

@@ -91,7 +91,10 @@ impl Quota {
             Some(left) => {
                 Taken::Granted { counted: Counted(then), left: u32::try_from(left / interval).unwrap_or(u32::MAX) }
             }
-            None => Taken::Refused { counted: Counted(from), wait: Duration::from_micros(then.saturating_sub(now.saturating_add(whole))) },
+            None => Taken::Refused {
+                counted: Counted(from),
+                wait: Duration::from_micros(then.saturating_sub(now.saturating_add(whole))),
+            },
         }
     }
 

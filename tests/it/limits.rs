@@ -182,9 +182,11 @@ async fn bodies_are_handed_on_as_they_came_and_preflights_are_not_counted() {
     assert_eq!(status(&login, from(v4(1), body)).await, 200);
     assert_eq!(foreign.bodies.lock().unwrap().as_slice(), [Bytes::from_static(body.as_bytes())]);
     for _ in 0..5 {
-        let mut preflight = from(v4(1), "");
+        let mut preflight = from(v4(1), "username=u&password=right");
         *preflight.method_mut() = Method::OPTIONS;
-        assert_eq!(status(&login, preflight).await, 401, "the handler's own answer");
+        preflight.headers_mut().insert("origin", "https://app.example".parse().unwrap());
+        preflight.headers_mut().insert("access-control-request-method", "POST".parse().unwrap());
+        assert_eq!(status(&login, preflight).await, 401, "the handler's own answer, to a request without a body");
     }
     assert_eq!(status(&login, from(v4(1), "username=a&password=x")).await, 401);
     assert_eq!(status(&login, from(v4(1), "username=a&password=x")).await, 429);
@@ -211,34 +213,53 @@ async fn an_account_that_cannot_be_read_in_one_way_reaches_no_handler() {
     nowhere.extensions_mut().clear();
     assert_eq!(status(&login, nowhere).await, 500, "without an address nobody could be limited");
     assert_eq!(foreign.calls(), 0);
-    // What names no account is an attempt of its address.
-    assert_eq!(status(&login, from(v4(1), "password=x")).await, 401);
+    // What names none where the handler may find one elsewhere, as in a query or in a body that is no preflight's.
+    for (method, body) in [(Method::POST, "password=x"), (Method::GET, ""), (Method::OPTIONS, "password=right")] {
+        let mut request = from(v4(1), body);
+        *request.method_mut() = method;
+        assert_eq!(status(&login, request).await, 400, "{body}");
+    }
+    assert_eq!(foreign.calls(), 0);
+    // Unless it is said that it may: then it is an attempt of its address.
+    let optional = foreign.within(limiter(&clock, |b| b), AccountField::form("username").optional());
+    assert_eq!(status(&optional, from(v4(1), "password=x")).await, 401);
 }
 
 #[tokio::test]
 async fn req_188_grpc_is_told_resource_exhausted_and_its_messages_are_read_by_the_program() {
-    let clock = clock();
-    let foreign = Foreign::default();
+    let (clock, calls) = (clock(), Arc::new(AtomicUsize::new(0)));
+    // As tonic does it: 200, and what went wrong in the head.
+    let handler = {
+        let calls = Arc::clone(&calls);
+        service_fn(move |_: Request<GateBody<Full<Bytes>>>| {
+            calls.fetch_add(1, Ordering::SeqCst);
+            let answer = Response::builder().header("content-type", "application/grpc").header("grpc-status", "16");
+            async move { Ok::<_, Infallible>(answer.body(Full::new(Bytes::new())).unwrap()) }
+        })
+    };
     // A message with one field: its length, and the name.
     let field = AccountField::read_by(|_, body| {
         let (length, name) = body.get(5..).and_then(<[u8]>::split_first).ok_or(UnreadableAccount)?;
         let name = name.get(..usize::from(*length)).ok_or(UnreadableAccount)?;
         String::from_utf8(name.to_vec()).map(Some).map_err(|_| UnreadableAccount)
     });
-    let login = foreign.within(limiter(&clock, |b| b.per_account(Lockout::default().free(1))), field);
+    let limit = limiter(&clock, |b| b.per_account(Lockout::default().free(1)));
+    let login = LoginRateLimitLayer::new(limit, field).layer(handler);
     let ask = |body: &'static [u8]| {
         let mut request = from(v4(1), "");
         *request.body_mut() = Full::new(Bytes::from_static(body));
         request.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
         login.clone().oneshot(request)
     };
-    assert_eq!(ask(b"\0\0\0\0\x06\x05alice").await.unwrap().status(), 401, "the handler's own");
+    let failed = ask(b"\0\0\0\0\x06\x05alice").await.unwrap();
+    assert_eq!(field_of(&failed, "grpc-status"), "16", "the handler's own");
+    assert_eq!(field_of(&failed, "set-cookie"), "", "200 is no success here");
     for (body, status) in [(b"\0\0\0\0\x06\x05alice".as_slice(), "8"), (b"\0\0\0\0\x06\x09alice", "3")] {
         let refused = ask(body).await.unwrap();
         assert_eq!((refused.status().as_u16(), field_of(&refused, "grpc-status")), (200, status.to_owned()));
         assert_eq!(field_of(&refused, "content-type"), "application/grpc");
     }
-    assert_eq!(foreign.calls(), 1);
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]
@@ -360,29 +381,28 @@ impl AttemptStore for Moody {
 async fn req_193_while_a_store_is_down_nobody_guesses_for_free_and_it_is_not_asked_for_each() {
     let (clock, foreign, store) = (clock(), Foreign::default(), Arc::new(Moody::default()));
     let shared = |b: LoginLimiterBuilder| b.store(store.clone()).per_address(Quota::per_minute(3));
-    let login = foreign.within(limiter(&clock, shared), AccountField::form("u"));
+    let login = foreign.within(limiter(&clock, shared), AccountField::form("u").optional());
     let here =
         foreign.within(limiter(&clock, |b| shared(b).accounts_when_down(WhenDown::CountHere)), AccountField::form("u"));
-    let none =
-        foreign.within(limiter(&clock, |b| shared(b).addresses_when_down(WhenDown::Refuse)), AccountField::form("u"));
+    let none = foreign.within(
+        limiter(&clock, |b| shared(b).addresses_when_down(WhenDown::Refuse)),
+        AccountField::form("u").optional(),
+    );
     assert_eq!(status(&login, from(v4(1), "u=a&p=right")).await, 200);
     for (at, mood) in (10..).zip(["fail", "hang", "full"]) {
         *store.mood.lock().unwrap() = mood;
         let before = (foreign.calls(), store.asked.load(Ordering::SeqCst));
         let began = tokio::time::Instant::now();
-        for _ in 0..100 {
-            assert_eq!(
-                status(&login, from(v4(at), "u=a&p=right")).await,
-                503,
-                "{mood}: an account's failures are not known"
-            );
+        for n in 0..100 {
+            let told = status(&login, from(v4(at + 1000 * (n / 3)), "u=a&p=right")).await;
+            assert_eq!(told, 503, "{mood}: an account's failures are not known");
             assert_eq!(status(&none, from(v4(at), "p=right")).await, 503, "{mood}");
         }
         assert_eq!(foreign.calls(), before.0, "{mood}: no password was looked at");
         assert!(store.asked.load(Ordering::SeqCst) - before.1 <= 2, "{mood}: by each limiter once");
         assert!(began.elapsed() < Duration::from_secs(2), "{mood}: {:?}", began.elapsed());
         // Without an account the address alone is counted, here.
-        let mut told = Vec::new();
+        let (mut told, at) = (Vec::new(), at + 500);
         for _ in 0..4 {
             told.push(status(&login, from(v4(at), "p=x")).await);
         }
@@ -491,9 +511,7 @@ async fn req_173_an_owner_on_a_known_device_gets_in_whatever_strangers_do() {
     let set = first.header("set-cookie").unwrap().to_owned();
     assert!(set.ends_with("; Path=/; Max-Age=31536000; Secure; HttpOnly; SameSite=Strict"), "{set}");
     let cookie = set.split(';').next().unwrap();
-    assert!(
-        cookie.starts_with(&format!("{DEVICE_COOKIE}=")) && !first.text().contains(&cookie[DEVICE_COOKIE.len() + 1..])
-    );
+    assert!(cookie.starts_with(DEVICE_COOKIE) && !first.text().contains(&cookie[DEVICE_COOKIE.len() + 9..]));
     let cookie = format!("cookie: a=b; {cookie}");
     // Strangers lock the account, and the address that the owner shares with them.
     while token(&app, &login("alice", "guess"), &[]).await.status == 400 {}
@@ -616,16 +634,84 @@ async fn a_password_that_an_administrator_gives_is_not_locked() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_silent_lock_answers_like_a_wrong_password() {
+async fn a_silent_lock_answers_like_a_wrong_password_and_limits_all_the_same() {
     let clock = clock();
-    let server = authority(&clock, |b| b.per_account(Lockout::default().free(1)).silent()).await;
+    let limits = |b: LoginLimiterBuilder| b.per_account(Lockout::default().free(1)).per_address(Quota::per_minute(4));
+    let server = authority(&clock, |b| limits(b).silent()).await;
     let app = serve(server.routes()).await;
-    let wrong = token(&app, &login("alice", "guess"), &[]).await;
-    let locked = token(&app, &login("alice", PASSWORD), &[]).await;
-    assert_eq!((wrong.status, &wrong.body), (400, &locked.body));
-    assert_eq!(locked.status, 400);
-    clock.advance(Duration::from_secs(30));
+    let access = token(&app, &login("alice", PASSWORD), &[]).await.json()["access_token"].as_str().unwrap().to_owned();
+    let wrong = token(&app, &login("alice", "guess"), &[]).await.without_date();
+    let locked = token(&app, &login("alice", PASSWORD), &[]).await.without_date();
+    assert_eq!((wrong.status, wrong.header("ratelimit")), (400, Some("\"address\";r=3;t=15")));
+    assert_eq!(locked.header("ratelimit"), Some("\"address\";r=2;t=15"), "it counts for the address");
+    let without = |mut reply: Reply| {
+        reply.headers.retain(|(name, _)| name != "ratelimit");
+        reply
+    };
+    assert_eq!(without(wrong), without(locked), "in every byte");
+    let mut told = Vec::new();
+    for _ in 0..4 {
+        told.push(token(&app, &login("alice", PASSWORD), &[]).await.status);
+    }
+    assert_eq!(told, [400, 400, 429, 429], "hashes are not to be had for nothing");
+    clock.advance(Duration::from_secs(60));
     assert_eq!(token(&app, &login("alice", PASSWORD), &[]).await.status, 200);
+    // Where nobody could burn a hash instead, a lock is told.
+    let form: &[u8] = b"content-type: application/x-www-form-urlencoded";
+    let authorization = format!("authorization: Bearer {access}");
+    let mut told = Vec::new();
+    for current in ["guess", &PASSWORD.replace(' ', "+")] {
+        let body = format!("current_password={current}&new_password=solder+lantern+oboe+kite");
+        told.push(send(app.address, "POST /password", &[form, authorization.as_bytes()], body.as_bytes()).await.status);
+    }
+    assert_eq!(told, [400, 429]);
+    let foreign = Foreign::default();
+    let login = foreign.within(limiter(&clock, |b| limits(b).silent()), AccountField::form("u"));
+    assert_eq!(status(&login, from(v4(1), "u=a&p=x")).await, 401);
+    assert_eq!(status(&login, from(v4(1), "u=a&p=right")).await, 429);
+}
+
+#[tokio::test]
+async fn two_people_who_share_a_browser_are_both_known_in_it() {
+    let clock = clock();
+    let foreign = Foreign::default();
+    let login = foreign.within(limiter(&clock, |b| b.per_account(Lockout::default().free(1))), AccountField::form("u"));
+    let mut cookies = Vec::new();
+    for name in ["alice", "bob"] {
+        let signed_in = login.clone().oneshot(from(v4(1), &format!("u={name}&p=right"))).await.unwrap();
+        cookies.push(field_of(&signed_in, "set-cookie").split(';').next().unwrap().to_owned());
+        assert_eq!(status(&login, from(v4(2), &format!("u={name}&p=x"))).await, 401, "a stranger");
+    }
+    assert_ne!(cookies[0].split('=').next(), cookies[1].split('=').next(), "neither replaces the other");
+    for name in ["alice", "bob"] {
+        let mut request = from(v4(1), &format!("u={name}&p=right"));
+        request.headers_mut().insert("cookie", cookies.join("; ").parse().unwrap());
+        assert_eq!(status(&login, request).await, 200, "{name}");
+        assert_eq!(status(&login, from(v4(1), &format!("u={name}&p=right"))).await, 429, "{name}, without it");
+    }
+}
+
+#[tokio::test]
+async fn an_attempt_is_settled_once_and_users_of_two_realms_are_two() {
+    let clock = clock();
+    let store = Arc::new(MemoryAttempts::new());
+    let of = |realm: &str| {
+        let with = |b: LoginLimiterBuilder| b.store(store.clone()).per_account(Lockout::default().free(3)).realm(realm);
+        limiter(&clock, with)
+    };
+    let (staff, guests) = (of("staff"), of("guests"));
+    let who = Who { address: Some(ClientIp(v4(1).into())), account: Some("root"), ..Who::default() };
+    for _ in 0..2 {
+        staff.begin(who).await.unwrap();
+    }
+    let third = staff.begin(who).await.unwrap();
+    for _ in 0..5 {
+        third.clone().settle(LoginOutcome::NotTried).await;
+    }
+    // Somebody of the same name signs in elsewhere.
+    guests.begin(who).await.unwrap().settle(LoginOutcome::Succeeded).await;
+    assert!(staff.begin(who).await.is_ok(), "one came back");
+    assert!(staff.begin(who).await.is_err(), "and no more");
 }
 
 /// What attackers with many addresses, many names or a network of IPv6 get in a day, and whether owners get in.
@@ -702,21 +788,22 @@ async fn req_171_req_173_simulated_attacks_stay_within_their_bounds() {
 
 /// The token of a device where the account's owner has signed in.
 async fn known(limiter: &LoginLimiter, account: &str) -> String {
-    let who = Who { address: Some(ClientIp(v4(99_999).into())), account: Some(account), device_token: None };
-    let attempt = limiter.begin(who, []).await.unwrap();
+    let who = Who { address: Some(ClientIp(v4(99_999).into())), account: Some(account), ..Who::default() };
+    let attempt = limiter.begin(who).await.unwrap();
     attempt.settle(LoginOutcome::Succeeded).await;
     attempt.device_token().unwrap().expose().clone()
 }
 
 /// Whether a guess is let through to the hasher.
 async fn guess(limiter: &LoginLimiter, address: IpAddr, account: &str) -> bool {
-    let who = Who { address: Some(ClientIp(address)), account: Some(account), device_token: None };
-    limiter.begin(who, []).await.is_ok()
+    let who = Who { address: Some(ClientIp(address)), account: Some(account), ..Who::default() };
+    limiter.begin(who).await.is_ok()
 }
 
 async fn sign_in(limiter: &LoginLimiter, address: IpAddr, account: &str, device: &str) -> bool {
-    let who = Who { address: Some(ClientIp(address)), account: Some(account), device_token: Some(device) };
-    match limiter.begin(who, []).await {
+    let who =
+        Who { address: Some(ClientIp(address)), account: Some(account), device_token: Some(device), headers: None };
+    match limiter.begin(who).await {
         Ok(attempt) => {
             attempt.settle(LoginOutcome::Succeeded).await;
             true

@@ -1,1 +1,2 @@
-return redis.call('DEL', KEYS[1])
+local key = found(KEYS[1])
+return redis.call('DEL', key)
