@@ -372,8 +372,9 @@ impl AuthorizationServerBuilder {
         self
     }
 
-    /// Limits no login: for servers with a limit of their own around [`token_endpoint`](AuthorizationServer::token_endpoint). What
-    /// is lost: RFC 6749 §4.3.2 demands one, and without it a password can be guessed as fast as it can be hashed.
+    /// Limits nothing: for servers with limits of their own around [`token_endpoint`](AuthorizationServer::token_endpoint), `/password`
+    /// and `/register`. What is lost: RFC 6749 §4.3.2 demands one, and without it a password can be guessed as fast as it can be
+    /// hashed; there are no tokens for devices.
     pub fn danger_without_login_limits(mut self) -> Self {
         self.limits = Limits::None;
         self

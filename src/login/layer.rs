@@ -230,6 +230,7 @@ impl Settings {
             Ok(attempt) => attempt,
             Err(rejection) => {
                 let response = fields::refuse(Some(&limiter), &self.answers, rejection, wire);
+                limiter.pace().await;
                 return Ok(response.map(GateBody::whole));
             }
         };
@@ -242,6 +243,9 @@ impl Settings {
             _ => by_grpc_status(response.headers()),
         });
         attempt.settle(outcome).await;
+        if response.status() == StatusCode::SERVICE_UNAVAILABLE {
+            limiter.pace().await;
+        }
         self.finish(&attempt, outcome, &mut response);
         Ok(response)
     }

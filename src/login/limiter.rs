@@ -17,6 +17,7 @@ use tokio::time;
 use super::{
     breaker::Breaker,
     device::{self, Carrier, DeviceId, Devices},
+    pace::Pace,
 };
 use crate::{
     audit,
@@ -61,6 +62,7 @@ struct Inner {
     here: Arc<MemoryAttempts>,
     shared: Option<Arc<dyn AttemptStore>>,
     breaker: Breaker,
+    pace: Pace,
     clock: Arc<dyn Clock>,
 }
 
@@ -287,8 +289,8 @@ impl LoginLimiterBuilder {
             None => Digests::Here([RandomState::new(), RandomState::new()]),
         };
         let here = Arc::new(capacity.map_or_else(MemoryAttempts::new, MemoryAttempts::with_capacity));
-        let (breaker, devices) = (Breaker::default(), Devices::new(devices));
-        Ok(LoginLimiter(Arc::new(Inner { limits, digests, devices, here, shared, breaker, clock })))
+        let (breaker, pace, devices) = (Breaker::default(), Pace::default(), Devices::new(devices));
+        Ok(LoginLimiter(Arc::new(Inner { limits, digests, devices, here, shared, breaker, pace, clock })))
     }
 }
 
@@ -616,6 +618,11 @@ impl LoginLimiter {
             left: None,
             settled: Arc::default(),
         }
+    }
+
+    /// Resolves when a refusal may be answered.
+    pub(super) async fn pace(&self) {
+        self.0.pace.keep().await;
     }
 
     /// The policies that answers name.

@@ -27,6 +27,7 @@ mod device;
 mod fields;
 mod layer;
 mod limiter;
+mod pace;
 
 #[cfg(feature = "password")]
 pub(crate) use self::fields::refuse;
