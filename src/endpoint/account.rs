@@ -33,7 +33,7 @@ use crate::{
     form::Form,
     ident::{LoginName, LoginNameError, SessionId, UserId},
     jwt::{NoClaims, Verified},
-    login::{self, LoginOutcome},
+    login::{self, LoginAttempt, LoginOutcome},
     password::{
         Breaches, HashError, Lane, Outcome, PasswordContext, PasswordLogin, PasswordPolicy, PasswordRefusal,
         PasswordRefusals,
@@ -272,7 +272,7 @@ impl Issuer {
 
     /// Changes the password of a user who knows their current one.
     async fn change_password(
-        &self,
+        self: &Arc<Self>,
         user: &UserRecord,
         current: Secret<String>,
         new: Secret<String>,
@@ -286,8 +286,10 @@ impl Issuer {
             Some(limiter) => Some(limiter.begin_again(&user.login, &by).await.map_err(NotForThem::Caller)?),
             None => None,
         };
-        // They are signed in already, and no stranger.
-        let (outcome, checked) = match login.sign_in(user.login.as_str(), current, Lane::Known, false).await {
+        // They are signed in already, and no strangers; but not more often than a known device.
+        let first = counted.as_ref().is_some_and(LoginAttempt::goes_first);
+        let lane = if first { Lane::Known } else { Lane::Stranger };
+        let (outcome, checked) = match login.sign_in(user.login.as_str(), current, lane, false).await {
             Outcome::SignedIn(checked) if checked.user.id == user.id => (LoginOutcome::Succeeded, Ok(checked)),
             Outcome::SignedIn(_) | Outcome::Refused => {
                 refuse("wrong password");
@@ -306,7 +308,7 @@ impl Issuer {
             refuse(reason);
             return Ok(answer?);
         }
-        match self.replace_password(&user.id, Some(&checked), new, except).await {
+        match self.replace_password(&user.id, Some(&checked), (new, lane), except).await {
             Ok(true) => Ok(private(StatusCode::NO_CONTENT, Bytes::new())),
             Ok(false) => {
                 refuse("user changed meanwhile");

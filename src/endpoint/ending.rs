@@ -1,13 +1,15 @@
 //! Ending sessions, and with each the access tokens that it was given.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+use tokio::time;
 
 use super::issuer::Issuer;
 use crate::{
     audit,
     ident::{SessionId, UserId},
     jwt::Verified,
-    password::{HashError, PasswordLogin, SignedIn},
+    password::{HashError, Lane, PasswordLogin, SignedIn},
     secret::Secret,
     store::{PasswordHash, StoreError, within},
 };
@@ -35,7 +37,7 @@ async fn replace_own(
     login: &PasswordLogin,
     id: &UserId,
     current: &SignedIn,
-    hash: PasswordHash,
+    hash: &PasswordHash,
 ) -> Result<bool, NotChanged> {
     const MOST_UPGRADES: usize = 3;
     for _ in 0..MOST_UPGRADES {
@@ -151,7 +153,7 @@ impl Issuer {
     ) -> Result<bool, NotChanged> {
         let issuer = Arc::clone(self);
         let change = async move {
-            let changed = issuer.replace_password(&id, None, password, except).await?;
+            let changed = issuer.replace_password(&id, None, (password, Lane::Known), except).await?;
             if changed {
                 issuer.unlock(&id).await;
             }
@@ -163,25 +165,52 @@ impl Issuer {
     /// As [`set_password`](Self::set_password), for a user who has shown that they know the password whose hash is
     /// `current`. `false` as well if they have been disabled, or given another password, since.
     pub(super) async fn replace_password(
-        &self,
+        self: &Arc<Self>,
         id: &UserId,
         current: Option<&SignedIn>,
-        password: Secret<String>,
+        (password, lane): (Secret<String>, Lane),
         except: Option<SessionId>,
     ) -> Result<bool, NotChanged> {
         let Some(login) = &self.login else { return Ok(false) };
-        let hash = login.hasher.hash(password).await?;
+        let hash = login.hasher.hash_in(lane, password).await?;
         // In this order: a login that is under way with the old password sees the new one, or is ended.
         let replaced = match current {
-            Some(current) => replace_own(login, id, current, hash).await?,
-            None => within(login.users.replace_hash(id, hash)).await?,
+            Some(current) => replace_own(login, id, current, &hash).await,
+            None => within(login.users.replace_hash(id, hash.clone())).await.map_err(NotChanged::from),
         };
-        if !replaced {
-            return Ok(false);
+        let ended = match replaced {
+            Ok(false) => return Ok(false),
+            Ok(true) => {
+                audit::password_changed(&id.subject(), if current.is_some() { "user" } else { "program" });
+                self.end_all(id.subject(), except, "password changed").await.map_err(NotChanged::from)
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(NotChanged::Store(_)) = ended {
+            // Whoever asks again may be told that their password is another one by now; nobody else would end the sessions.
+            tokio::spawn(Arc::clone(self).end_all_later(id.clone(), hash, except));
         }
-        audit::password_changed(&id.subject(), if current.is_some() { "user" } else { "program" });
-        self.end_all(id.subject(), except, "password changed").await?;
-        Ok(true)
+        ended.map(|_| true)
+    }
+
+    /// Ends a user's sessions, if this is their hash, as soon as the stores let that be done: for as long as a minute.
+    async fn end_all_later(self: Arc<Self>, id: UserId, hash: PasswordHash, except: Option<SessionId>) {
+        const TRIES: u32 = 30;
+        const PAUSE: Duration = Duration::from_secs(2);
+        let Some(login) = &self.login else { return };
+        for _ in 0..TRIES {
+            time::sleep(PAUSE).await;
+            match within(login.users.find_by_id(&id)).await {
+                Ok(Some(user)) if user.password == hash => {}
+                // It was not changed, or was changed again.
+                Ok(_) => return,
+                Err(_) => continue,
+            }
+            if self.end_all(id.subject(), except, "password changed").await.is_ok() {
+                return;
+            }
+        }
+        audit::infrastructure_failed("session store", &"sessions go on after a change of password");
     }
 
     /// Lets a user sign in with a password that they were given, however often others have guessed at the one before. Where

@@ -15,13 +15,14 @@ use crate::{
 /// refused with 400: a handler might read an account out of it that nobody has counted.
 ///
 /// Accounts count as [`LoginName`](crate::ident::LoginName) has them: NFKC and lower case. A handler that takes still more spellings for
-/// one account, because it trims them or its database folds accents, must say so by [`canonical`](Self::canonical), or each of
-/// them can be guessed at anew.
+/// one account, because its database folds accents, must say so by [`canonical`](Self::canonical), or each of them can be guessed at
+/// anew; and one that takes them for two accounts must not, or whoever has the one clears the failures of the other. White space
+/// around a name is refused for that reason, unless it is said what it means.
 #[derive(Clone, Debug)]
 pub struct AccountField {
     kind: Kind,
     optional: bool,
-    canonical: fn(&str) -> String,
+    canonical: Option<fn(&str) -> String>,
 }
 
 #[derive(Clone, Debug)]
@@ -69,7 +70,7 @@ impl AccountField {
     }
 
     const fn of(kind: Kind) -> Self {
-        Self { kind, optional: false, canonical: trimmed }
+        Self { kind, optional: false, canonical: None }
     }
 
     /// Lets requests pass that name no account, as attempts of their address alone: for a route where people also sign in by
@@ -79,16 +80,20 @@ impl AccountField {
         Self { optional: true, ..self }
     }
 
-    /// Sets what of an account's name counts, before it is taken for a login name: what is left without white space around it,
-    /// unless set.
+    /// Sets what of an account's name counts, before it is taken for a login name: what the handler looks up.
     #[must_use]
     pub fn canonical(self, canonical: fn(&str) -> String) -> Self {
-        Self { canonical, ..self }
+        Self { canonical: Some(canonical), ..self }
     }
 
     pub(super) fn read(&self, headers: &HeaderMap, body: &Bytes) -> Result<Asked, UnreadableAccount> {
         let asked = self.find(headers, body)?;
-        let account = asked.account.map(|account| Secret::new((self.canonical)(account.expose())));
+        let counts = |account: Secret<String>| match self.canonical {
+            Some(canonical) => Ok(Secret::new(canonical(account.expose()))),
+            None if account.expose().trim() == account.expose() => Ok(account),
+            None => Err(UnreadableAccount),
+        };
+        let account = asked.account.map(counts).transpose()?;
         if account.is_none() && !self.optional {
             return Err(UnreadableAccount);
         }
@@ -107,10 +112,6 @@ impl AccountField {
             Kind::Named { .. } => Err(UnreadableAccount),
         }
     }
-}
-
-fn trimmed(name: &str) -> String {
-    name.trim().to_owned()
 }
 
 fn in_form(name: &str, body: &Bytes) -> Result<Asked, UnreadableAccount> {
@@ -222,7 +223,9 @@ mod tests {
             assert_eq!(asked.err(), Some(UnreadableAccount), "an account must be named: {body}");
         }
         let folded = AccountField::form("u").canonical(|name| name.replace('é', "e"));
-        for (field, body, expected) in [(&form, "u=+a%09", "a"), (&folded, "u=%C3%A9", "e")] {
+        let trimmed = AccountField::form("u").canonical(|name| name.trim().to_owned());
+        assert_eq!(form.read(&headers, &Bytes::from_static(b"u=+a")).err(), Some(UnreadableAccount));
+        for (field, body, expected) in [(&trimmed, "u=+a%09", "a"), (&folded, "u=%C3%A9", "e")] {
             let account = field.read(&headers, &Bytes::from_static(body.as_bytes())).unwrap().account.unwrap();
             assert_eq!(account.expose(), expected);
         }

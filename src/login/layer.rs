@@ -70,7 +70,8 @@ impl LoginRateLimitLayer {
     /// For an endpoint of ours: it reads forms with the same code, tells outcomes itself, and a request without an account
     /// there is no login.
     pub(crate) fn around_endpoint(limiter: LoginLimiter, answers: Answers) -> Self {
-        let new = Self::new(limiter, AccountField::form("username"));
+        // As the endpoint looks it up.
+        let new = Self::new(limiter, AccountField::form("username").canonical(str::to_owned));
         let outcome = |_| LoginOutcome::NotTried;
         Self { settings: Settings { outcome, answers, reads_alike: true, ..new.settings }, ..new }
     }

@@ -329,6 +329,8 @@ pub struct LoginAttempt {
     /// The one that it is for, if there can be such a one.
     account: Option<LoginName>,
     device: Option<DeviceId>,
+    /// Whether it is by a device, or a session, that is no stranger there.
+    known: bool,
     locked: bool,
     left: Option<u32>,
     /// By whichever copy was first.
@@ -353,7 +355,7 @@ impl LoginAttempt {
     #[cfg(feature = "password")]
     pub(crate) fn goes_first(&self) -> bool {
         const TURNS: Quota = Quota::per_minute(10);
-        let (Some(account), Some(_)) = (&self.account, self.device) else { return false };
+        let Some(account) = self.account.as_ref().filter(|_| self.known) else { return false };
         let Inner { here, clock, .. } = &*self.limiter.0;
         let turn = Attempt::default().quota(self.limiter.key(Limit::Turn, &[account.as_str().as_bytes()]), TURNS);
         matches!(here.count(&turn, clock.now()), Reserved::Granted { .. })
@@ -453,7 +455,7 @@ impl LoginLimiter {
             }
             _ => self.stranger(who.address, who.account.map(|_| self.account(name.as_ref())))?,
         };
-        let begun = LoginAttempt { device, account: name, ..self.counting(attempt) };
+        let begun = LoginAttempt { device, known: device.is_some(), account: name, ..self.counting(attempt) };
         self.count(begun, now).await
     }
 
@@ -480,7 +482,8 @@ impl LoginLimiter {
         let Inner { limits, clock, .. } = &*self.0;
         // Ends where the name begins, which no name can look like.
         let key = self.key(Limit::Device, &[by.as_bytes(), &[0], account.as_str().as_bytes()]);
-        let begun = self.counting(Attempt::default().lock(key, limits.account));
+        let counting = self.counting(Attempt::default().lock(key, limits.account));
+        let begun = LoginAttempt { known: true, account: Some(account.clone()), ..counting };
         self.count(begun, clock.now()).await
     }
 
@@ -614,6 +617,7 @@ impl LoginLimiter {
             counted_there: false,
             account: None,
             device: None,
+            known: false,
             locked: false,
             left: None,
             settled: Arc::default(),

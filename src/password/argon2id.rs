@@ -3,6 +3,7 @@
 
 use argon2::{Algorithm, Argon2, Block, KeyId, Params, ParamsBuilder, Version};
 use password_hash::phc::{self, Output, ParamsString, Salt};
+use zeroize::Zeroizing;
 
 use super::{
     cost::Work,
@@ -156,10 +157,10 @@ pub(super) fn hash(
 pub(super) fn burn(password: &str, params: Argon2Params, memory: &mut Memory) -> Result<(), Failure> {
     let all = Params::new(params.memory_kib, params.passes, params.lanes, None).map_err(|_| Failure::System)?;
     let algorithm = Argon2::new(Algorithm::Argon2id, Version::V0x13, all);
-    let password = password.as_bytes();
-    let password = password.get(..MAX_PASSWORD).unwrap_or(password);
+    // As for a hash that is there.
+    let password = if password.len() > MAX_PASSWORD { Zeroizing::new(String::new()) } else { normal(password) };
     let blocks = memory.for_params(algorithm.params())?;
-    algorithm.fill_memory(password, &[0; SALT], blocks).map_err(|_| Failure::System)
+    algorithm.fill_memory(password.as_bytes(), &[0; SALT], blocks).map_err(|_| Failure::System)
 }
 
 fn keyed(algorithm: Algorithm, version: Version, params: Params, pepper: Option<&Pepper>) -> Option<Argon2<'_>> {

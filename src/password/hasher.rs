@@ -204,7 +204,7 @@ impl PasswordHasherBuilder {
         let plan = Arc::new(plan);
         let make = {
             let plan = Arc::clone(&plan);
-            move |number| Worker::new(&plan, number)
+            move || Worker::new(&plan)
         };
         let pool = Pool::start(concurrency, queue, wait, make);
         let pool = pool.map_err(|error| ConfigError::HashThreads(error.to_string()))?;
@@ -247,7 +247,12 @@ impl PasswordHasher {
     ///
     /// [`HashError::Overloaded`], [`HashError::TooLong`] or [`HashError::System`].
     pub async fn hash(&self, password: Secret<String>) -> Result<PasswordHash, HashError> {
-        self.run(Lane::Stranger, move |worker| worker.hash(password.expose())).await
+        self.hash_in(Lane::Stranger, password).await
+    }
+
+    /// As [`hash`](Self::hash), for whoever goes first.
+    pub(crate) async fn hash_in(&self, lane: Lane, password: Secret<String>) -> Result<PasswordHash, HashError> {
+        self.run(lane, move |worker| worker.hash(password.expose())).await
     }
 
     /// Whether `password` is the one that `hash` was made of. Dropping the future leaves work that has begun to its end.
@@ -361,7 +366,7 @@ mod tests {
             .stored_legacy(Legacy::Scrypt { log_n: 16, r: 8, p: 1 })
             .build()
             .unwrap();
-        assert_eq!(hasher.memory(), (19 + 64) * 1024 * 1024, "Argon2's, and scrypt's besides");
+        assert_eq!(hasher.memory(), (19 + 64) * 1024 * 1024 + 2 * 1024, "Argon2's, and scrypt's besides");
         // One of them takes five times what Argon2id does, and one a tenth. The last two are not declared: what they take
         // beyond that is found out from the first one on.
         let all = [None, hash(bcrypt), hash(pbkdf2), hash(scrypt), hash(&argon2i), hash(&django)];

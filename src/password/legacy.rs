@@ -60,8 +60,10 @@ impl Legacy {
     /// Bytes of memory that it takes.
     pub(super) fn memory(self) -> u64 {
         match self {
-            Self::Scrypt { log_n, r, .. } => {
-                1_u64.checked_shl(log_n.into()).unwrap_or(u64::MAX).saturating_mul(u64::from(r)).saturating_mul(128)
+            Self::Scrypt { log_n, r, p } => {
+                // N blocks of one lane at a time, one more, and a block for each lane (RFC 7914 §6).
+                let blocks = 1_u64.checked_shl(log_n.into()).unwrap_or(u64::MAX).saturating_add(u64::from(p) + 1);
+                blocks.saturating_mul(u64::from(r)).saturating_mul(128)
             }
             Self::Bcrypt { .. } | Self::Pbkdf2Sha256 { .. } => 0,
         }
@@ -72,10 +74,9 @@ impl Legacy {
             Self::Bcrypt { cost } => COSTS.contains(&cost),
             Self::Pbkdf2Sha256 { iterations } => (1..=MOST_ITERATIONS).contains(&iterations),
             Self::Scrypt { log_n, r, p } => {
-                let lanes = u64::from(r).saturating_mul(u64::from(p)).saturating_mul(128);
                 let some = log_n > 0 && r > 0 && p > 0;
-                let written = self.memory().saturating_mul(u64::from(p));
-                some && self.memory().saturating_add(lanes) <= MOST_MEMORY && written <= MOST_WRITTEN
+                let lane = Self::Scrypt { log_n, r, p: 0 }.memory();
+                some && self.memory() <= MOST_MEMORY && lane.saturating_mul(u64::from(p)) <= MOST_WRITTEN
             }
         }
     }
@@ -174,6 +175,11 @@ impl<'a> LegacyHash<'a> {
     }
 
     /// Whether it is the hash of these bytes; compared in constant time.
+    /// Whether it depends on all of these bytes.
+    pub(super) fn has_read(&self, password: &[u8]) -> bool {
+        !matches!(self.takes, Legacy::Bcrypt { .. }) || password.len() <= BCRYPT_READS
+    }
+
     pub(super) fn fits(&self, password: &[u8]) -> Result<bool, Failure> {
         let mut output = Zeroizing::new([0; *OUTPUT.end()]);
         let output = output.get_mut(..self.output.len()).ok_or(Failure::Unreadable)?;

@@ -279,8 +279,9 @@ impl PasswordPolicy {
         let folded = folded(password);
         let characters: Zeroizing<Vec<char>> = Zeroizing::new(folded.chars().collect());
         let unit = pattern::unit(&characters);
-        let common =
-            common::contains(&folded) || unit.is_some_and(|unit| common::contains(&collect(unit.iter().copied())));
+        let common = common::contains(&folded)
+            || unit.is_some_and(|unit| common::contains(&collect(unit.iter().copied())))
+            || padded(&folded).is_some_and(common::contains);
         let repetitive = unit.is_some_and(|unit| unit.len() < self.least) || pattern::is_row(&characters);
         let lacks = |fits: Fits| !password.nfc().any(fits);
         let mut reasons = Vec::new();
@@ -295,6 +296,13 @@ impl PasswordPolicy {
         }
         reasons
     }
+}
+
+/// What is left without a few digits, spaces or signs around it: what a short password is made long with.
+fn padded(folded: &str) -> Option<&str> {
+    let left = folded.trim_matches(|character: char| !character.is_alphabetic());
+    let few = folded.chars().count().saturating_sub(left.chars().count()) < LEAST_BESIDE;
+    (few && left.len() < folded.len()).then_some(left)
 }
 
 /// Whether a password has such words in it and little else.
@@ -438,6 +446,12 @@ mod tests {
             ("password1", vec![TooShort { least: 15, given: 9 }, Common]),
             ("", vec![TooShort { least: 15, given: 0 }]),
             ("tr0ub4dor&3\0and more", vec![Nul]),
+            // Made long with little.
+            ("password1234567", vec![Common]),
+            ("-iloveyou!!2026", vec![Common]),
+            ("manchesterunited ", vec![Common]),
+            ("\u{200b}manchesterunited", vec![Common]),
+            ("manchesterunited 1234567", vec![]),
             // The whole is compared, not its parts.
             ("manchesterunited and other songs", vec![]),
             ("password but not that one", vec![]),

@@ -115,12 +115,12 @@ pub(super) struct Pool<W> {
 }
 
 impl<W: 'static> Pool<W> {
-    /// Starts `threads` of them. Each makes its worker itself, with its number; this returns when all have.
+    /// Starts `threads` of them, one after the other. Each makes its worker itself; this returns when all have.
     pub(super) fn start(
         threads: usize,
         queue: usize,
         wait: Duration,
-        make: impl Fn(usize) -> Option<W> + Send + Sync + 'static,
+        make: impl Fn() -> Option<W> + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let (ready, known, strangers) = (Queue::new(), Queue::new(), Queue::new());
         let waiting = Waiting { ready, known, strangers, next: 0, free: threads, closed: false };
@@ -128,12 +128,12 @@ impl<W: 'static> Pool<W> {
         // Whatever goes wrong below, it ends the threads that have been started.
         let pool = Self { shared, queue, wait };
         let make = Arc::new(make);
-        let (tell, told) = mpsc::channel();
-        for number in 0..threads {
-            let (shared, make, tell) = (Arc::clone(&pool.shared), Arc::clone(&make), tell.clone());
+        for _ in 0..threads {
+            let (tell, told) = mpsc::channel();
+            let (shared, make) = (Arc::clone(&pool.shared), Arc::clone(&make));
             let run = move || {
                 step_back();
-                let worker = make(number);
+                let worker = make();
                 let _ = tell.send(worker.is_some());
                 drop((make, tell));
                 if let Some(mut worker) = worker {
@@ -141,10 +141,11 @@ impl<W: 'static> Pool<W> {
                 }
             };
             thread::Builder::new().name("portcullis-hash".to_owned()).spawn(run)?;
+            if !told.recv().unwrap_or_default() {
+                return Err(io::ErrorKind::OutOfMemory.into());
+            }
         }
-        drop(tell);
-        let ready = told.iter().filter(|ready| *ready).count();
-        if ready == threads { Ok(pool) } else { Err(io::ErrorKind::OutOfMemory.into()) }
+        Ok(pool)
     }
 
     /// Has `work` done by whichever thread is free first, and waits for it. Dropping the future takes back work that has not
@@ -249,7 +250,7 @@ mod tests {
     }
 
     fn pool(threads: usize, queue: usize, wait: Duration) -> Pool<u32> {
-        Pool::start(threads, queue, wait, |_| Some(0)).unwrap()
+        Pool::start(threads, queue, wait, || Some(0)).unwrap()
     }
 
     /// Begins a call, which then waits.
@@ -372,7 +373,7 @@ mod tests {
         let alive = Arc::new(AtomicUsize::new(0));
         let make = {
             let alive = Arc::clone(&alive);
-            move |_| {
+            move || {
                 alive.fetch_add(1, Ordering::SeqCst);
                 Some(Worker(Arc::clone(&alive), thread::current().name().map(str::to_owned)))
             }
@@ -402,7 +403,9 @@ mod tests {
 
     #[test]
     fn a_worker_that_cannot_be_made_is_an_error() {
-        assert!(Pool::start(2, 0, Duration::ZERO, |number| (number == 0).then_some(())).is_err());
+        let made = std::sync::atomic::AtomicUsize::new(0);
+        let one = move || (made.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0).then_some(());
+        assert!(Pool::start(2, 0, Duration::ZERO, one).is_err());
     }
 
     #[test]

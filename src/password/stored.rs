@@ -75,6 +75,17 @@ impl<'a> Stored<'a> {
         }
     }
 
+    /// Whether another hash of `password`, which fits, would be one of the same password. bcrypt reads 72 bytes: whatever
+    /// somebody has typed behind them would be part of it from then on.
+    #[cfg_attr(not(feature = "legacy-hashes"), expect(unused_variables, reason = "all of it is read"))]
+    pub(super) fn has_read(&self, password: &str) -> bool {
+        match self {
+            Self::Argon2(_) => true,
+            #[cfg(feature = "legacy-hashes")]
+            Self::Legacy(hash) => hash.has_read(normal(password).as_bytes()),
+        }
+    }
+
     /// Whether it is the hash of `password`.
     ///
     /// Too long a password costs as much as any other before it is refused.

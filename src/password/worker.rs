@@ -1,7 +1,7 @@
 //! What each hashing thread has and does: memory of its own, and logins that all cost the same.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -38,6 +38,8 @@ pub(super) struct Plan {
     /// Bytes that a declared hash takes besides what a thread keeps. They are given back after it.
     besides: u64,
     costs: Mutex<Costs<Kind>>,
+    /// As the first thread has found it.
+    pace: OnceLock<Pace>,
     /// Held by the one that takes more memory than its thread keeps.
     beyond: Mutex<()>,
 }
@@ -52,6 +54,7 @@ impl Plan {
             legacy: Vec::new(),
             besides: 0,
             costs: Mutex::new(Costs::new(params.work())),
+            pace: OnceLock::new(),
             beyond: Mutex::new(()),
         }
     }
@@ -86,9 +89,13 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Takes the memory, and sees how fast it is here. The first one also sees what declared hashes cost.
-    pub(super) fn new(plan: &Arc<Plan>, number: usize) -> Option<Self> {
+    /// Takes the memory. The first one sees how fast it is here, and what declared hashes cost, while no other is at work; the
+    /// others begin with what it has seen.
+    pub(super) fn new(plan: &Arc<Plan>) -> Option<Self> {
         let memory = Memory::of(plan.blocks()).ok()?;
+        if let Some(pace) = plan.pace.get() {
+            return Some(Self { plan: Arc::clone(plan), memory, pace: pace.clone() });
+        }
         let pace = Pace::new(plan.params.work(), Duration::ZERO);
         let mut worker = Self { plan: Arc::clone(plan), memory, pace };
         // Twice, since the first time meets cold caches.
@@ -97,7 +104,7 @@ impl Worker {
             argon2id::burn("", plan.params, &mut worker.memory).ok()?;
             worker.pace = Pace::new(plan.params.work(), watch.read());
         }
-        if number == 0 {
+        if plan.pace.set(worker.pace.clone()).is_ok() {
             for &params in &plan.stored {
                 let time = worker.least_time(|memory| argon2id::burn("", params, memory))?;
                 plan.costs().note(Kind::Argon2(params), worker.pace.greatest().work(time));
@@ -134,7 +141,8 @@ impl Worker {
             Some(Some(stored)) => {
                 let (fits, time) = self.fits(stored, password)?;
                 let kind = (!stored.costs(plan.params)).then(|| (stored.kind(), self.pace.greatest().work(time)));
-                let current = stored.is_made_as(plan.params, plan.peppers.current.as_ref());
+                let current =
+                    stored.is_made_as(plan.params, plan.peppers.current.as_ref()) || !stored.has_read(password);
                 (if fits { Check::Fits { current } } else { Check::Differs }, kind)
             }
             other => {
@@ -148,8 +156,14 @@ impl Worker {
         }
         let costliest = {
             let mut costs = plan.costs();
-            if let Some((kind, took)) = kind {
-                costs.note(kind, took);
+            if let Some((kind, took)) = kind
+                && costs.note(kind, took)
+            {
+                // Until now those who have it could be told from others by the time.
+                tracing::warn!(
+                    ?kind,
+                    "a stored hash is of a kind that the hasher was not told of: see `stored` and `stored_legacy`"
+                );
             }
             costs.costliest()
         };
@@ -253,7 +267,7 @@ mod tests {
         let large = Argon2Params::new(64 * 1024, 1, 1).unwrap();
         let hash = argon2id::hash("x", large, None, &mut Memory::default()).unwrap();
         let plan = Arc::new(Plan::new(Argon2Params::default(), Peppers::default(), Vec::new()));
-        let mut workers = [0, 1].map(|number| Worker::new(&plan, number).unwrap());
+        let mut workers = [(); 2].map(|()| Worker::new(&plan).unwrap());
         let own = workers[0].hash("x").unwrap();
         // As if another thread were at it.
         let other = plan.beyond.lock().unwrap();

@@ -393,7 +393,7 @@ async fn req_193_while_a_store_is_down_nobody_guesses_for_free_and_it_is_not_ask
         *store.mood.lock().unwrap() = mood;
         let before = (foreign.calls(), store.asked.load(Ordering::SeqCst));
         let began = tokio::time::Instant::now();
-        for n in 0..100 {
+        for n in 0..10 {
             let told = status(&login, from(v4(at + 1000 * (n / 3)), "u=a&p=right")).await;
             assert_eq!(told, 503, "{mood}: an account's failures are not known");
             assert_eq!(status(&none, from(v4(at), "p=right")).await, 503, "{mood}");
@@ -669,6 +669,28 @@ async fn a_silent_lock_answers_like_a_wrong_password_and_limits_all_the_same() {
     let login = foreign.within(limiter(&clock, |b| limits(b).silent()), AccountField::form("u"));
     assert_eq!(status(&login, from(v4(1), "u=a&p=x")).await, 401);
     assert_eq!(status(&login, from(v4(1), "u=a&p=right")).await, 429);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_has_a_name_like_anothers_clears_no_failures_and_is_known_nowhere_else() {
+    let clock = clock();
+    let server = authority(&clock, |b| b.per_address(Quota::per_minute(100))).await;
+    let app = serve(server.routes()).await;
+    let form: &[u8] = b"content-type: application/x-www-form-urlencoded";
+    let register = "username=alice+&password=solder+lantern+oboe+kite";
+    assert_eq!(send(app.address, "POST /register", &[form], register.as_bytes()).await.status, 201);
+    for _ in 0..4 {
+        assert_eq!(token(&app, &login("alice", "guess"), &[]).await.status, 400);
+    }
+    let other = token(&app, &login("alice+", "solder lantern oboe kite"), &[]).await;
+    assert_eq!(other.status, 200, "another user");
+    let device = other.json()["device_token"].as_str().unwrap().to_owned();
+    let guess = format!("{}&device_token={device}", login("alice", "guess"));
+    assert_eq!([token(&app, &guess, &[]).await.status, token(&app, &guess, &[]).await.status], [400, 429], "the fifth");
+    // At somebody else's route such a name is not taken for either.
+    let foreign = Foreign::default();
+    let limited = foreign.within(limiter(&clock, |b| b), AccountField::form("u"));
+    assert_eq!(status(&limited, from(v4(1), "u=alice+&p=right")).await, 400);
 }
 
 #[tokio::test]

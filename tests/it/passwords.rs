@@ -214,6 +214,23 @@ async fn req_168_of_many_logins_of_one_imported_user_all_succeed() {
     }
 }
 
+#[cfg(feature = "legacy-hashes")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn req_163_what_bcrypt_has_not_read_becomes_no_part_of_the_password() {
+    // By Python's `bcrypt`, of 72 times `a`: whatever follows them fits as well.
+    let bcrypt = "$2b$04$abcdefghijklmnopqrstuuBzzIgyKkz7xMWYSzkIjUSnxEQFQ0WNe";
+    let users = with_alice(PasswordHash::from_phc(bcrypt)).await;
+    let server = start(Arc::clone(&users) as _, hasher()).await;
+    let login =
+        async |tail: &str| post_token(server.address, &form("alice", &("a".repeat(72) + tail), "")).await.status;
+    assert_eq!([login(" the rest").await, login(" a typing error").await], [200, 200]);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(stored(&*users).await.expose(), bcrypt, "nobody knows which was right");
+    assert_eq!(login("").await, 200);
+    eventually("all of it was read", async || stored(&*users).await.expose().starts_with("$argon2id$")).await;
+    assert_eq!(login(" the rest").await, 400);
+}
+
 /// Kilobytes, as the kernel counts them for this process.
 #[cfg(target_os = "linux")]
 fn status(name: &str) -> usize {
