@@ -75,7 +75,7 @@ impl Legacy {
             Self::Pbkdf2Sha256 { iterations } => (1..=MOST_ITERATIONS).contains(&iterations),
             Self::Scrypt { log_n, r, p } => {
                 let some = log_n > 0 && r > 0 && p > 0;
-                let lane = Self::Scrypt { log_n, r, p: 0 }.memory();
+                let lane = 1_u64.checked_shl(log_n.into()).unwrap_or(u64::MAX).saturating_mul(u64::from(r) * 128);
                 some && self.memory() <= MOST_MEMORY && lane.saturating_mul(u64::from(p)) <= MOST_WRITTEN
             }
         }
