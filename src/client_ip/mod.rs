@@ -64,12 +64,8 @@ impl ClientIp {
         match self.0.to_canonical() {
             IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
             IpAddr::V6(address) => {
-                let [a, b, c, d, e, f, g, h] = address.segments();
-                let of = |high: u16, low: u16| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)).to_ipv6_mapped();
-                match [a, b, c, d, e, f] {
-                    [0x64, 0xff9b, 0, 0, 0, 0] => return of(g, h).octets(),
-                    [0x2002, high, low, ..] => return of(high, low).octets(),
-                    _ => {}
+                if let Some(address) = embedded(address) {
+                    return address.to_ipv6_mapped().octets();
                 }
                 let mask = u128::MAX.checked_shl(128_u32.saturating_sub(u32::from(prefix))).unwrap_or_default();
                 (u128::from(address) & mask).to_be_bytes()
@@ -82,6 +78,16 @@ impl From<IpAddr> for ClientIp {
     /// An IPv4 address within an IPv6 one becomes what it is.
     fn from(address: IpAddr) -> Self {
         Self(address.to_canonical())
+    }
+}
+
+/// The IPv4 address that reaches us by way of IPv6.
+fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let bytes = address.octets();
+    match bytes {
+        [0, 0x64, 0xff, 0x9b, 0, 0, 0, 0, 0, 0, 0, 0, rest @ ..] => Some(Ipv4Addr::from(rest)),
+        [0x20, 0x02, rest @ ..] => rest.first_chunk::<4>().copied().map(Ipv4Addr::from),
+        _ => None,
     }
 }
 

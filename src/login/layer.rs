@@ -256,10 +256,9 @@ impl Settings {
             let again = (quota.per() / quota.most().max(1)).as_secs().max(1);
             fields::tell(response, Limit::Address, (quota.most(), quota.per()), left, again);
         }
-        if self.cookie && outcome == LoginOutcome::Succeeded {
-            if let Some(field) = attempt.set_cookie() {
-                response.headers_mut().append(SET_COOKIE, field);
-            }
+        let success = self.cookie && outcome == LoginOutcome::Succeeded;
+        if let Some(field) = success.then(|| attempt.set_cookie()).flatten() {
+            response.headers_mut().append(SET_COOKIE, field);
         }
     }
 }

@@ -297,19 +297,15 @@ impl LoginLimiterBuilder {
 /// The key for what attempts count under in a shared store, and that for devices.
 fn keys(secret: Option<&Secret<String>>, realm: &str) -> Result<[hmac::Key; 2], ConfigErrors> {
     const LABELS: [&[u8]; 2] = [b"portcullis login attempts", b"portcullis login devices"];
-    let roots = match secret {
-        Some(secret) => {
-            let secret = || hmac_key(Algorithm::Hs256, secret.expose().as_bytes());
-            [secret()?, secret()?]
-        }
-        None => {
-            // No secret that machines share: what they count must all the same be the same. Devices can wait for the next login.
-            let random: [u8; 32] = random::bytes().map_err(|_| ConfigError::NoRandom)?;
-            let known = digest::digest(&digest::SHA256, b"portcullis");
-            [known.as_ref(), &random].map(|key| hmac::Key::new(hmac::HMAC_SHA256, key))
-        }
+    let [names, devices] = if let Some(secret) = secret {
+        let secret = || hmac_key(Algorithm::Hs256, secret.expose().as_bytes());
+        [secret()?, secret()?]
+    } else {
+        // No secret that machines share: what they count must all the same be the same. Devices can wait for the next login.
+        let random: [u8; 32] = random::bytes().map_err(|_| ConfigError::NoRandom)?;
+        let known = digest::digest(&digest::SHA256, b"portcullis");
+        [known.as_ref(), &random].map(|key| hmac::Key::new(hmac::HMAC_SHA256, key))
     };
-    let [names, devices] = roots;
     let derived = |(root, label): (hmac::Key, &[u8])| {
         let key = hmac::sign(&root, &[label, &[0], realm.as_bytes()].concat());
         hmac::Key::new(hmac::HMAC_SHA256, key.as_ref())

@@ -1,4 +1,5 @@
 //! Limits on logins that several processes share, on a Redis that the tests start.
+#![expect(clippy::print_stdout, reason = "processes talk to each other, and tests tell what they have seen")]
 
 use std::{
     env,
@@ -196,9 +197,9 @@ async fn req_193_a_server_that_dies_or_hangs_lets_nobody_guess_for_free() {
         let account = format!("{how}-victim");
         assert_eq!(guess(&limiter, address, &account, 2).await, 2);
         if how == "dies" {
-            shared.server.stop()
+            shared.server.stop();
         } else {
-            shared.server.pause()
+            shared.server.pause();
         }
         let begun = Instant::now();
         for n in 0..200 {
@@ -212,9 +213,9 @@ async fn req_193_a_server_that_dies_or_hangs_lets_nobody_guess_for_free() {
         println!("{how}: 200 attempts answered in {:?}", begun.elapsed());
         assert!(begun.elapsed() < Duration::from_secs(3), "it is not asked for each of them");
         if how == "dies" {
-            shared.server.start().await
+            shared.server.start().await;
         } else {
-            shared.server.resume()
+            shared.server.resume();
         }
         // As soon as it is back, it counts on where it was: the third at the most, if none that it was sent has been counted.
         let deadline = Instant::now() + Duration::from_secs(20);
