@@ -348,8 +348,8 @@ impl LoginAttempt {
 
     /// Whether it goes before those of strangers: on a known device, so many times a minute. Somebody with an account of their own
     /// could otherwise keep everybody else out.
-    #[cfg(feature = "password")]
-    pub(crate) fn goes_first(&self) -> bool {
+    /// Each call takes a turn.
+    pub fn goes_first(&self) -> bool {
         const TURNS: Quota = Quota::per_minute(10);
         let Some(account) = self.account.as_ref().filter(|_| self.known) else { return false };
         let Inner { here, clock, .. } = &*self.limiter.0;
