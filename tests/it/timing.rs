@@ -9,6 +9,7 @@
 
 use std::{
     hint::black_box,
+    net::{IpAddr, Ipv4Addr},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -16,8 +17,10 @@ use std::{
 use http::{Method, Request, header::CONTENT_TYPE};
 use portcullis::{
     AuthorizationServer,
+    client_ip::ClientIp,
     ident::{LoginName, UserId},
     jwt::{Algorithm, SigningKey},
+    login::{Lockout, LoginLimiter, Quota, Who},
     password::{Argon2Params, Legacy, PasswordHasher},
     secret::Secret,
     store::{MemoryStore, PasswordHash, StoreFuture, UserRecord, UserStore},
@@ -26,9 +29,9 @@ use tokio::sync::Mutex;
 use tower::ServiceExt as _;
 
 use crate::{
-    login::{PASSWORD, form, start},
+    login::{PASSWORD, form},
     statistics::{mann_whitney, median, welch},
-    support::post_token,
+    support::{post_token, serve},
 };
 
 const ROUNDS: usize = 400;
@@ -39,10 +42,11 @@ const PBKDF2: &str = "pbkdf2_sha256$12000$seasalt$Ybw8zsFxqja97tY/o6G+Fy1ksY4U/H
 const BCRYPT: &str = "$2a$06$m0CrhHm10qJ3lXRY.5zDGO3rS2KdeeWLuGmsfGlMfOxih58VYVfxe";
 
 /// Name of the kind, user name, password.
-const LOGINS: [(&str, &str, &str); 5] = [
+const LOGINS: [(&str, &str, &str); 6] = [
     ("wrong password", "alice", "wrong"),
     ("no such user", "nobody", "wrong"),
     ("disabled, right password", "mallory", PASSWORD),
+    ("locked, right password", "lucy", PASSWORD),
     ("hash by PBKDF2", "paul", "wrong"),
     ("hash by bcrypt", "bob", "wrong"),
 ];
@@ -120,6 +124,7 @@ async fn users(hasher: &PasswordHasher) -> Arc<MemoryStore> {
     let imported = |text: &str| PasswordHash::from_phc(text);
     for (name, password, disabled) in [
         ("alice", own.clone(), false),
+        ("lucy", own.clone(), false),
         ("mallory", own, true),
         ("paul", imported(PBKDF2), false),
         ("bob", imported(BCRYPT), false),
@@ -131,15 +136,30 @@ async fn users(hasher: &PasswordHasher) -> Arc<MemoryStore> {
     users
 }
 
-fn server(users: Arc<dyn UserStore>, hasher: PasswordHasher) -> AuthorizationServer {
+/// With limits that are silent about the one account that is locked.
+async fn server(users: Arc<dyn UserStore>, hasher: PasswordHasher) -> AuthorizationServer {
     let key = SigningKey::generate(Algorithm::EdDsa).unwrap();
+    let limits = LoginLimiter::builder().per_address(Quota::per_minute(1_000_000)).silent();
+    let limits = limits.per_account(Lockout::default().free(100)).build().unwrap();
+    let who = Who { address: Some(ADDRESS.into()), account: Some("lucy"), ..Who::default() };
+    while limits.begin(who).await.is_ok() {}
     let server = AuthorizationServer::builder("https://id.example", "orders", key).first_party_login(users, hasher);
-    server.build().unwrap()
+    server.login_limits(limits).build().unwrap()
+}
+
+const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// Keeps all other accounts from being locked.
+async fn forgive(server: &AuthorizationServer, user: &str) {
+    let name = if user == "lucy" { "nobody at all" } else { user };
+    server.unlock(&LoginName::parse(name).unwrap()).await.unwrap();
 }
 
 /// Asks the endpoint itself, without a network.
 async fn ask(server: &AuthorizationServer, user: &str, password: &str) {
+    forgive(server, user).await;
     let request = Request::builder()
+        .extension(ClientIp(ADDRESS))
         .method(Method::POST)
         .uri("/token")
         .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
@@ -157,13 +177,14 @@ async fn timing_of_a_refusal_tells_nothing() {
     let names = LOGINS.map(|(name, _, _)| name);
     let mut different = Vec::new();
 
-    let server = server(Arc::clone(&users) as _, pool.clone());
+    let server = server(users, pool).await;
     let measured = times(LOGINS.len(), async |kind| ask(&server, LOGINS[kind].1, LOGINS[kind].2).await).await;
     different.extend(compare("POST /token, the service itself", &names, &measured));
 
-    let socket = start(users, pool).await;
+    let socket = serve(server.routes()).await;
     let post = async |kind: usize| {
         let (_, user, password) = LOGINS[kind];
+        forgive(&server, user).await;
         assert_eq!(post_token(socket.address, &form(user, password, "")).await.status, 400);
     };
     let measured = times(LOGINS.len(), post).await;
@@ -209,12 +230,12 @@ async fn timing_without_a_defence_is_found_out() {
     let pool = pool();
     let users = users(&pool).await;
 
-    let telling = server(Arc::new(Telling(Arc::clone(&users))), pool.clone());
+    let telling = server(Arc::new(Telling(Arc::clone(&users))), pool.clone()).await;
     let measured = times(2, async |kind| ask(&telling, LOGINS[kind].1, LOGINS[kind].2).await).await;
     let names = ["wrong password, 2 ms more", "no such user"];
     assert_eq!(compare("Control: a store that tells", &names, &measured), [false, true]);
 
-    let good = server(Arc::clone(&users) as _, pool.clone());
+    let good = server(Arc::clone(&users) as _, pool.clone()).await;
     let without_dummy = async |kind: usize| {
         let (_, user, password) = LOGINS[kind];
         // As a server does that hashes only where there is a hash to compare with.
