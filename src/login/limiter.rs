@@ -1,35 +1,28 @@
 //! Counts attempts before they are made, and takes back what was none.
 
-use std::{
-    fmt,
-    hash::{BuildHasher as _, Hasher as _, RandomState},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+mod attempt;
+mod builder;
+mod digests;
 
-use aws_lc_rs::{digest, hmac};
-use http::{HeaderMap, HeaderValue};
+use std::{fmt, sync::Arc, time::Duration};
+
+use http::HeaderMap;
 use tokio::time;
 
+use self::digests::Digests;
+pub use self::{attempt::LoginAttempt, builder::LoginLimiterBuilder};
 use super::{
     breaker::Breaker,
-    device::{self, Carrier, DeviceId, Devices},
+    device::{self, DeviceId, Devices},
     pace::Pace,
 };
 use crate::{
     audit,
     client_ip::ClientIp,
     clock::{Clock, SystemClock, UnixSeconds},
-    config::{ConfigError, ConfigErrors},
     ident::LoginName,
-    jwt::{Algorithm, hmac_key},
-    random,
     rejection::Rejection,
-    secret::Secret,
-    store::{Attempt, AttemptStore, MemoryAttempts, Reserved, Settled, StoreError},
+    store::{Attempt, AttemptStore, MemoryAttempts, Reserved, StoreError},
     throttle::{AttemptKey, Limit, Lockout, Quota},
 };
 
@@ -64,42 +57,6 @@ struct Inner {
     breaker: Breaker,
     pace: Pace,
     clock: Arc<dyn Clock>,
-}
-
-/// Makes keys of names and addresses.
-enum Digests {
-    /// For this process alone: secret, of 128 bits, and fast.
-    Here([RandomState; 2]),
-    /// The same on all machines.
-    Shared(Box<hmac::Key>),
-}
-
-impl Digests {
-    /// The parts before the last are of one width for each kind.
-    fn key(&self, kind: Limit, parts: &[&[u8]]) -> AttemptKey {
-        let mut digest = [0; 16];
-        match self {
-            Self::Here(halves) => {
-                for (half, state) in digest.chunks_exact_mut(8).zip(halves) {
-                    let mut hasher = state.build_hasher();
-                    hasher.write_u8(kind as u8);
-                    for part in parts {
-                        hasher.write(part);
-                    }
-                    half.copy_from_slice(&hasher.finish().to_be_bytes());
-                }
-            }
-            Self::Shared(key) => {
-                let mut context = hmac::Context::with_key(key);
-                context.update(&[kind as u8]);
-                for part in parts {
-                    context.update(part);
-                }
-                digest.iter_mut().zip(context.sign().as_ref()).for_each(|(to, from)| *to = *from);
-            }
-        }
-        AttemptKey { kind, digest }
-    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -147,264 +104,6 @@ pub enum LoginOutcome {
     Failed,
     /// No password was looked at.
     NotTried,
-}
-
-/// Builder of a [`LoginLimiter`].
-#[must_use]
-pub struct LoginLimiterBuilder {
-    limits: Limits,
-    secret: Option<Secret<String>>,
-    realm: String,
-    capacity: Option<usize>,
-    shared: Option<Arc<dyn AttemptStore>>,
-    clock: Arc<dyn Clock>,
-}
-
-impl LoginLimiterBuilder {
-    /// Sets what one address may try.
-    pub fn per_address(mut self, quota: Quota) -> Self {
-        self.limits.address = Some(quota);
-        self
-    }
-
-    /// Limits no address: for servers that cannot tell where requests come from. What is lost: one machine may try one password
-    /// each on as many accounts as it likes, and register as many.
-    pub fn danger_without_addresses(mut self) -> Self {
-        self.limits.address = None;
-        self
-    }
-
-    /// Sets how often an account may be failed at, by strangers, and by each device that is known there.
-    pub fn per_account(mut self, lockout: Lockout) -> Self {
-        self.limits.account = lockout;
-        self
-    }
-
-    /// Limits what one address may try on one account: not unless set.
-    pub fn per_address_and_account(mut self, quota: Quota) -> Self {
-        self.limits.pair = Some(quota);
-        self
-    }
-
-    /// Limits what everybody together may try, known devices apart: not unless set.
-    pub fn overall(mut self, quota: Quota) -> Self {
-        self.limits.overall = Some(quota);
-        self
-    }
-
-    /// Sets how many accounts one address may ask for: 10 an hour unless set.
-    pub fn registrations(mut self, quota: Quota) -> Self {
-        self.limits.registration = quota;
-        self
-    }
-
-    /// Sets how many bits of an IPv6 address are one party: 64 unless set, 32 to 128. A provider that hands out /56 or /48
-    /// gives one customer 256 or 65,536 parties of the default.
-    pub fn ipv6_prefix(mut self, bits: u8) -> Self {
-        self.limits.ipv6_prefix = bits;
-        self
-    }
-
-    /// Lets an account that is locked answer as if the password were wrong, at the cost of a hash, rather than with 429. Whoever
-    /// locked it does not learn so; nor does its owner learn why.
-    pub fn silent(mut self) -> Self {
-        self.limits.silent = true;
-        self
-    }
-
-    /// Counts in a store that several machines share.
-    pub fn store(mut self, store: Arc<dyn AttemptStore>) -> Self {
-        self.shared = Some(store);
-        self
-    }
-
-    /// Sets how many entries of each kind there are in memory: 1,048,576 unless set, 1,024 to 16,777,216.
-    pub fn capacity(mut self, entries: usize) -> Self {
-        self.capacity = Some(entries);
-        self
-    }
-
-    /// Sets what happens to limits by address, and overall, while the store does not answer: counted here unless set.
-    pub fn addresses_when_down(mut self, then: WhenDown) -> Self {
-        self.limits.addresses_when_down = then;
-        self
-    }
-
-    /// Sets what happens to limits by account while the store does not answer: refused unless set, because each machine would
-    /// allow as many failures again.
-    pub fn accounts_when_down(mut self, then: WhenDown) -> Self {
-        self.limits.accounts_when_down = then;
-        self
-    }
-
-    /// Sets the secret under which devices are known, and under which a shared store has names: 32 random bytes or more, the same
-    /// on all machines. With another one, what a store has counted is forgotten. Unless set, devices are strangers again after a restart and on other machines, and who reads a shared store
-    /// can try which names are in it.
-    pub fn secret(mut self, secret: Secret<String>) -> Self {
-        self.secret = Some(secret);
-        self
-    }
-
-    /// Names the set of users whose logins are limited: none unless set. Limiters of different users that share a store or a secret
-    /// must be told apart, or whoever may register with one clears the failures of the same name with the other.
-    pub fn realm(mut self, realm: impl Into<String>) -> Self {
-        self.realm = realm.into();
-        self
-    }
-
-    /// Sets where the time is read: the system's clock unless set.
-    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.clock = clock;
-        self
-    }
-
-    /// Builds the limiter.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigErrors`], with one entry for each bad setting.
-    pub fn build(self) -> Result<LoginLimiter, ConfigErrors> {
-        let Self { limits, secret, realm, capacity, shared, clock } = self;
-        let mut errors = ConfigErrors::default();
-        limits.account.check(&mut errors);
-        limits.registration.check("registrations per address", &mut errors);
-        let quotas = [
-            ("logins per address", limits.address),
-            ("logins per address and account", limits.pair),
-            ("logins overall", limits.overall),
-        ];
-        for (setting, quota) in quotas {
-            if let Some(quota) = quota {
-                quota.check(setting, &mut errors);
-            }
-        }
-        errors.bound_number("bits of an IPv6 address", limits.ipv6_prefix.into(), 32, 128);
-        if let Some(entries) = capacity {
-            errors.bound_number("entries of login limits", entries, 1024, 1 << 24);
-        }
-        let keys = errors.keep(keys(secret.as_ref(), &realm));
-        let [names, devices] = errors.finish(keys)?;
-        let digests = match &shared {
-            Some(_) => Digests::Shared(Box::new(names)),
-            None => Digests::Here([RandomState::new(), RandomState::new()]),
-        };
-        let here = Arc::new(capacity.map_or_else(MemoryAttempts::new, MemoryAttempts::with_capacity));
-        let (breaker, pace, devices) = (Breaker::default(), Pace::default(), Devices::new(devices));
-        Ok(LoginLimiter(Arc::new(Inner { limits, digests, devices, here, shared, breaker, pace, clock })))
-    }
-}
-
-/// The key for what attempts count under in a shared store, and that for devices.
-fn keys(secret: Option<&Secret<String>>, realm: &str) -> Result<[hmac::Key; 2], ConfigErrors> {
-    const LABELS: [&[u8]; 2] = [b"portcullis login attempts", b"portcullis login devices"];
-    let [names, devices] = if let Some(secret) = secret {
-        let secret = || hmac_key(Algorithm::Hs256, secret.expose().as_bytes());
-        [secret()?, secret()?]
-    } else {
-        // No secret that machines share: what they count must all the same be the same. Devices can wait for the next login.
-        let random: [u8; 32] = random::bytes().map_err(|_| ConfigError::NoRandom)?;
-        let known = digest::digest(&digest::SHA256, b"portcullis");
-        [known.as_ref(), &random].map(|key| hmac::Key::new(hmac::HMAC_SHA256, key))
-    };
-    let derived = |(root, label): (hmac::Key, &[u8])| {
-        let key = hmac::sign(&root, &[label, &[0], realm.as_bytes()].concat());
-        hmac::Key::new(hmac::HMAC_SHA256, key.as_ref())
-    };
-    let [label, other] = LABELS;
-    Ok([derived((names, label)), derived((devices, other))])
-}
-
-/// An attempt that was let through and is counted. Cheap to clone; the limiter leaves it in the request's extensions for the
-/// handler.
-#[derive(Clone)]
-pub struct LoginAttempt {
-    limiter: LoginLimiter,
-    attempt: Attempt,
-    /// Whether it is the shared store that has counted it.
-    counted_there: bool,
-    /// The one that it is for, if there can be such a one.
-    account: Option<LoginName>,
-    device: Option<DeviceId>,
-    /// Whether it is by a device, or a session, that is no stranger there.
-    known: bool,
-    locked: bool,
-    left: Option<u32>,
-    /// By whichever copy was first.
-    settled: Arc<AtomicBool>,
-}
-
-impl LoginAttempt {
-    /// Whether it comes from a device where the account's owner has signed in before.
-    pub const fn is_known_device(&self) -> bool {
-        self.device.is_some()
-    }
-
-    /// Whether the account is locked, and the limiter [silent](LoginLimiterBuilder::silent) about it: the password must not
-    /// open anything, even if it is right.
-    #[cfg(feature = "password")]
-    pub(crate) const fn is_locked(&self) -> bool {
-        self.locked
-    }
-
-    /// Whether it goes before those of strangers: on a known device, so many times a minute. Somebody with an account of their own
-    /// could otherwise keep everybody else out.
-    /// Each call takes a turn.
-    pub fn goes_first(&self) -> bool {
-        const TURNS: Quota = Quota::per_minute(10);
-        let Some(account) = self.account.as_ref().filter(|_| self.known) else { return false };
-        let Inner { here, clock, .. } = &*self.limiter.0;
-        let turn = Attempt::default().quota(self.limiter.key(Limit::Turn, &[account.as_str().as_bytes()]), TURNS);
-        matches!(here.count(&turn, clock.now()), Reserved::Granted { .. })
-    }
-
-    /// What to give a client that has signed in and is no browser, as `device_token`, to send along the next time. `None` if no
-    /// account was named, or if there are no random bytes to be had.
-    pub fn device_token(&self) -> Option<Secret<String>> {
-        self.token(Carrier::Body)
-    }
-
-    /// The field that makes a browser's device known.
-    pub(super) fn set_cookie(&self) -> Option<HeaderValue> {
-        let cookie = self.limiter.0.devices.cookie(self.account.as_ref()?);
-        device::set_cookie(&cookie, &self.token(Carrier::Cookie)?)
-    }
-
-    fn token(&self, carrier: Carrier) -> Option<Secret<String>> {
-        let Inner { devices, clock, .. } = &*self.limiter.0;
-        let id = self.device.or_else(DeviceId::random)?;
-        Some(devices.token(self.account.as_ref()?, id, carrier, clock.now()))
-    }
-
-    /// What is left of the address's quota, and in how many seconds there will be one more.
-    pub(super) fn left(&self, outcome: LoginOutcome) -> Option<(Quota, u32)> {
-        let quota = self.attempt.quotas().find(|(key, _)| key.kind == Limit::Address)?.1;
-        let back = u32::from(outcome != LoginOutcome::Failed);
-        Some((quota, (self.left? + back).min(quota.most())))
-    }
-
-    /// Says how it ended; only the first word counts, of whichever copy. One that is never settled stays counted as a failure. What
-    /// could not be taken back stays counted, too.
-    pub async fn settle(&self, outcome: LoginOutcome) {
-        if self.settled.swap(true, Ordering::Relaxed) {
-            return;
-        }
-        let settled = match outcome {
-            LoginOutcome::Failed => return,
-            LoginOutcome::Succeeded => Settled::Succeeded,
-            LoginOutcome::NotTried => Settled::NotTried,
-        };
-        let Inner { here, shared, clock, .. } = &*self.limiter.0;
-        let (attempt, now) = (self.attempt, clock.now());
-        match shared {
-            Some(store) if self.counted_there => {
-                let (store, limiter) = (Arc::clone(store), self.limiter.clone());
-                // To its end, even if whoever has signed in hangs up.
-                let settle = async move { limiter.ask(store.settle(attempt, settled, now), now).await };
-                let _ = tokio::spawn(settle).await;
-            }
-            _ => here.take_back(&attempt, settled, now),
-        }
-    }
 }
 
 impl LoginLimiter {
@@ -648,20 +347,5 @@ const NO_ADDRESS: Rejection = Rejection::LayerMissing(
 impl fmt::Debug for LoginLimiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LoginLimiter").field("limits", &self.0.limits).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for LoginLimiterBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LoginLimiterBuilder").field("limits", &self.limits).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for LoginAttempt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LoginAttempt")
-            .field("known_device", &self.is_known_device())
-            .field("locked", &self.locked)
-            .finish_non_exhaustive()
     }
 }
