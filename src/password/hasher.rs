@@ -29,7 +29,7 @@ use crate::{
 /// # Threads
 ///
 /// It has threads of its own, named `portcullis-hash`, which end when the last clone is dropped. On Linux they step back
-/// behind the program's other threads (nice +10), so that a flood of logins slows nothing else. Needs a Tokio runtime with
+/// behind the program's other threads (nice +12), so that a flood of logins slows nothing else. Needs a Tokio runtime with
 /// its timer enabled.
 ///
 /// A call beyond the queue fails at once, one that waits too long fails then; neither has cost a hash, nor has a caller who
