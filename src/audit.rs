@@ -94,6 +94,16 @@ impl Kind {
     }
 }
 
+/// The innermost reason, which is the one that says something.
+#[cfg(any(feature = "breach-client", feature = "jwks-client"))]
+pub(crate) fn cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}
+
 /// A gate refused a request. `subject` is known only of a caller whose credential was checked; `scope` is what the caller
 /// would have needed.
 pub(crate) fn refused(rejection: Rejection, subject: Option<&str>, scope: Option<&ScopeSet>) {

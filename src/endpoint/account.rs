@@ -325,7 +325,7 @@ impl Issuer {
 
 impl Issuer {
     /// The answer, or the refusal in the words of whoever refuses.
-    fn answer(
+    async fn answer(
         &self,
         answer: Result<Response<Full<Bytes>>, NotForThem>,
         answers: &Answers,
@@ -335,7 +335,7 @@ impl Issuer {
             Ok(response) => response,
             Err(NotForThem::Request(error)) => told(Err(error)),
             Err(NotForThem::Caller(rejection)) => {
-                login::refuse(self.limiter.as_ref(), answers, rejection, wire).map(Full::new)
+                login::refuse(self.limiter.as_ref(), answers, rejection, wire).await.map(Full::new)
             }
         }
     }
@@ -406,7 +406,7 @@ where
                 Ok(form) => endpoint.issuer.register(&form, address).await,
                 Err(error) => Err(error.into()),
             };
-            endpoint.issuer.answer(answer, &endpoint.answers, wire)
+            endpoint.issuer.answer(answer, &endpoint.answers, wire).await
         };
         answer.map(Ok).boxed()
     }
@@ -437,7 +437,8 @@ where
             if !user {
                 return refuse(Rejection::ClaimNotAllowed);
             }
-            endpoint.issuer.answer(endpoint.answer(&caller, request).await, &endpoint.answers, wire)
+            let answer = endpoint.answer(&caller, request).await;
+            endpoint.issuer.answer(answer, &endpoint.answers, wire).await
         };
         answer.map(Ok).boxed()
     }

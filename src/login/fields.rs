@@ -11,8 +11,8 @@ use crate::{
     throttle::Limit,
 };
 
-/// A refusal, and the policy that refuses, if one does.
-pub(crate) fn refuse(
+/// A refusal, and the policy that refuses, if one does; at the limiter's pace if it may come by the thousand.
+pub(crate) async fn refuse(
     limiter: Option<&LoginLimiter>,
     answers: &Answers,
     rejection: Rejection,
@@ -23,6 +23,9 @@ pub(crate) fn refuse(
         && let Some(policy) = limiter.and_then(|limiter| limiter.policy(limit))
     {
         tell(&mut response, limit, policy, 0, seconds);
+    }
+    if let (Some(limiter), Rejection::TooManyAttempts { .. } | Rejection::StoreUnavailable) = (limiter, rejection) {
+        limiter.pace().await;
     }
     response
 }

@@ -120,7 +120,7 @@ impl<S> Layer<S> for LoginRateLimitLayer {
     type Service = LoginRateLimit<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        LoginRateLimit { inner, limiter: Some(self.limiter.clone()), settings: self.settings.clone() }
+        LoginRateLimit { inner, limit: Some(self.clone()) }
     }
 }
 
@@ -128,17 +128,13 @@ impl<S> Layer<S> for LoginRateLimitLayer {
 #[derive(Clone, Debug)]
 pub struct LoginRateLimit<S> {
     inner: S,
-    limiter: Option<LoginLimiter>,
-    settings: Settings,
+    limit: Option<LoginRateLimitLayer>,
 }
 
 impl<S> LoginRateLimit<S> {
     /// Lets everything through.
-    pub(crate) fn without_limits(inner: S) -> Self {
-        let account = AccountField::form("username");
-        let answers = Answers::default();
-        let settings = Settings { account, outcome: by_status, answers, cookie: false, reads_alike: true };
-        Self { inner, limiter: None, settings }
+    pub(crate) const fn without_limits(inner: S) -> Self {
+        Self { inner, limit: None }
     }
 }
 
@@ -162,11 +158,10 @@ where
         // The one that is ready is called; its clone may not be.
         let clone = self.inner.clone();
         let inner = mem::replace(&mut self.inner, clone);
-        let settings = self.settings.clone();
-        match &self.limiter {
+        match self.limit.clone() {
             // It asks for nothing (Fetch §4.8), and a handler that signs people in all the same finds nothing to do so with.
             Some(_) if is_preflight(&request) => hand_on(inner, request.map(|_| GateBody::whole(Bytes::new()))).boxed(),
-            Some(limiter) => settings.limit(limiter.clone(), inner, request).boxed(),
+            Some(LoginRateLimitLayer { limiter, settings }) => settings.limit(limiter, inner, request).boxed(),
             None => hand_on(inner, request.map(GateBody::inner)).boxed(),
         }
     }
@@ -212,13 +207,12 @@ impl Settings {
             Err(_) => return Ok(refuse(Rejection::LoginUnreadable)),
         };
         let asked = match self.account.read(&parts.headers, &body) {
-            Ok(asked) if self.reads_alike && asked.account.is_none() => None,
-            Ok(asked) => Some(asked),
-            Err(_) if self.reads_alike => None,
+            Ok(asked) => asked,
+            // No login, or none that the endpoint could read either.
+            Err(_) if self.reads_alike => {
+                return hand_on(inner, Request::from_parts(parts, GateBody::whole(body))).await;
+            }
             Err(_) => return Ok(refuse(Rejection::LoginUnreadable)),
-        };
-        let Some(asked) = asked else {
-            return hand_on(inner, Request::from_parts(parts, GateBody::whole(body))).await;
         };
         let who = Who {
             address: ClientIp::of(&parts.extensions),
@@ -230,8 +224,7 @@ impl Settings {
         let attempt = match begun {
             Ok(attempt) => attempt,
             Err(rejection) => {
-                let response = fields::refuse(Some(&limiter), &self.answers, rejection, wire);
-                limiter.pace().await;
+                let response = fields::refuse(Some(&limiter), &self.answers, rejection, wire).await;
                 return Ok(response.map(GateBody::whole));
             }
         };

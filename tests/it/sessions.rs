@@ -416,6 +416,36 @@ async fn a_login_that_is_under_way_does_not_outlive_another_password() {
     assert!(left.is_empty(), "{left:?}");
 }
 
+/// The password is another one by then, so that whoever asks again is told that theirs is wrong: nobody else would end them.
+#[tokio::test]
+async fn sessions_end_after_a_change_of_password_even_if_the_store_failed_in_between() {
+    let users = users().await;
+    let clock = Arc::new(ManualClock::at(UnixSeconds::new(now())));
+    let store = Flaky::new(&users);
+    let server = start(Arc::clone(&users) as _, Arc::clone(&store) as _, clock, SessionPolicy::default()).await;
+    let (own, thief) = (sign_in(&server, "").await, sign_in(&server, "").await);
+    let authorization = format!("authorization: Bearer {}", own.json()["access_token"].as_str().unwrap());
+    let headers = [b"content-type: application/x-www-form-urlencoded".as_slice(), authorization.as_bytes()];
+    let current = percent_encoding::utf8_percent_encode(PASSWORD, percent_encoding::NON_ALPHANUMERIC);
+    let body = format!("current_password={current}&new_password=solder+lantern+oboe+kite");
+    // Once, so that what is called back is known for a while.
+    assert_eq!(get_with(server.address, "/sessions", own.json()["access_token"].as_str().unwrap()).await.status, 200);
+    store.set(Mood::Down);
+    refused(&send(server.address, "POST /password", &headers, body.as_bytes()).await, 503, "temporarily_unavailable");
+    let sessions = async || users.sessions("user:id-alice", UnixSeconds::new(now())).await.unwrap().len();
+    assert_eq!(sessions().await, 2, "nothing could be ended");
+    store.set(Mood::Well);
+    for _ in 0..200 {
+        if sessions().await == 1 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    refused(&refresh(&server, &token(&thief), "").await, 400, "invalid_grant");
+    assert_eq!(refresh(&server, &token(&own), "").await.status, 200, "their own goes on");
+    refused(&post_token(server.address, &form("alice", PASSWORD, "")).await, 400, "invalid_grant");
+}
+
 /// A thief who hangs up before the answer is seen all the same.
 #[tokio::test]
 async fn a_replay_is_seen_even_if_nobody_waits_for_the_answer() {

@@ -13,7 +13,7 @@ use http_body_util::{BodyExt as _, Empty, Limited};
 use serde::Deserialize;
 use tower_service::Service;
 
-use crate::{config::ConfigError, jwt::jwks::BadSet, uri};
+use crate::{audit, config::ConfigError, jwt::jwks::BadSet, uri};
 
 /// Longest document, in bytes.
 pub(super) const MAX_BODY: usize = 256 * 1024;
@@ -192,7 +192,7 @@ pub(super) fn client() -> Result<Fetch, String> {
     Ok(Arc::new(move |uri: Uri| {
         let client = if uri::is_https(&uri) { secure.clone() } else { loopback.clone() };
         let fetch = async move {
-            let broken = |error: reqwest::Error| FetchError::Transport(cause(&error));
+            let broken = |error: reqwest::Error| FetchError::Transport(audit::cause(&error));
             let mut response = client.get(uri.to_string()).send().await.map_err(broken)?;
             let lifetime = read_head(response.status(), response.headers())?;
             let mut body = Vec::new();
@@ -217,15 +217,6 @@ fn builder() -> reqwest::ClientBuilder {
     // Also where another crate has switched the features on.
     let plain = reqwest::Client::builder().no_gzip().no_brotli().no_zstd().no_deflate();
     plain.redirect(redirect).referer(false)
-}
-
-/// The innermost reason, which is the one that says something.
-fn cause(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    cause.to_string()
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use super::{BreachFuture, BreachList, BreachListError};
 use crate::{
+    audit,
     config::{ConfigError, ConfigErrors},
     secret::Secret,
     uri,
@@ -72,7 +73,8 @@ impl BreachClient {
     async fn ask(&self, password: &Secret<String>) -> Result<bool, BreachListError> {
         let hash = hash(password.expose());
         let (prefix, suffix) = hash.split_at_checked(PREFIX).unwrap_or_default();
-        let broken = |error: reqwest::Error| BreachListError::unavailable(cause(error));
+        // Without the address, which has the prefix in it.
+        let broken = |error: reqwest::Error| BreachListError::unavailable(audit::cause(&error.without_url()));
         let request = self.http.get(format!("{}/{prefix}", self.address)).header("add-padding", "true");
         let mut response = request.send().await.map_err(broken)?;
         if response.status() != http::StatusCode::OK {
@@ -129,16 +131,6 @@ fn is_listed(body: &[u8], suffix: &str) -> Option<bool> {
         listed = Some(listed.unwrap_or(false) || hit);
     }
     listed
-}
-
-/// The innermost reason, which is the one that says something; without the address, which has the prefix in it.
-fn cause(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut cause: &dyn std::error::Error = &error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    cause.to_string()
 }
 
 #[cfg(test)]
