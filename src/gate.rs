@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::Response;
+use http::{HeaderMap, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
@@ -117,5 +117,44 @@ where
                 None => Poll::Pending,
             },
         }
+    }
+}
+
+/// What a gate adds to the headers of the answer, whoever made it.
+pub trait Finish {
+    /// Adds it.
+    fn finish(self, headers: &mut HeaderMap);
+}
+
+pin_project! {
+    /// Response future of a gate that adds to the answer's headers, the inner service's or its own.
+    #[derive(Debug)]
+    pub struct FinishFuture<F, A> {
+        #[pin]
+        future: GateFuture<F>,
+        adds: Option<A>,
+    }
+}
+
+impl<F, A> FinishFuture<F, A> {
+    pub(crate) const fn new(future: GateFuture<F>, adds: A) -> Self {
+        Self { future, adds: Some(adds) }
+    }
+}
+
+impl<F, A, B, E> Future for FinishFuture<F, A>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    A: Finish,
+{
+    type Output = Result<Response<GateBody<B>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let mut result = std::task::ready!(this.future.poll(cx));
+        if let (Ok(response), Some(adds)) = (&mut result, this.adds.take()) {
+            adds.finish(response.headers_mut());
+        }
+        Poll::Ready(result)
     }
 }

@@ -4,9 +4,15 @@ use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use base64_simd::{Out, URL_SAFE_NO_PAD};
-use http::{HeaderMap, HeaderValue, header::COOKIE};
+use http::{HeaderMap, HeaderValue};
 
-use crate::{clock::UnixSeconds, ident::LoginName, random, secret::Secret};
+use crate::{
+    clock::UnixSeconds,
+    cookie::{self, Scripts},
+    ident::LoginName,
+    random,
+    secret::Secret,
+};
 
 /// How the names of cookies with a device's tokens begin: `__Host-`, so that no other host and no plain HTTP can set them. Eight
 /// digits follow, for each account others, so that two people who share a browser do not make each other strangers.
@@ -96,23 +102,20 @@ fn message(account: &LoginName, said: &[u8]) -> Vec<u8> {
 }
 
 /// The tokens that a browser sends in cookies of this name.
-pub(super) fn in_cookies<'a>(headers: &'a HeaderMap, cookie: &str) -> impl Iterator<Item = &'a str> {
-    let fields = headers.get_all(COOKIE).iter().filter_map(|field| field.to_str().ok());
-    let pairs = fields.flat_map(|field| field.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.filter(move |(name, _)| *name == cookie).map(|(_, value)| value).take(MOST_COOKIES)
+pub(super) fn in_cookies<'a>(headers: &'a HeaderMap, cookie: &'a str) -> impl Iterator<Item = &'a str> {
+    let values = cookie::named(headers, cookie).take(MOST_COOKIES);
+    values.filter_map(|(field, at)| std::str::from_utf8(field.as_bytes().get(at)?).ok())
 }
 
-/// The field that sets it: for this host alone, hidden from scripts, on TLS alone, and not sent along by other sites.
+/// The field that sets it.
 pub(super) fn set_cookie(cookie: &str, token: &Secret<String>) -> Option<HeaderValue> {
-    let (token, seconds) = (token.expose(), LIFETIME.as_secs());
-    let field = format!("{cookie}={token}; Path=/; Max-Age={seconds}; Secure; HttpOnly; SameSite=Strict");
-    let mut field = HeaderValue::from_str(&field).ok()?;
-    field.set_sensitive(true);
-    Some(field)
+    cookie::set(cookie, token.expose(), LIFETIME.as_secs(), Scripts::Hidden)
 }
 
 #[cfg(test)]
 mod tests {
+    use http::header::COOKIE;
+
     use super::*;
 
     fn devices(key: u8) -> Devices {

@@ -7,10 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use futures::{FutureExt as _, future::BoxFuture};
-use http::{
-    HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
-    header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, SET_COOKIE},
-};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -22,7 +19,7 @@ use super::{
 };
 use crate::{
     client_ip::ClientIp,
-    form,
+    cookie, fetch, form,
     gate::GateBody,
     rejection::{Answers, Rejection, Wire},
     throttle::Limit,
@@ -160,16 +157,13 @@ where
         let inner = mem::replace(&mut self.inner, clone);
         match self.limit.clone() {
             // It asks for nothing (Fetch §4.8), and a handler that signs people in all the same finds nothing to do so with.
-            Some(_) if is_preflight(&request) => hand_on(inner, request.map(|_| GateBody::whole(Bytes::new()))).boxed(),
+            Some(_) if fetch::is_preflight(request.method(), request.headers()) => {
+                hand_on(inner, request.map(|_| GateBody::whole(Bytes::new()))).boxed()
+            }
             Some(LoginRateLimitLayer { limiter, settings }) => settings.limit(limiter, inner, request).boxed(),
             None => hand_on(inner, request.map(GateBody::inner)).boxed(),
         }
     }
-}
-
-fn is_preflight<B>(request: &Request<B>) -> bool {
-    let has = |name| request.headers().contains_key(name);
-    request.method() == Method::OPTIONS && has(ORIGIN) && has(ACCESS_CONTROL_REQUEST_METHOD)
 }
 
 async fn hand_on<S, B, R>(mut inner: S, request: Request<GateBody<B>>) -> Result<Response<GateBody<R>>, S::Error>
@@ -251,7 +245,7 @@ impl Settings {
         }
         let success = self.cookie && outcome == LoginOutcome::Succeeded;
         if let Some(field) = success.then(|| attempt.set_cookie()).flatten() {
-            response.headers_mut().append(SET_COOKIE, field);
+            cookie::add(response.headers_mut(), field);
         }
     }
 }

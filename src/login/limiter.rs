@@ -296,7 +296,8 @@ impl LoginLimiter {
     fn device(&self, account: &LoginName, who: &Who<'_>, now: UnixSeconds) -> Option<DeviceId> {
         let devices = &self.0.devices;
         let check = |token| devices.check(account, token, now);
-        let in_cookies = |headers| device::in_cookies(headers, &devices.cookie(account)).find_map(check);
+        let cookie = devices.cookie(account);
+        let in_cookies = |headers| device::in_cookies(headers, &cookie).find_map(check);
         who.device_token.and_then(check).or_else(|| who.headers.and_then(in_cookies))
     }
 

@@ -129,6 +129,12 @@ pub enum Rejection {
     /// Which account a request to sign in is for can be read in no way, or in more than one.
     #[error("account to sign in to cannot be read in one way")]
     LoginUnreadable,
+    /// The request came over plain HTTP.
+    #[error("request over plain HTTP")]
+    Plaintext,
+    /// A browser sent the request on behalf of another site, or it cannot be told that none did.
+    #[error("request of another site: {0}")]
+    CrossSite(&'static str),
     /// A layer that this one depends on is missing, or is further in.
     #[error("{0} is missing, or sits inside the layer that needs it; `ResourceServer::authenticate` has it")]
     LayerMissing(&'static str),
@@ -234,6 +240,10 @@ impl Rejection {
             ),
             Self::ClaimNotAllowed => {
                 (StatusCode::FORBIDDEN, Challenge::Plain, Grpc::PermissionDenied, audit::Kind::AuthorizationDenied)
+            }
+            // No challenge: the same request with other credentials would be refused as well.
+            Self::Plaintext | Self::CrossSite(_) => {
+                (StatusCode::FORBIDDEN, Challenge::Silent, Grpc::PermissionDenied, audit::Kind::AuthorizationDenied)
             }
             Self::InsufficientScope => (
                 StatusCode::FORBIDDEN,

@@ -38,6 +38,9 @@ fn code(text: &str) -> String {
 fn decisions_name_neither_tower_nor_tokio_and_read_no_clock() {
     const DECISIONS: &[&str] = &[
         "secret.rs",
+        "cookie.rs",
+        "fetch/mod.rs",
+        "fetch/origin.rs",
         "ident.rs",
         "scope.rs",
         "principal.rs",
@@ -115,7 +118,7 @@ fn no_folder_imports_another_folders_layer() {
 #[test]
 fn floors_use_only_what_is_below() {
     const FLOORS: &[&[&str]] = &[
-        &["clock", "secret", "scope", "uri", "form"],
+        &["clock", "secret", "scope", "uri", "form", "cookie", "fetch"],
         &["random", "stripe"],
         &["ident"],
         &["config"],
