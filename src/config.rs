@@ -52,6 +52,9 @@ pub enum ConfigError {
     /// A network of trusted proxies is none, has bits beyond its prefix, or is every address there is.
     #[error("{0:?} is no network such as 10.0.0.0/8, nor an address, or is all of them")]
     Network(String),
+    /// A CORS policy is none that is safe.
+    #[error("CORS: {0}")]
+    Cors(crate::cors::CorsError),
     /// A duration is outside its bounds.
     #[error("{setting} is {given:?}; it must be between {least:?} and {most:?}")]
     Duration {

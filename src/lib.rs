@@ -85,11 +85,13 @@ pub mod authz;
 #[cfg(feature = "axum")]
 pub mod axum;
 pub mod bearer;
+mod caching;
 pub mod client;
 pub mod client_ip;
 pub mod clock;
 pub mod config;
 mod cookie;
+pub mod cors;
 pub mod endpoint;
 mod fetch;
 mod follow;

@@ -1,0 +1,273 @@
+//! The gate: preflight requests are answered here, other answers are told whose pages may read them.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode,
+    header::{
+        ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+        ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, VARY,
+    },
+};
+use pin_project_lite::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+use tracing::{Level, event};
+
+use super::policy::{CorsPolicy, Origins, REQUEST_PRIVATE_NETWORK, Reader, Refusal, Rules};
+use crate::{caching, fetch, gate::GateBody};
+
+const ALLOW_PRIVATE_NETWORK: HeaderName = HeaderName::from_static("access-control-allow-private-network");
+
+/// Layer that lets pages of other origins in, as far as a [`CorsPolicy`] allows; the [module docs](crate::cors) have an example.
+///
+/// Clones, and the services that they make, share one policy, which can be [replaced](Self::replace) while they serve.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct CorsStrictLayer {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    rules: ArcSwap<Rules>,
+    explain: AtomicBool,
+}
+
+impl CorsStrictLayer {
+    /// A layer with this policy.
+    pub fn new(policy: CorsPolicy) -> Self {
+        Self { shared: Arc::new(Shared { rules: ArcSwap::new(policy.0), explain: AtomicBool::new(false) }) }
+    }
+
+    /// Puts another policy in place of the one that there is, for every clone of this layer and every service that they made.
+    /// Requests wait for nothing: one that is under way is answered by the policy that it met.
+    ///
+    /// ```
+    /// use portcullis::cors::{CorsPolicy, CorsStrictLayer};
+    ///
+    /// let cors = CorsStrictLayer::new(CorsPolicy::builder().origins(["https://app.example"]).build()?);
+    /// let handle = cors.clone();
+    /// // …the router has the layer; later:
+    /// handle.replace(CorsPolicy::builder().origins(["https://app.example", "https://new.example"]).build()?);
+    /// # Ok::<(), portcullis::config::ConfigErrors>(())
+    /// ```
+    pub fn replace(&self, policy: CorsPolicy) {
+        self.shared.rules.store(policy.0);
+    }
+
+    /// Whether the log says why pages are refused: not unless set. Answers are the same. An event of level `INFO` with the target
+    /// `portcullis::cors` for each, with up to 100 bytes of what the client sent; whoever wants to can make many of them.
+    pub fn explain(self, explain: bool) -> Self {
+        self.shared.explain.store(explain, Ordering::Relaxed);
+        self
+    }
+}
+
+impl<S> Layer<S> for CorsStrictLayer {
+    type Service = CorsStrict<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        CorsStrict { inner, shared: Arc::clone(&self.shared) }
+    }
+}
+
+/// Middleware that answers preflight requests, and tells browsers who may read other answers; the [module docs](crate::cors) have
+/// an example.
+#[derive(Clone, Debug)]
+pub struct CorsStrict<S> {
+    inner: S,
+    shared: Arc<Shared>,
+}
+
+impl Shared {
+    /// What is to be said of a request.
+    fn decide<B>(&self, request: &Request<B>) -> Says {
+        let (rules, headers) = (self.rules.load(), request.headers());
+        if !fetch::is_preflight(request.method(), headers) {
+            let reader = rules.reader(headers);
+            if reader == Reader::Nobody
+                && let Some(origin) = headers.get(http::header::ORIGIN)
+            {
+                self.explain(&Refusal::OriginNotAllowed(origin.as_bytes()));
+            }
+            return Says { reader: Named::of(reader), preflight: None, rules: Arc::clone(&rules) };
+        }
+        match rules.preflight(headers) {
+            Ok(reader) => {
+                let granted = Granted { private_network: headers.contains_key(REQUEST_PRIVATE_NETWORK) };
+                Says { reader: Named::of(reader), preflight: Some(Some(granted)), rules: Arc::clone(&rules) }
+            }
+            Err(refusal) => {
+                self.explain(&refusal);
+                Says { reader: Named::Nobody, preflight: Some(None), rules: Arc::clone(&rules) }
+            }
+        }
+    }
+
+    fn explain(&self, refusal: &Refusal<'_>) {
+        if self.explain.load(Ordering::Relaxed) {
+            event!(target: "portcullis::cors", Level::INFO, reason = %refusal, "page of another origin refused");
+        }
+    }
+}
+
+/// What an answer says about who may read it.
+struct Says {
+    rules: Arc<Rules>,
+    reader: Named,
+    /// `None` of a request that is no preflight request.
+    preflight: Option<Option<Granted>>,
+}
+
+/// As [`Reader`], for longer than the request lives.
+enum Named {
+    Origin(HeaderValue),
+    Anyone,
+    Nobody,
+}
+
+impl Named {
+    fn of(reader: Reader<'_>) -> Self {
+        match reader {
+            Reader::Origin(origin) => Self::Origin(origin.clone()),
+            Reader::Anyone => Self::Anyone,
+            Reader::Nobody => Self::Nobody,
+        }
+    }
+}
+
+/// What a preflight request was granted beside what it asked for.
+struct Granted {
+    private_network: bool,
+}
+
+impl Says {
+    /// The answer to a preflight request: always an ok status, and permission or none.
+    fn answer<B>(self) -> Response<GateBody<B>> {
+        let mut response = Response::new(GateBody::whole(Bytes::new()));
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        let headers = response.headers_mut();
+        headers.reserve(if matches!(self.reader, Named::Nobody) { 1 } else { 8 });
+        let rules = &self.rules;
+        let vary = if rules.private_network {
+            "origin, access-control-request-method, access-control-request-headers, access-control-request-private-network"
+        } else {
+            "origin, access-control-request-method, access-control-request-headers"
+        };
+        headers.insert(VARY, HeaderValue::from_static(vary));
+        let Some(Some(granted)) = self.preflight else { return response };
+        let mut set = |name: HeaderName, value: &Option<HeaderValue>| {
+            if let Some(value) = value {
+                headers.insert(name, value.clone());
+            }
+        };
+        set(ACCESS_CONTROL_ALLOW_METHODS, &rules.methods.field);
+        set(ACCESS_CONTROL_ALLOW_HEADERS, &rules.request_headers.field);
+        set(ACCESS_CONTROL_MAX_AGE, &rules.max_age);
+        if granted.private_network {
+            headers.insert(ALLOW_PRIVATE_NETWORK, HeaderValue::from_static("true"));
+        }
+        name_reader(headers, self.reader, rules.credentials);
+        response
+    }
+
+    /// Adds to another answer, whatever its status: a script is to see why it was refused.
+    fn add(self, headers: &mut HeaderMap) {
+        let rules = &self.rules;
+        // One place says who may read: what a handler said about that does not count.
+        for name in [ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_EXPOSE_HEADERS] {
+            headers.remove(name);
+        }
+        if matches!(rules.origins, Origins::Listed { .. }) {
+            // Also where no origin was sent: a cache must not give this answer to a page that is allowed.
+            caching::vary(headers, &HeaderValue::from_static("origin"));
+        }
+        if let Some(exposed) = rules.exposed.as_ref().filter(|_| !matches!(self.reader, Named::Nobody)) {
+            headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed.clone());
+        }
+        name_reader(headers, self.reader, rules.credentials);
+    }
+}
+
+fn name_reader(headers: &mut HeaderMap, reader: Named, credentials: bool) {
+    let origin = match reader {
+        Named::Origin(origin) => origin,
+        Named::Anyone => HeaderValue::from_static("*"),
+        Named::Nobody => return,
+    };
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    if credentials {
+        headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+    }
+}
+
+impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for CorsStrict<S>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+{
+    type Response = Response<GateBody<ResBody>>;
+    type Error = S::Error;
+    type Future = CorsFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        let says = self.shared.decide(&request);
+        let inner = if says.preflight.is_some() { None } else { Some(self.inner.call(request)) };
+        CorsFuture { inner, says: Some(says) }
+    }
+}
+
+pin_project! {
+    /// Response future of [`CorsStrict`]: the inner service's, or the answer to a preflight request, which is ready at once.
+    pub struct CorsFuture<F> {
+        #[pin]
+        inner: Option<F>,
+        says: Option<Says>,
+    }
+}
+
+impl<F, B, E> Future for CorsFuture<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+{
+    type Output = Result<Response<GateBody<B>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let Some(inner) = this.inner.as_pin_mut() else {
+            // Polled again after it was ready, which the contract of `Future` forbids.
+            let Some(says) = this.says.take() else { return Poll::Pending };
+            return Poll::Ready(Ok(says.answer()));
+        };
+        let mut response = ready!(inner.poll(cx))?;
+        if let Some(says) = this.says.take() {
+            says.add(response.headers_mut());
+        }
+        Poll::Ready(Ok(response.map(GateBody::inner)))
+    }
+}
+
+impl<F> fmt::Debug for CorsFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CorsFuture").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("rules", &self.rules.load()).field("explain", &self.explain).finish()
+    }
+}
