@@ -2,7 +2,13 @@
 
 use std::{marker::PhantomData, sync::Arc, time::Duration};
 
-use http::HeaderValue;
+use http::{
+    HeaderMap, HeaderValue,
+    header::{
+        ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+        ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, VARY,
+    },
+};
 
 use super::{
     error::{CorsError, HeaderFault, MethodFault},
@@ -144,8 +150,8 @@ impl<O> CorsPolicyBuilder<O> {
     pub fn build(self) -> Result<CorsPolicy, ConfigErrors> {
         let mut errors = Errors(ConfigErrors::default());
         let origins = self.check_origins(&mut errors);
-        let methods = self.check_methods(&mut errors);
-        let request_headers = self.check_request_headers(&mut errors);
+        let (methods, methods_field) = self.check_methods(&mut errors);
+        let (request_headers, headers_field) = self.check_request_headers(&mut errors);
         let exposed = self.check_exposed(&mut errors);
         let max_age = self.max_age.map(|given| {
             if given.subsec_nanos() > 0 || given.as_secs() > MOST_MAX_AGE {
@@ -153,16 +159,36 @@ impl<O> CorsPolicyBuilder<O> {
             }
             HeaderValue::from(given.as_secs())
         });
+        let refused = HeaderMap::from_iter([(VARY, HeaderValue::from_static(self.preflight_varies_on()))]);
+        let mut granted = refused.clone();
+        // `*`, or in its place the origin that asks.
+        granted.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        let fields = [
+            (ACCESS_CONTROL_ALLOW_CREDENTIALS, self.credentials.then(|| HeaderValue::from_static("true"))),
+            (ACCESS_CONTROL_ALLOW_METHODS, methods_field),
+            (ACCESS_CONTROL_ALLOW_HEADERS, headers_field),
+            (ACCESS_CONTROL_MAX_AGE, max_age),
+        ];
+        granted.extend(fields.into_iter().filter_map(|(name, value)| Some((name, value?))));
         let rules = Rules {
             origins,
             credentials: self.credentials,
             methods,
             request_headers,
             exposed,
-            max_age,
             private_network: self.private_network,
+            granted,
+            refused,
         };
         errors.0.finish(Some(CorsPolicy(Arc::new(rules))))
+    }
+
+    const fn preflight_varies_on(&self) -> &'static str {
+        if self.private_network {
+            "origin, access-control-request-method, access-control-request-headers, access-control-request-private-network"
+        } else {
+            "origin, access-control-request-method, access-control-request-headers"
+        }
     }
 
     fn check_origins(&self, errors: &mut Errors) -> Origins {
@@ -216,15 +242,16 @@ impl<O> CorsPolicyBuilder<O> {
         Origins::Listed { exact, below, longest }
     }
 
-    fn check_methods(&self, errors: &mut Errors) -> List {
+    fn check_methods(&self, errors: &mut Errors) -> (List, Option<HeaderValue>) {
         if self.methods.is_empty() {
-            return List::of(vec!["GET".into(), "HEAD".into(), "POST".into()]);
+            return named(["GET", "HEAD", "POST"].map(Into::into).to_vec());
         }
         if self.methods.iter().all(String::is_empty) {
             errors.push(CorsError::NoMethod);
-            return List::default();
+            return named(Vec::new());
         }
-        if self.methods.iter().any(|method| method == "*") {
+        let any = self.methods.iter().any(|method| method == "*");
+        if any {
             if self.methods.len() > 1 {
                 errors.push(CorsError::AnyMethodBesideOthers);
             }
@@ -244,15 +271,15 @@ impl<O> CorsPolicyBuilder<O> {
             };
             errors.push(CorsError::Method { method: method.clone(), fault });
         }
-        if self.methods.iter().any(|method| method == "*") { List::any("*") } else { List::of(list) }
+        if any { (List::Any, Some(HeaderValue::from_static("*"))) } else { named(list) }
     }
 
-    fn check_request_headers(&self, errors: &mut Errors) -> List {
+    fn check_request_headers(&self, errors: &mut Errors) -> (List, Option<HeaderValue>) {
         let any = self.request_headers.iter().any(|name| name == "*");
         let push = |errors: &mut Errors, name, fault| errors.push(CorsError::RequestHeader { name, fault });
         let list = check_names(&self.request_headers, names::check_request_header, errors, push);
         if !any {
-            return List::of(list);
+            return named(list);
         }
         if self.credentials {
             errors.push(CorsError::CredentialsWithAnyHeader);
@@ -263,7 +290,7 @@ impl<O> CorsPolicyBuilder<O> {
         if !list.iter().any(|name| **name == *AUTHORIZATION) {
             errors.push(CorsError::AuthorizationBehindWildcard);
         }
-        List::any("*, authorization")
+        (List::Any, Some(HeaderValue::from_static("*, authorization")))
     }
 
     fn check_exposed(&self, errors: &mut Errors) -> Option<HeaderValue> {
@@ -279,12 +306,23 @@ impl<O> CorsPolicyBuilder<O> {
             }
             return Some(HeaderValue::from_static("*"));
         }
-        List::of(list).field
+        field(&list)
     }
 }
 
 const SECURE: &str = "https://";
 const AUTHORIZATION: &str = "authorization";
+
+/// A list of names, and the field that says it.
+fn named(names: Vec<Box<str>>) -> (List, Option<HeaderValue>) {
+    let field = field(&names);
+    (List::of(names), field)
+}
+
+/// Names are tokens, so this keeps every one.
+fn field(names: &[Box<str>]) -> Option<HeaderValue> {
+    Some(names.join(", ")).filter(|text| !text.is_empty())?.parse().ok()
+}
 
 struct Errors(ConfigErrors);
 

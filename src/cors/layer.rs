@@ -14,10 +14,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode,
-    header::{
-        ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-        ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, VARY,
-    },
+    header::{ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ORIGIN},
 };
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
@@ -25,7 +22,7 @@ use tower_service::Service;
 use tracing::{Level, event};
 
 use super::policy::{CorsPolicy, Origins, REQUEST_PRIVATE_NETWORK, Reader, Refusal, Rules};
-use crate::{caching, fetch, gate::GateBody};
+use crate::{caching, fetch::Preflight, gate::GateBody};
 
 const ALLOW_PRIVATE_NETWORK: HeaderName = HeaderName::from_static("access-control-allow-private-network");
 
@@ -93,25 +90,36 @@ impl Shared {
     /// What is to be said of a request.
     fn decide<B>(&self, request: &Request<B>) -> Says {
         let (rules, headers) = (self.rules.load(), request.headers());
-        if !fetch::is_preflight(request.method(), headers) {
-            let reader = rules.reader(headers);
-            if reader == Reader::Nobody
-                && let Some(origin) = headers.get(http::header::ORIGIN)
-            {
-                self.explain(&Refusal::OriginNotAllowed(origin.as_bytes()));
-            }
-            return Says { reader: Named::of(reader), preflight: None, rules: Arc::clone(&rules) };
-        }
-        match rules.preflight(headers) {
+        let Some(asked) = Preflight::of(request.method(), headers) else {
+            let reader = match rules.reader(headers) {
+                Reader::Origin(origin) => Some(origin.clone()),
+                Reader::Anyone => Some(HeaderValue::from_static("*")),
+                Reader::Nobody => {
+                    if let Some(origin) = headers.get(ORIGIN) {
+                        self.explain(&Refusal::OriginNotAllowed(origin.as_bytes()));
+                    }
+                    None
+                }
+            };
+            return Says::Reader(reader, Arc::clone(&rules));
+        };
+        Says::Permission(match rules.preflight(asked, headers) {
             Ok(reader) => {
-                let granted = Granted { private_network: headers.contains_key(REQUEST_PRIVATE_NETWORK) };
-                Says { reader: Named::of(reader), preflight: Some(Some(granted)), rules: Arc::clone(&rules) }
+                let mut granted = rules.granted.clone();
+                // In its place, because an insertion would make room for one more first.
+                if let (Reader::Origin(origin), Some(name)) = (reader, granted.get_mut(ACCESS_CONTROL_ALLOW_ORIGIN)) {
+                    name.clone_from(origin);
+                }
+                if rules.private_network && headers.contains_key(REQUEST_PRIVATE_NETWORK) {
+                    granted.insert(ALLOW_PRIVATE_NETWORK, HeaderValue::from_static("true"));
+                }
+                granted
             }
             Err(refusal) => {
                 self.explain(&refusal);
-                Says { reader: Named::Nobody, preflight: Some(None), rules: Arc::clone(&rules) }
+                rules.refused.clone()
             }
-        }
+        })
     }
 
     fn explain(&self, refusal: &Refusal<'_>) {
@@ -121,93 +129,39 @@ impl Shared {
     }
 }
 
-/// What an answer says about who may read it.
-struct Says {
-    rules: Arc<Rules>,
-    reader: Named,
-    /// `None` of a request that is no preflight request.
-    preflight: Option<Option<Granted>>,
+/// What an answer says.
+enum Says {
+    /// To a preflight request: what it may do, if anything.
+    Permission(HeaderMap),
+    /// To any other: who may read it.
+    Reader(Option<HeaderValue>, Arc<Rules>),
 }
 
-/// As [`Reader`], for longer than the request lives.
-enum Named {
-    Origin(HeaderValue),
-    Anyone,
-    Nobody,
+/// The answer to a preflight request: always an ok status, and permission or none.
+fn permission<B>(says: HeaderMap) -> Response<GateBody<B>> {
+    let mut response = Response::new(GateBody::whole(Bytes::new()));
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    *response.headers_mut() = says;
+    response
 }
 
-impl Named {
-    fn of(reader: Reader<'_>) -> Self {
-        match reader {
-            Reader::Origin(origin) => Self::Origin(origin.clone()),
-            Reader::Anyone => Self::Anyone,
-            Reader::Nobody => Self::Nobody,
-        }
+/// Names who may read another answer, whatever its status: a script is to see why it was refused.
+fn name_reader(headers: &mut HeaderMap, reader: Option<HeaderValue>, rules: &Rules) {
+    // One place says who may read: what a handler said about that does not count.
+    for name in [ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_EXPOSE_HEADERS] {
+        headers.remove(name);
     }
-}
-
-/// What a preflight request was granted beside what it asked for.
-struct Granted {
-    private_network: bool,
-}
-
-impl Says {
-    /// The answer to a preflight request: always an ok status, and permission or none.
-    fn answer<B>(self) -> Response<GateBody<B>> {
-        let mut response = Response::new(GateBody::whole(Bytes::new()));
-        *response.status_mut() = StatusCode::NO_CONTENT;
-        let headers = response.headers_mut();
-        headers.reserve(if matches!(self.reader, Named::Nobody) { 1 } else { 8 });
-        let rules = &self.rules;
-        let vary = if rules.private_network {
-            "origin, access-control-request-method, access-control-request-headers, access-control-request-private-network"
-        } else {
-            "origin, access-control-request-method, access-control-request-headers"
-        };
-        headers.insert(VARY, HeaderValue::from_static(vary));
-        let Some(Some(granted)) = self.preflight else { return response };
-        let mut set = |name: HeaderName, value: &Option<HeaderValue>| {
-            if let Some(value) = value {
-                headers.insert(name, value.clone());
-            }
-        };
-        set(ACCESS_CONTROL_ALLOW_METHODS, &rules.methods.field);
-        set(ACCESS_CONTROL_ALLOW_HEADERS, &rules.request_headers.field);
-        set(ACCESS_CONTROL_MAX_AGE, &rules.max_age);
-        if granted.private_network {
-            headers.insert(ALLOW_PRIVATE_NETWORK, HeaderValue::from_static("true"));
-        }
-        name_reader(headers, self.reader, rules.credentials);
-        response
+    if matches!(rules.origins, Origins::Listed { .. }) {
+        // Also where no origin was sent: a cache must not give this answer to a page that is allowed.
+        caching::vary(headers, &HeaderValue::from_static("origin"));
     }
-
-    /// Adds to another answer, whatever its status: a script is to see why it was refused.
-    fn add(self, headers: &mut HeaderMap) {
-        let rules = &self.rules;
-        // One place says who may read: what a handler said about that does not count.
-        for name in [ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_EXPOSE_HEADERS] {
-            headers.remove(name);
-        }
-        if matches!(rules.origins, Origins::Listed { .. }) {
-            // Also where no origin was sent: a cache must not give this answer to a page that is allowed.
-            caching::vary(headers, &HeaderValue::from_static("origin"));
-        }
-        if let Some(exposed) = rules.exposed.as_ref().filter(|_| !matches!(self.reader, Named::Nobody)) {
-            headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed.clone());
-        }
-        name_reader(headers, self.reader, rules.credentials);
-    }
-}
-
-fn name_reader(headers: &mut HeaderMap, reader: Named, credentials: bool) {
-    let origin = match reader {
-        Named::Origin(origin) => origin,
-        Named::Anyone => HeaderValue::from_static("*"),
-        Named::Nobody => return,
-    };
-    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    if credentials {
+    let Some(reader) = reader else { return };
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, reader);
+    if rules.credentials {
         headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+    }
+    if let Some(exposed) = &rules.exposed {
+        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed.clone());
     }
 }
 
@@ -225,7 +179,7 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let says = self.shared.decide(&request);
-        let inner = if says.preflight.is_some() { None } else { Some(self.inner.call(request)) };
+        let inner = if matches!(says, Says::Permission(_)) { None } else { Some(self.inner.call(request)) };
         CorsFuture { inner, says: Some(says) }
     }
 }
@@ -247,16 +201,19 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let Some(inner) = this.inner.as_pin_mut() else {
-            // Polled again after it was ready, which the contract of `Future` forbids.
-            let Some(says) = this.says.take() else { return Poll::Pending };
-            return Poll::Ready(Ok(says.answer()));
+        let answer = match this.inner.as_pin_mut() {
+            Some(inner) => Some(ready!(inner.poll(cx))?),
+            None => None,
         };
-        let mut response = ready!(inner.poll(cx))?;
-        if let Some(says) = this.says.take() {
-            says.add(response.headers_mut());
-        }
-        Poll::Ready(Ok(response.map(GateBody::inner)))
+        Poll::Ready(match (this.says.take(), answer) {
+            (Some(Says::Reader(reader, rules)), Some(mut answer)) => {
+                name_reader(answer.headers_mut(), reader, &rules);
+                Ok(answer.map(GateBody::inner))
+            }
+            (Some(Says::Permission(says)), _) => Ok(permission(says)),
+            // Polled again after it was ready, which the contract of `Future` forbids.
+            _ => return Poll::Pending,
+        })
     }
 }
 

@@ -4,10 +4,10 @@ use std::{fmt, sync::Arc};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN},
+    header::{ACCESS_CONTROL_REQUEST_HEADERS, ORIGIN},
 };
 
-use crate::fetch::{MOST_HOST, single};
+use crate::fetch::{MOST_HOST, Preflight, single};
 
 pub(super) const REQUEST_PRIVATE_NETWORK: HeaderName =
     HeaderName::from_static("access-control-request-private-network");
@@ -27,8 +27,11 @@ pub(super) struct Rules {
     pub(super) methods: List,
     pub(super) request_headers: List,
     pub(super) exposed: Option<HeaderValue>,
-    pub(super) max_age: Option<HeaderValue>,
     pub(super) private_network: bool,
+    /// What a preflight request that is allowed is answered, but for whose it is.
+    pub(super) granted: HeaderMap,
+    /// What one that is not allowed is answered.
+    pub(super) refused: HeaderMap,
 }
 
 /// Whose pages.
@@ -45,36 +48,31 @@ pub(super) enum Origins {
     },
 }
 
-/// A list of names, and the field that says it.
-#[derive(Debug, Default)]
-pub(super) struct List {
-    /// Sorted; empty where any will do.
-    names: Vec<Box<str>>,
-    any: bool,
-    pub(super) field: Option<HeaderValue>,
+/// Names that are allowed.
+#[derive(Debug)]
+pub(super) enum List {
+    Any,
+    /// Sorted.
+    Named(Vec<Box<str>>),
 }
 
 impl List {
     pub(super) fn of(mut names: Vec<Box<str>>) -> Self {
-        // Tokens, so this keeps every one.
-        let field = Some(names.join(", ")).filter(|text| !text.is_empty()).and_then(|text| text.parse().ok());
         names.sort_unstable();
-        Self { names, any: false, field }
-    }
-
-    pub(super) fn any(field: &'static str) -> Self {
-        Self { names: Vec::new(), any: true, field: Some(HeaderValue::from_static(field)) }
+        Self::Named(names)
     }
 
     fn has(&self, name: &[u8]) -> bool {
-        self.any || self.names.binary_search_by(|own| own.as_bytes().cmp(name)).is_ok()
+        let Self::Named(names) = self else { return true };
+        names.binary_search_by(|own| own.as_bytes().cmp(name)).is_ok()
     }
+}
 
-    /// As [`has`](Self::has), for a list in lower case.
-    fn has_in_any_case(&self, name: &[u8]) -> bool {
-        let lower = || name.iter().map(u8::to_ascii_lowercase);
-        self.any || self.names.binary_search_by(|own| own.bytes().cmp(lower())).is_ok()
-    }
+/// Whether a list in lower case has a name. Browsers send lower case; names do not differ by it (RFC 9110 §5.1).
+fn has_in_any_case(names: &[Box<str>], name: &[u8]) -> bool {
+    let lower = || name.iter().map(u8::to_ascii_lowercase);
+    names.binary_search_by(|own| own.as_bytes().cmp(name)).is_ok()
+        || names.binary_search_by(|own| own.bytes().cmp(lower())).is_ok()
 }
 
 /// Who may read the answer to a request.
@@ -110,21 +108,17 @@ impl Rules {
         }
     }
 
-    /// What a preflight request is answered (Fetch, "CORS-preflight fetch").
-    pub(super) fn preflight<'r>(&self, headers: &'r HeaderMap) -> Result<Reader<'r>, Refusal<'r>> {
-        let origin = single(headers, &ORIGIN).map_err(|_| Refusal::OriginRepeated)?;
-        let reader = match &self.origins {
-            Origins::Any => Reader::Anyone,
-            Origins::Listed { .. } => {
-                let origin = origin.ok_or(Refusal::OriginNotAllowed(b""))?;
-                if !self.allows(origin.as_bytes()) {
-                    return Err(Refusal::OriginNotAllowed(origin.as_bytes()));
-                }
-                Reader::Origin(origin)
-            }
-        };
-        let method = single(headers, &ACCESS_CONTROL_REQUEST_METHOD).map_err(|_| Refusal::MethodRepeated)?;
-        let method = method.map(HeaderValue::as_bytes).unwrap_or_default();
+    /// Whether a preflight request is allowed what it asks for, and by whom (Fetch, "CORS-preflight fetch").
+    pub(super) fn preflight<'r>(
+        &self,
+        asked: Preflight<'r>,
+        headers: &'r HeaderMap,
+    ) -> Result<Reader<'r>, Refusal<'r>> {
+        let origin = asked.origin.map_err(|_| Refusal::OriginRepeated)?;
+        if !self.allows(origin.as_bytes()) {
+            return Err(Refusal::OriginNotAllowed(origin.as_bytes()));
+        }
+        let method = asked.method.map_err(|_| Refusal::MethodRepeated)?.as_bytes();
         if !self.methods.has(method) {
             return Err(Refusal::MethodNotAllowed(method));
         }
@@ -132,7 +126,10 @@ impl Rules {
         if headers.contains_key(REQUEST_PRIVATE_NETWORK) && !self.private_network {
             return Err(Refusal::PrivateNetwork);
         }
-        Ok(reader)
+        Ok(match self.origins {
+            Origins::Any => Reader::Anyone,
+            Origins::Listed { .. } => Reader::Origin(origin),
+        })
     }
 
     /// Compared byte for byte, as browsers compare what they are answered.
@@ -148,12 +145,9 @@ impl Rules {
     /// Whether every header that is asked for is allowed. However many are sent, no more are looked at than are allowed, and no
     /// more of each than the longest has bytes.
     fn check_headers<'r>(&self, headers: &'r HeaderMap) -> Result<(), Refusal<'r>> {
-        let allowed = &self.request_headers;
-        if allowed.any {
-            return Ok(());
-        }
-        let window = allowed.names.iter().map(|name| name.len()).max().unwrap_or_default() + 4;
-        let mut left = allowed.names.len() + MOST_EMPTY;
+        let List::Named(names) = &self.request_headers else { return Ok(()) };
+        let window = names.iter().map(|name| name.len()).max().unwrap_or_default() + 4;
+        let mut left = names.len() + MOST_EMPTY;
         for field in headers.get_all(ACCESS_CONTROL_REQUEST_HEADERS) {
             let mut rest = field.as_bytes();
             loop {
@@ -163,7 +157,7 @@ impl Rules {
                 let element = seen.get(..comma.unwrap_or(seen.len())).unwrap_or_default();
                 let cut_off = comma.is_none() && seen.len() < rest.len();
                 let name = element.trim_ascii();
-                if cut_off || (!name.is_empty() && !allowed.has_in_any_case(name)) {
+                if cut_off || (!name.is_empty() && !has_in_any_case(names, name)) {
                     return Err(Refusal::HeaderNotAllowed(name));
                 }
                 match comma.and_then(|comma| rest.get(comma + 1..)) {
@@ -220,5 +214,55 @@ impl fmt::Display for Refusal<'_> {
             Self::TooManyHeaders => f.write_str("more request headers than are allowed"),
             Self::PrivateNetwork => f.write_str("private-network access is not allowed"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+
+    use super::*;
+
+    #[test]
+    fn req_153_refusing_takes_no_allocation_and_no_longer_however_much_is_sent() {
+        let CorsPolicy(rules) = CorsPolicy::builder()
+            .origins(["https://app.example", "https://*.app.example"])
+            .request_headers(["authorization"])
+            .build()
+            .unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert(ORIGIN, HeaderValue::from_static("https://app.example"));
+        headers.insert("access-control-request-method", HeaderValue::from_static("GET"));
+        let mut refused = |name: HeaderName, value: &str| {
+            let before = headers.insert(&name, value.parse().unwrap());
+            let (mut permission, mut reader) = (None, None);
+            let allocated = allocation_counter::measure(|| {
+                let asked = Preflight::of(&Method::OPTIONS, &headers).unwrap();
+                permission = Some(rules.preflight(asked, &headers));
+                reader = Some(rules.reader(&headers));
+            });
+            assert_eq!(allocated.count_total, 0, "{value:.40}");
+            assert_eq!(reader == Some(Reader::Nobody), name == ORIGIN, "{value:.40}");
+            assert!(permission.unwrap().unwrap_err().to_string().len() < 500, "{value:.40}");
+            match before {
+                Some(before) => headers.insert(name, before),
+                None => headers.remove(name),
+            };
+        };
+        let long = 16 * 1024;
+        for value in [
+            "a,".repeat(long / 2),
+            ",".repeat(long),
+            "a".repeat(long),
+            " ".repeat(long) + "a",
+            format!("authorization,{}", "\t".repeat(long) + "x"),
+            "authorization,".repeat(long / 14),
+        ] {
+            refused(ACCESS_CONTROL_REQUEST_HEADERS, &value);
+        }
+        refused(ORIGIN, &format!("https://{}.evil.example", "a.".repeat(long / 2)));
+        refused(ORIGIN, &format!("https://{}xapp.example", "evil.".repeat(30)));
+        refused(ORIGIN, "https://evil.example");
+        refused(http::header::ACCESS_CONTROL_REQUEST_METHOD, &"G".repeat(long));
     }
 }

@@ -16,7 +16,25 @@ pub(crate) const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch
 /// Whether a request asks for permission and for nothing else (Fetch, "CORS-preflight request"): an `OPTIONS` with an origin
 /// and the method that is to follow. A plain `OPTIONS` is a request like any other.
 pub(crate) fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
-    method == Method::OPTIONS && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD) && headers.contains_key(ORIGIN)
+    Preflight::of(method, headers).is_some()
+}
+
+/// What a preflight request asks for, beside headers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Preflight<'r> {
+    pub(crate) origin: Result<&'r HeaderValue, Repeated>,
+    pub(crate) method: Result<&'r HeaderValue, Repeated>,
+}
+
+impl<'r> Preflight<'r> {
+    /// `None` of any other request.
+    pub(crate) fn of(method: &Method, headers: &'r HeaderMap) -> Option<Self> {
+        if method != Method::OPTIONS {
+            return None;
+        }
+        let present = |name| single(headers, name).transpose();
+        Some(Self { origin: present(&ORIGIN)?, method: present(&ACCESS_CONTROL_REQUEST_METHOD)? })
+    }
 }
 
 /// The value of a field that comes once. One that comes twice means nothing.
