@@ -2,6 +2,8 @@
 
 use std::{fmt, time::Duration};
 
+pub use crate::fetch::OriginFault;
+
 /// One mistake in a configuration.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -55,6 +57,20 @@ pub enum ConfigError {
     /// A CORS policy is none that is safe.
     #[error("CORS: {0}")]
     Cors(crate::cors::CorsError),
+    /// What plaintext requests are redirected to is no origin as browsers write it.
+    #[error("origin {origin:?} to redirect to {fault}")]
+    RedirectOrigin {
+        /// What was given.
+        origin: String,
+        /// What is wrong with it.
+        fault: OriginFault,
+    },
+    /// What plaintext requests are redirected to is an origin without TLS, or a pattern of several.
+    #[error("origin {0:?} to redirect to is not one over https")]
+    RedirectTarget(String),
+    /// A domain that is to be on the browsers' list must have its subdomains there, for one year at least.
+    #[error("HSTS preloading needs subdomains, and a max-age of one year or more")]
+    HstsPreload,
     /// A duration is outside its bounds.
     #[error("{setting} is {given:?}; it must be between {least:?} and {most:?}")]
     Duration {

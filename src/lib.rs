@@ -43,6 +43,7 @@
 //! | [`rejection`] | [`Rejection`](rejection::Rejection): why a request was refused, and the answer that follows |
 //! | [`login`] | [`LoginRateLimitLayer`](login::LoginRateLimitLayer): limits on guessing that lock no owner out |
 //! | [`client_ip`] | [`ClientIpLayer`](client_ip::ClientIpLayer): where a request comes from, behind trusted proxies |
+//! | [`transport`] | [`RequireHttpsLayer`](transport::RequireHttpsLayer), [`HstsLayer`](transport::HstsLayer), [`SecureHeadersLayer`](transport::SecureHeadersLayer): TLS, and the headers that go with it |
 //! | [`endpoint`] | services for tokens, revocation, introspection, sessions, accounts, keys and metadata |
 //! | [`client`] | [`Client`](client::Client) and [`Resource`](client::Resource): who asks for tokens, and for what |
 //! | [`session`] | how long a login lasts, and what a device may do with it |
@@ -115,6 +116,7 @@ pub mod store;
 mod stripe;
 pub mod testing;
 mod throttle;
+pub mod transport;
 mod uri;
 
 pub use authorization_server::{AuthorizationServer, AuthorizationServerBuilder};

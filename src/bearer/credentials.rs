@@ -111,7 +111,7 @@ fn is_tchar(byte: u8) -> bool {
 }
 
 /// Whether the query has a parameter `access_token` (RFC 6750 §2.3).
-fn carries_token(query: &str) -> bool {
+pub(crate) fn carries_token(query: &str) -> bool {
     query.split('&').any(|pair| {
         let name = pair.split_once('=').map_or(pair, |(name, _)| name);
         let name = if name.contains('%') { Cow::from(percent_decode_str(name)) } else { Cow::from(name.as_bytes()) };

@@ -30,7 +30,7 @@
 mod credentials;
 mod layer;
 
-pub(crate) use self::credentials::{is_b64token, locate};
+pub(crate) use self::credentials::{carries_token, is_b64token, locate};
 pub use self::{
     credentials::{BearerToken, Credential},
     layer::{BearerExtract, BearerExtractLayer},

@@ -1,4 +1,4 @@
-//! Where a request comes from: the peer, or, behind proxies that are named, whom they speak for.
+//! Where a request comes from, and how: the peer, or, behind proxies that are named, whom they speak for.
 //!
 //! ```
 //! use axum::{Router, routing::get};
@@ -15,6 +15,7 @@
 //! ```
 
 mod layer;
+mod scheme;
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -25,7 +26,10 @@ use std::{
 use http::{Extensions, HeaderMap, HeaderName, header::FORWARDED};
 use ipnet::IpNet;
 
-pub use self::layer::{ClientIpLayer, ResolveClientIp};
+pub use self::{
+    layer::{ClientIpLayer, ResolveClientIp},
+    scheme::Scheme,
+};
 use crate::config::{ConfigError, ConfigErrors};
 
 /// Proxies that may stand one behind another.
@@ -105,7 +109,7 @@ fn peer(extensions: &Extensions) -> Option<IpAddr> {
     address.map(|address| address.ip())
 }
 
-/// Proxies whose word on the client's address is taken. None is trusted unless named, loopback included.
+/// Proxies whose word on the client's address, and on its [scheme](Self::scheme), is taken. None is trusted unless named, loopback included.
 ///
 /// From the peer on, each address that is a trusted proxy's is replaced by the one before it in `Forwarded` (RFC 7239) or
 /// `X-Forwarded-For`, read from the right: what stands further left was sent by somebody whom nobody vouches for. An entry that is
@@ -130,12 +134,12 @@ pub struct TrustedProxies {
     only: Option<ForwardedBy>,
 }
 
-/// Which field proxies write the client's address into.
+/// Which field proxies write the client's address into; its scheme goes with it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ForwardedBy {
     /// `Forwarded` (RFC 7239).
     Forwarded,
-    /// `X-Forwarded-For`.
+    /// `X-Forwarded-For`, and `X-Forwarded-Proto`.
     XForwardedFor,
 }
 

@@ -15,6 +15,9 @@ pub mod passwords {}
 #[cfg(feature = "password")]
 pub mod limits {}
 
+#[doc = include_str!("transport.md")]
+pub mod transport {}
+
 #[doc = include_str!("from_fastapi.md")]
 pub mod from_fastapi {}
 

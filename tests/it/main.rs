@@ -39,4 +39,5 @@ mod stores;
 mod support;
 #[cfg(feature = "legacy-hashes")]
 mod timing;
+mod transport;
 mod wire;
