@@ -85,6 +85,7 @@ pub mod authz;
 #[cfg(feature = "axum")]
 pub mod axum;
 pub mod bearer;
+pub mod browser;
 pub mod client;
 pub mod client_ip;
 pub mod clock;
