@@ -2,6 +2,8 @@
 
 use std::{fmt, time::Duration};
 
+pub use crate::fetch::OriginFault;
+
 /// One mistake in a configuration.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -52,6 +54,20 @@ pub enum ConfigError {
     /// A network of trusted proxies is none, has bits beyond its prefix, or is every address there is.
     #[error("{0:?} is no network such as 10.0.0.0/8, nor an address, or is all of them")]
     Network(String),
+    /// An origin whose pages are to act here is none that browsers send.
+    #[error("trusted origin {origin:?} {fault}")]
+    TrustedOrigin {
+        /// What was given.
+        origin: String,
+        /// What is wrong with it.
+        fault: OriginFault,
+    },
+    /// Origins whose pages are to act here are given as a pattern: whoever gets one name of them could act for everybody.
+    #[error("trusted origin {0:?} is a pattern; name each")]
+    TrustedWildcard(String),
+    /// Pages that are to act here come over plain HTTP from another machine: whoever is on the network could write them.
+    #[error("trusted origin {0:?} is http, and not on loopback")]
+    TrustedPlaintext(String),
     /// A duration is outside its bounds.
     #[error("{setting} is {given:?}; it must be between {least:?} and {most:?}")]
     Duration {
