@@ -18,6 +18,7 @@ mod attacks;
 mod breaches;
 mod costs;
 mod crashes;
+mod csrf;
 mod endpoints;
 mod key_rings;
 mod keys;
