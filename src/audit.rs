@@ -2,11 +2,17 @@
 //!
 //! One event per decision, of bounded size, without a credential and without a text that a client chose.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
+
+use http::{HeaderMap, Method};
 use tracing::{Level, event};
 
 #[cfg(feature = "password")]
 use crate::ident::SessionId;
-use crate::{rejection::Rejection, scope::ScopeSet};
+use crate::{fetch, rejection::Rejection, scope::ScopeSet};
 
 const TARGET: &str = "portcullis::audit";
 
@@ -59,6 +65,8 @@ pub enum Kind {
     LoginLimited,
     /// A password was hashed anew, as new ones are, after its owner had signed in; or that was not possible.
     HashUpgraded,
+    /// A request arrived at a layer that an outer one would have answered.
+    LayersMisplaced,
     /// Something that a decision needs did not answer, or is not there.
     InfrastructureFailed,
 }
@@ -89,6 +97,7 @@ impl Kind {
             Self::LoginShed => "login_shed",
             Self::LoginLimited => "login_limited",
             Self::HashUpgraded => "hash_upgraded",
+            Self::LayersMisplaced => "layers_misplaced",
             Self::InfrastructureFailed => "infrastructure_failed",
         }
     }
@@ -116,6 +125,34 @@ pub(crate) fn refused(rejection: Rejection, subject: Option<&str>, scope: Option
         event!(target: TARGET, Level::ERROR, kind, status, subject, scope, reason = %rejection, "request refused");
     } else {
         event!(target: TARGET, Level::INFO, kind, status, subject, scope, reason = %rejection, "request refused");
+    }
+}
+
+/// Looks out for preflight requests, which carry no credential, at a layer that reads credentials. Clones are one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Preflights {
+    told: Arc<AtomicBool>,
+}
+
+impl Preflights {
+    /// Tells of the first; of others, to whoever listens to everything. Any other request costs a look at its method.
+    #[inline]
+    pub(crate) fn look(&self, method: &Method, headers: &HeaderMap) {
+        if *method == Method::OPTIONS && fetch::is_preflight(method, headers) {
+            self.tell();
+        }
+    }
+
+    #[cold]
+    fn tell(&self) {
+        const TEXT: &str =
+            "a preflight request reached the layer that reads credentials: put CorsStrictLayer outside of it";
+        let kind = Kind::LayersMisplaced.name();
+        if self.told.swap(true, Relaxed) {
+            event!(target: TARGET, Level::DEBUG, kind, "{TEXT}");
+        } else {
+            event!(target: TARGET, Level::WARN, kind, "{TEXT}");
+        }
     }
 }
 

@@ -57,6 +57,20 @@ pub enum ConfigError {
     /// A CORS policy is none that is safe.
     #[error("CORS: {0}")]
     Cors(crate::cors::CorsError),
+    /// An origin whose pages are to act here is none that browsers send.
+    #[error("trusted origin {origin:?} {fault}")]
+    TrustedOrigin {
+        /// What was given.
+        origin: String,
+        /// What is wrong with it.
+        fault: OriginFault,
+    },
+    /// Origins whose pages are to act here are given as a pattern: whoever gets one name of them could act for everybody.
+    #[error("trusted origin {0:?} is a pattern; name each")]
+    TrustedWildcard(String),
+    /// Pages that are to act here come over plain HTTP from another machine: whoever is on the network could write them.
+    #[error("trusted origin {0:?} is http, and not on loopback")]
+    TrustedPlaintext(String),
     /// What plaintext requests are redirected to is no origin as browsers write it.
     #[error("origin {origin:?} to redirect to {fault}")]
     RedirectOrigin {

@@ -37,6 +37,7 @@
 //! | module | what a user takes from it |
 //! |---|---|
 //! | [`bearer`] | [`BearerExtractLayer`](bearer::BearerExtractLayer): one credential per request, or a refusal |
+//! | [`browser`] | [`CookieExtractLayer`](browser::CookieExtractLayer), [`CsrfLayer`](browser::CsrfLayer): tokens in cookies, and no forged requests |
 //! | [`jwt`] | [`JwtVerifyLayer`](jwt::JwtVerifyLayer): keys, the claims' policy, [`Verified`](jwt::Verified) |
 //! | [`authz`] | [`RequireScopesLayer`](authz::RequireScopesLayer): permissions |
 //! | [`principal`] | [`Principal`](principal::Principal): who is calling |
@@ -86,6 +87,7 @@ pub mod authz;
 #[cfg(feature = "axum")]
 pub mod axum;
 pub mod bearer;
+pub mod browser;
 mod caching;
 pub mod client;
 pub mod client_ip;
@@ -120,7 +122,7 @@ pub mod transport;
 mod uri;
 
 pub use authorization_server::{AuthorizationServer, AuthorizationServerBuilder};
-pub use resource_server::{AuthenticateLayer, ResourceServer};
+pub use resource_server::{AuthenticateLayer, CookieAuthenticateLayer, ResourceServer};
 
 /// The README's code compiles and runs, too.
 #[cfg(all(doctest, feature = "axum"))]

@@ -1,11 +1,15 @@
 //! The handle that protects routes: one set of keys, one policy, one realm, layers that fit each other.
 
+mod cookies;
+
 use std::{fmt, sync::Arc};
 
 use tower_layer::Layer;
 
+pub use self::cookies::CookieAuthenticateLayer;
 use crate::{
     authz::RequireScopesLayer,
+    browser::CsrfGuard,
     clock::{Clock, SystemClock},
     config::{ConfigError, ConfigErrors},
     endpoint::{DocumentEndpoint, ResourceMetadata},
@@ -152,6 +156,23 @@ impl<C: CustomClaims> ResourceServer<C> {
         self.reading(true)
     }
 
+    /// As [`authenticate`](Self::authenticate), for pages that hold their token in [`ACCESS_COOKIE`](crate::browser::ACCESS_COOKIE);
+    /// [`or_bearer`](CookieAuthenticateLayer::or_bearer) takes the header of others besides. Requests that `guard` refuses are 403.
+    ///
+    /// ```
+    /// # use portcullis::{ResourceServer, browser::CsrfGuard, jwt::*};
+    /// # let key = SigningKey::generate(Algorithm::EdDsa)?.verifying_key();
+    /// # let policy = ClaimsPolicy::builder("https://id.example", "orders").build()?;
+    /// # let api = ResourceServer::new(policy, KeySet::new([key])?);
+    /// let guard = CsrfGuard::builder().build()?;
+    /// let pages = api.authenticate_cookie(&guard);
+    /// let pages_and_programs = api.authenticate_cookie(&guard).or_bearer();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn authenticate_cookie(&self, guard: &CsrfGuard) -> CookieAuthenticateLayer<C> {
+        CookieAuthenticateLayer::new(guard, self.verify(), self.answers.clone())
+    }
+
     /// A layer, to sit inside [`authenticate`](Self::authenticate), that demands every one of `scopes`.
     ///
     /// # Errors
@@ -182,8 +203,12 @@ impl<C: CustomClaims> ResourceServer<C> {
     }
 
     fn reading(&self, optional: bool) -> AuthenticateLayer<C> {
+        AuthenticateLayer { verify: self.verify().reading_header(optional) }
+    }
+
+    fn verify(&self) -> JwtVerifyLayer<C> {
         let verify = JwtVerifyLayer::new(self.verifier.clone()).clock(Arc::clone(&self.clock));
-        AuthenticateLayer { verify: verify.answers(self.answers.clone()).reading_header(optional) }
+        verify.answers(self.answers.clone())
     }
 }
 

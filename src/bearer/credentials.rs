@@ -1,6 +1,6 @@
 //! The decision: which credential do these request headers carry?
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, ops::Range};
 
 use http::{HeaderMap, HeaderValue, Uri, header::AUTHORIZATION};
 use percent_encoding::percent_decode_str;
@@ -20,13 +20,19 @@ pub enum Credential {
 #[derive(Clone)]
 pub struct BearerToken {
     field: HeaderValue,
-    start: usize,
+    at: (usize, usize),
 }
 
 impl BearerToken {
     /// The token, in the grammar `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`.
     pub fn as_bytes(&self) -> &[u8] {
-        self.field.as_bytes().get(self.start..).unwrap_or_default()
+        self.field.as_bytes().get(self.at.0..self.at.1).unwrap_or_default()
+    }
+
+    /// The token that stands there in a field, if it is in the grammar.
+    pub(crate) fn within(field: &HeaderValue, at: Range<usize>) -> Option<Self> {
+        let fits = field.as_bytes().get(at.clone()).is_some_and(is_b64token);
+        fits.then(|| Self { field: field.clone(), at: (at.start, at.end) })
     }
 }
 
@@ -42,8 +48,7 @@ impl fmt::Debug for BearerToken {
 /// there is one and it is bad.
 pub(crate) fn read(headers: &HeaderMap, uri: &Uri) -> Result<BearerToken, Rejection> {
     let (field, start) = locate(headers, uri)?;
-    let token = BearerToken { field: field.clone(), start };
-    if is_b64token(token.as_bytes()) { Ok(token) } else { Err(Rejection::MalformedCredential) }
+    BearerToken::within(field, start..field.len()).ok_or(Rejection::MalformedCredential)
 }
 
 /// As [`read`], without a look at the token's characters, and without keeping it. A gate that goes on to verify the token
@@ -56,7 +61,7 @@ pub(crate) fn locate<'a>(headers: &'a HeaderMap, uri: &Uri) -> Result<(&'a Heade
         return Err(Rejection::RepeatedCredential);
     }
     let start = token_start(field.as_bytes())?;
-    if uri.query().is_some_and(carries_token) {
+    if in_query(uri) {
         // A malformed token is told as such, whatever else is wrong.
         let well_formed = field.as_bytes().get(start..).is_some_and(is_b64token);
         return Err(if well_formed { Rejection::RepeatedCredential } else { Rejection::MalformedCredential });
@@ -111,8 +116,8 @@ fn is_tchar(byte: u8) -> bool {
 }
 
 /// Whether the query has a parameter `access_token` (RFC 6750 §2.3).
-pub(crate) fn carries_token(query: &str) -> bool {
-    query.split('&').any(|pair| {
+pub(crate) fn in_query(uri: &Uri) -> bool {
+    uri.query().unwrap_or_default().split('&').any(|pair| {
         let name = pair.split_once('=').map_or(pair, |(name, _)| name);
         let name = if name.contains('%') { Cow::from(percent_decode_str(name)) } else { Cow::from(name.as_bytes()) };
         *name == *b"access_token"

@@ -8,6 +8,7 @@ use tower_service::Service;
 
 use super::credentials::{self, Credential};
 use crate::{
+    audit::Preflights,
     gate::{GateBody, GateFuture},
     rejection::{Answers, Rejection, Wire},
 };
@@ -18,12 +19,13 @@ use crate::{
 pub struct BearerExtractLayer {
     optional: bool,
     answers: Answers,
+    preflights: Preflights,
 }
 
 impl BearerExtractLayer {
     /// Refuses requests without a credential.
     pub fn required() -> Self {
-        Self { optional: false, answers: Answers::default() }
+        Self { optional: false, answers: Answers::default(), preflights: Preflights::default() }
     }
 
     /// Lets requests without a credential pass, as [`Credential::Absent`]. A bad credential is refused all the same.
@@ -65,6 +67,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+        self.layer.preflights.look(request.method(), request.headers());
         let credential = match credentials::read(request.headers(), request.uri()) {
             Ok(token) => Credential::Bearer(token),
             Err(Rejection::NoCredential | Rejection::OtherScheme) if self.layer.optional => Credential::Absent,

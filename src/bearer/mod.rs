@@ -7,7 +7,7 @@
 //! Tokens in the query (RFC 6750 §2.3) or in a form (§2.2) are not read. A query that carries one beside the header is
 //! refused, because a client must use one way only.
 //!
-//! Place it inside CORS, because preflight requests carry no credential.
+//! Place it inside CORS, because preflight requests carry no credential: the first that arrives here is told in the log.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -30,7 +30,7 @@
 mod credentials;
 mod layer;
 
-pub(crate) use self::credentials::{carries_token, is_b64token, locate};
+pub(crate) use self::credentials::{in_query, is_b64token, locate, read};
 pub use self::{
     credentials::{BearerToken, Credential},
     layer::{BearerExtract, BearerExtractLayer},

@@ -8,7 +8,7 @@ use http::{
 };
 
 pub use self::origin::OriginFault;
-pub(crate) use self::origin::{MOST_HOST, WebOrigin};
+pub(crate) use self::origin::{MOST_HOST, WebOrigin, is_loopback, split_port};
 
 /// Where a browser says that a request comes from, as seen from the server (Fetch Metadata).
 pub(crate) const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");

@@ -150,7 +150,7 @@ pub(crate) fn is_loopback(host: &str) -> bool {
 }
 
 /// Host and port; an address of version 6 has colons of its own, within brackets.
-fn split_port(authority: &str) -> Result<(&str, Option<&str>), OriginFault> {
+pub(crate) fn split_port(authority: &str) -> Result<(&str, Option<&str>), OriginFault> {
     let end = if authority.starts_with('[') {
         authority.find(']').map(|end| end + 1).ok_or(OriginFault::Address)?
     } else {

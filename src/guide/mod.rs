@@ -7,6 +7,9 @@ pub mod layers {}
 #[cfg(feature = "password")]
 pub mod sessions {}
 
+#[doc = include_str!("cookies.md")]
+pub mod cookies {}
+
 #[doc = include_str!("passwords.md")]
 #[cfg(feature = "password")]
 pub mod passwords {}

@@ -20,6 +20,7 @@ use super::{
     verifier::{Refused, Verifier},
 };
 use crate::{
+    audit::Preflights,
     bearer::{Credential, is_b64token, locate},
     clock::{Clock, SystemClock, UnixSeconds},
     gate::{GateBody, GateFuture},
@@ -34,6 +35,7 @@ pub struct JwtVerifyLayer<C = NoClaims> {
     clock: Arc<dyn Clock>,
     answers: Answers,
     reads: Reads,
+    preflights: Preflights,
 }
 
 /// Where the token is.
@@ -48,7 +50,8 @@ enum Reads {
 impl<C: CustomClaims> JwtVerifyLayer<C> {
     /// A layer that lets pass what `verifier` accepts.
     pub fn new(verifier: Verifier<C>) -> Self {
-        Self { verifier, clock: Arc::new(SystemClock), answers: Answers::default(), reads: Reads::Credential }
+        let (clock, answers, preflights) = (Arc::new(SystemClock), Answers::default(), Preflights::default());
+        Self { verifier, clock, answers, reads: Reads::Credential, preflights }
     }
 
     /// Reads the header by itself, with no other layer outside it.
@@ -70,7 +73,7 @@ impl<C: CustomClaims> JwtVerifyLayer<C> {
 impl<C> Clone for JwtVerifyLayer<C> {
     fn clone(&self) -> Self {
         let (verifier, clock, answers) = (self.verifier.clone(), Arc::clone(&self.clock), self.answers.clone());
-        Self { verifier, clock, answers, reads: self.reads }
+        Self { verifier, clock, answers, reads: self.reads, preflights: self.preflights.clone() }
     }
 }
 
@@ -131,11 +134,14 @@ impl<C: CustomClaims> JwtVerifyLayer<C> {
                 Some(Credential::Absent) => Ok(None),
                 Some(Credential::Bearer(token)) => Ok(Some(token.as_bytes())),
             },
-            Reads::Header { optional } => match locate(request.headers(), request.uri()) {
-                Ok((field, start)) => Ok(field.as_bytes().get(start..)),
-                Err(Rejection::NoCredential | Rejection::OtherScheme) if optional => Ok(None),
-                Err(rejection) => Err(rejection),
-            },
+            Reads::Header { optional } => {
+                self.preflights.look(request.method(), request.headers());
+                match locate(request.headers(), request.uri()) {
+                    Ok((field, start)) => Ok(field.as_bytes().get(start..)),
+                    Err(Rejection::NoCredential | Rejection::OtherScheme) if optional => Ok(None),
+                    Err(rejection) => Err(rejection),
+                }
+            }
         }
     }
 

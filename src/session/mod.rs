@@ -6,12 +6,11 @@
 
 mod digest;
 mod rotation;
-#[cfg(feature = "password")]
+#[cfg_attr(not(feature = "password"), expect(dead_code, reason = "tokens are made where people sign in"))]
 mod token;
 
 use std::time::Duration;
 
-#[cfg(feature = "password")]
 pub(crate) use self::token::RefreshToken;
 pub use self::{
     digest::{SealedToken, TokenDigest},

@@ -56,8 +56,7 @@ impl Rules {
 }
 
 fn carries_credential(headers: &HeaderMap, uri: &Uri) -> bool {
-    [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE].iter().any(|name| headers.contains_key(name))
-        || uri.query().is_some_and(bearer::carries_token)
+    [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE].iter().any(|name| headers.contains_key(name)) || bearer::in_query(uri)
 }
 
 /// The same path and query at another origin. A path that does not begin with a slash would go on writing the host's name.

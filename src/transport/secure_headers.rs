@@ -5,13 +5,13 @@ mod layer;
 use http::{
     HeaderMap, HeaderName, HeaderValue,
     header::{
-        AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, COOKIE, REFERRER_POLICY, SET_COOKIE,
-        X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+        AUTHORIZATION, CONTENT_SECURITY_POLICY, COOKIE, REFERRER_POLICY, SET_COOKIE, X_CONTENT_TYPE_OPTIONS,
+        X_FRAME_OPTIONS,
     },
 };
 
 pub use self::layer::{SecureHeaders, SecureHeadersLayer};
-use crate::gate::Finish;
+use crate::{caching, gate::Finish};
 
 /// What an answer gets.
 #[derive(Clone, Copy, Debug)]
@@ -37,8 +37,8 @@ impl Finish for SecureFields {
         }
         absent(headers, X_FRAME_OPTIONS, "DENY");
         absent(headers, REFERRER_POLICY, "no-referrer");
-        if (self.personal || headers.contains_key(SET_COOKIE)) && !is_kept_private(headers) {
-            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if self.personal || headers.contains_key(SET_COOKIE) {
+            caching::keep_private(headers);
         }
     }
 }
@@ -48,30 +48,10 @@ fn absent(headers: &mut HeaderMap, name: HeaderName, value: &'static str) {
     headers.entry(name).or_insert(HeaderValue::from_static(value));
 }
 
-/// Whether the handler itself keeps shared caches away. A `private` that names fields speaks of those alone (RFC 9111
-/// §5.2.2.7).
-fn is_kept_private(headers: &HeaderMap) -> bool {
-    let mut directives = headers.get_all(CACHE_CONTROL).iter().flat_map(|field| directives(field.as_bytes()));
-    directives.any(|name| name.eq_ignore_ascii_case(b"no-store") || name.eq_ignore_ascii_case(b"private"))
-}
-
-/// Elements of a list, which commas within quotes do not part.
-fn directives(field: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let (mut quoted, mut escaped) = (false, false);
-    let parts = field.split(move |&byte| {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = quoted,
-            b'"' => quoted = !quoted,
-            _ => {}
-        }
-        byte == b',' && !quoted
-    });
-    parts.map(<[u8]>::trim_ascii)
-}
-
 #[cfg(test)]
 mod tests {
+    use http::header::CACHE_CONTROL;
+
     use super::*;
 
     fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {

@@ -63,6 +63,7 @@ fn decisions_name_neither_tower_nor_tokio_and_read_no_clock() {
         "jwt/jwks.rs",
         "jwt/signer.rs",
         "bearer/credentials.rs",
+        "browser/csrf/site.rs",
         "authz/scopes.rs",
         "client_ip/mod.rs",
         "client_ip/scheme.rs",
@@ -114,7 +115,7 @@ fn no_folder_imports_another_folders_layer() {
             assert!(!line.contains("::layer"), "{path}: {line}");
         }
         if path.ends_with("/layer.rs") {
-            for other in ["BearerExtract", "JwtVerify", "RequireScopes", "LoginRateLimit"] {
+            for other in ["BearerExtract", "JwtVerify", "RequireScopes", "LoginRateLimit", "CookieExtract"] {
                 let own = code(&text).contains(&format!("pub struct {other}Layer"));
                 let used = code(&text).replace(&format!("\"{other}Layer\""), "").contains(other);
                 assert!(own || !used, "{path} knows {other}");
@@ -139,7 +140,7 @@ fn floors_use_only_what_is_below() {
         &["follow"],
         &["revocation"],
         &["jwt", "password"],
-        &["login"],
+        &["browser", "login"],
         &["endpoint"],
         &["resource_server"],
         &["authorization_server"],

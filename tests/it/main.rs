@@ -19,6 +19,7 @@ mod breaches;
 mod cors;
 mod costs;
 mod crashes;
+mod csrf;
 mod endpoints;
 mod key_rings;
 mod keys;

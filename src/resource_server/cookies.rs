@@ -1,0 +1,41 @@
+//! The layers for browsers, stacked.
+
+use tower_layer::Layer;
+
+use crate::{
+    browser::{CookieExtract, CookieExtractLayer, CsrfGuard},
+    jwt::{CustomClaims, JwtVerify, JwtVerifyLayer, NoClaims},
+    rejection::Answers,
+};
+
+/// [`CookieExtractLayer`] around [`JwtVerifyLayer`]: from [`ResourceServer::authenticate_cookie`](super::ResourceServer::authenticate_cookie).
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct CookieAuthenticateLayer<C = NoClaims> {
+    extract: CookieExtractLayer,
+    verify: JwtVerifyLayer<C>,
+}
+
+impl<C: CustomClaims> CookieAuthenticateLayer<C> {
+    pub(super) fn new(guard: &CsrfGuard, verify: JwtVerifyLayer<C>, answers: Answers) -> Self {
+        Self { extract: CookieExtractLayer::new(guard).answers(answers), verify }
+    }
+
+    /// As [`CookieExtractLayer::or_bearer`].
+    pub fn or_bearer(self) -> Self {
+        Self { extract: self.extract.or_bearer(), ..self }
+    }
+
+    /// As [`CookieExtractLayer::optional`].
+    pub fn optional(self) -> Self {
+        Self { extract: self.extract.optional(), ..self }
+    }
+}
+
+impl<S, C: CustomClaims> Layer<S> for CookieAuthenticateLayer<C> {
+    type Service = CookieExtract<JwtVerify<S, C>>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        self.extract.layer(self.verify.layer(inner))
+    }
+}
