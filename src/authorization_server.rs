@@ -2,6 +2,8 @@
 
 #[cfg(feature = "password")]
 mod accounts;
+#[cfg(feature = "password")]
+mod cookies;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -19,7 +21,7 @@ use crate::{
 };
 #[cfg(feature = "password")]
 use crate::{
-    endpoint::{Accounts, NotChanged, Sessions, SessionsEndpoint},
+    endpoint::{Accounts, NotChanged, SessionCookies, Sessions, SessionsEndpoint},
     ident::{LoginName, SessionId, UserId},
     jwt::JwtVerify,
     password::{PasswordHasher, PasswordLogin},
@@ -76,6 +78,8 @@ pub struct AuthorizationServerBuilder {
     sessions: Option<Sessions>,
     #[cfg(feature = "password")]
     accounts: Accounts,
+    #[cfg(feature = "password")]
+    cookies: Option<SessionCookies>,
 }
 
 /// How logins are limited.
@@ -114,6 +118,8 @@ impl AuthorizationServer {
             sessions: None,
             #[cfg(feature = "password")]
             accounts: Accounts::default(),
+            #[cfg(feature = "password")]
+            cookies: None,
         }
     }
 
@@ -130,9 +136,14 @@ impl AuthorizationServer {
     /// The service for `POST /token` (RFC 6749 §3.2), within the limit for logins. Unless the builder says otherwise, that needs
     /// to know the client's address: see [`client_ip`](crate::client_ip).
     pub fn token_endpoint(&self) -> LoginRateLimit<OAuthEndpoint> {
+        self.limited(Does::Token)
+    }
+
+    /// An endpoint within the limit for logins.
+    fn limited(&self, does: Does) -> LoginRateLimit<OAuthEndpoint> {
         use tower_layer::Layer as _;
 
-        let endpoint = self.endpoint(Does::Token);
+        let endpoint = self.endpoint(does);
         match &self.issuer.limiter {
             Some(limiter) => {
                 LoginRateLimitLayer::around_endpoint(limiter.clone(), self.own.answers().clone()).layer(endpoint)
@@ -455,6 +466,8 @@ impl AuthorizationServerBuilder {
         }
         #[cfg(feature = "password")]
         self.check_accounts(&mut errors);
+        #[cfg(feature = "password")]
+        self.check_cookies(&mut errors);
         let limiter = errors.keep(self.limiter());
         let (policy, limiter) = errors.finish(policy.zip(limiter))?;
         let verifier = Verifier::new(policy, self.keys.clone()).without_cache();
@@ -479,6 +492,8 @@ impl AuthorizationServerBuilder {
             sessions: self.sessions,
             #[cfg(feature = "password")]
             accounts: self.accounts,
+            #[cfg(feature = "password")]
+            cookies: self.cookies,
         };
         let own = accepting(&issuer, &issuer.audience, Vec::new())?;
         Ok(AuthorizationServer { metadata: ServerMetadata::of(&issuer), own, issuer: Arc::new(issuer) })

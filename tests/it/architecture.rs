@@ -129,7 +129,7 @@ fn floors_use_only_what_is_below() {
         &["follow"],
         &["revocation"],
         &["jwt", "password"],
-        &["login"],
+        &["login", "browser"],
         &["endpoint"],
         &["resource_server"],
         &["authorization_server"],
