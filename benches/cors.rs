@@ -1,6 +1,14 @@
 //! What CORS costs, beside tower-http's `CorsLayer` with the same settings: `cargo bench --bench cors`. Time from the request to
 //! the answer's head, with the inner service's part (an empty answer), and what was allocated on the way.
-#![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used, clippy::cast_precision_loss, reason = "a benchmark")]
+#![allow(
+    missing_docs,
+    clippy::similar_names,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::cast_precision_loss,
+    clippy::indexing_slicing,
+    reason = "a benchmark"
+)]
 
 use std::{
     convert::Infallible,

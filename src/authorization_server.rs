@@ -2,9 +2,24 @@
 
 #[cfg(feature = "password")]
 mod accounts;
+#[cfg(feature = "password")]
+mod cookies;
 
 use std::{fmt, sync::Arc, time::Duration};
 
+#[cfg(feature = "password")]
+use crate::{
+    browser::CookieExtract,
+    endpoint::{Accounts, NotChanged, SessionCookies, Sessions, SessionsEndpoint},
+    ident::{LoginName, SessionId, UserId},
+    jwt::JwtVerify,
+    password::{PasswordHasher, PasswordLogin},
+    principal::Principal,
+    rejection::Rejection,
+    secret::Secret,
+    session::SessionPolicy,
+    store::{SessionStore, StoreError, UserRecord, UserStore, active_user},
+};
 use crate::{
     client::{Client, GrantType, Resource},
     clock::{Clock, SystemClock},
@@ -16,18 +31,6 @@ use crate::{
     revocation::RevocationList,
     scope::{Scope, ScopeSet},
     store::RevocationStore,
-};
-#[cfg(feature = "password")]
-use crate::{
-    endpoint::{Accounts, NotChanged, Sessions, SessionsEndpoint},
-    ident::{LoginName, SessionId, UserId},
-    jwt::JwtVerify,
-    password::{PasswordHasher, PasswordLogin},
-    principal::Principal,
-    rejection::Rejection,
-    secret::Secret,
-    session::SessionPolicy,
-    store::{SessionStore, StoreError, UserRecord, UserStore, active_user},
 };
 
 /// Issues access tokens, calls them back, and publishes the keys that verify them. Cheap to clone.
@@ -76,6 +79,8 @@ pub struct AuthorizationServerBuilder {
     sessions: Option<Sessions>,
     #[cfg(feature = "password")]
     accounts: Accounts,
+    #[cfg(feature = "password")]
+    cookies: Option<SessionCookies>,
 }
 
 /// How logins are limited.
@@ -114,6 +119,8 @@ impl AuthorizationServer {
             sessions: None,
             #[cfg(feature = "password")]
             accounts: Accounts::default(),
+            #[cfg(feature = "password")]
+            cookies: None,
         }
     }
 
@@ -130,9 +137,14 @@ impl AuthorizationServer {
     /// The service for `POST /token` (RFC 6749 §3.2), within the limit for logins. Unless the builder says otherwise, that needs
     /// to know the client's address: see [`client_ip`](crate::client_ip).
     pub fn token_endpoint(&self) -> LoginRateLimit<OAuthEndpoint> {
+        self.limited(Does::Token)
+    }
+
+    /// An endpoint within the limit for logins.
+    fn limited(&self, does: Does) -> LoginRateLimit<OAuthEndpoint> {
         use tower_layer::Layer as _;
 
-        let endpoint = self.endpoint(Does::Token);
+        let endpoint = self.endpoint(does);
         match &self.issuer.limiter {
             Some(limiter) => {
                 LoginRateLimitLayer::around_endpoint(limiter.clone(), self.own.answers().clone()).layer(endpoint)
@@ -181,13 +193,13 @@ impl AuthorizationServer {
         self.metadata.as_ref().map_or("", |metadata| metadata.below.as_str())
     }
 
-    /// The service for `/sessions`, `/sessions/{id}` and `/logout`, behind the layer that verifies whose they are.
+    /// The service for `/sessions`, `/sessions/{id}` and `/logout`, behind the layers that verify whose they are.
     #[cfg(feature = "password")]
-    pub fn sessions_endpoint(&self) -> JwtVerify<SessionsEndpoint> {
+    pub fn sessions_endpoint(&self) -> CookieExtract<JwtVerify<SessionsEndpoint>> {
         use tower_layer::Layer as _;
 
         let endpoint = SessionsEndpoint::new(Arc::clone(&self.issuer), self.own.answers().clone());
-        self.own.authenticate().layer(endpoint)
+        self.own_callers().layer(endpoint)
     }
 
     /// Ends a session: its refresh token opens nothing any more, nor does any access token that it was given. `false` if there
@@ -455,6 +467,8 @@ impl AuthorizationServerBuilder {
         }
         #[cfg(feature = "password")]
         self.check_accounts(&mut errors);
+        #[cfg(feature = "password")]
+        self.check_cookies(&mut errors);
         let limiter = errors.keep(self.limiter());
         let (policy, limiter) = errors.finish(policy.zip(limiter))?;
         let verifier = Verifier::new(policy, self.keys.clone()).without_cache();
@@ -479,6 +493,8 @@ impl AuthorizationServerBuilder {
             sessions: self.sessions,
             #[cfg(feature = "password")]
             accounts: self.accounts,
+            #[cfg(feature = "password")]
+            cookies: self.cookies,
         };
         let own = accepting(&issuer, &issuer.audience, Vec::new())?;
         Ok(AuthorizationServer { metadata: ServerMetadata::of(&issuer), own, issuer: Arc::new(issuer) })

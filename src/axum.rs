@@ -40,7 +40,8 @@ use crate::{
 impl AuthorizationServer {
     /// A router with all endpoints, to merge into one's own: `POST` of `/token`, `/token/refresh`, `/revoke` and
     /// `/introspect`; `/sessions`, `/sessions/{id}`, `/logout` and `/password` for users who are signed in; `/register`
-    /// if [registration](crate::AuthorizationServerBuilder::registration) is open; `GET` of `/.well-known/jwks.json`
+    /// if [registration](crate::AuthorizationServerBuilder::registration) is open; `/session` and `/session/refresh` if pages may keep
+    /// sessions in [cookies](crate::AuthorizationServerBuilder::session_cookies); `GET` of `/.well-known/jwks.json`
     /// and, where the issuer and the audience are addresses, of their metadata. If the issuer is an address with a
     /// path, all but the metadata is below that path, where the metadata says that it is.
     ///
@@ -67,6 +68,13 @@ impl AuthorizationServer {
         #[cfg(feature = "password")]
         let router = match self.register_endpoint() {
             Some(endpoint) => router.route_service(&below("/register"), endpoint),
+            None => router,
+        };
+        #[cfg(feature = "password")]
+        let router = match self.session_endpoint() {
+            Some(endpoint) => router
+                .route_service(&below("/session"), endpoint.clone())
+                .route_service(&below("/session/refresh"), endpoint),
             None => router,
         };
         let own = self.resource_server().ok();

@@ -164,6 +164,19 @@ pub enum ConfigError {
     /// Strangers may register, but there are no users to be one of.
     #[error("registration needs the users of `first_party_login`")]
     RegistrationWithoutLogin,
+    /// Pages are to keep sessions in cookies, but nobody can sign in.
+    #[error("sessions in cookies need the users of `first_party_login`")]
+    CookiesWithoutLogin,
+    /// Pages are to keep sessions in cookies, but there are no sessions.
+    #[error("sessions in cookies need the store of `sessions`")]
+    CookiesWithoutSessions,
+    /// Pages are to keep sessions in cookies, but a refresh token is good once. Tabs share it: two that refresh at once, or a page
+    /// that is left while it does, would look like theft and sign the user out.
+    #[error(
+        "grace of refresh tokens is {0:?}; in cookies it must be between 1s and 60s, because two tabs that refresh at once \
+         would look like theft"
+    )]
+    CookiesWithoutGrace(Duration),
     /// A pepper is not one that can be.
     #[error("pepper {id:?}: {reason}")]
     Pepper {

@@ -173,6 +173,16 @@ impl<C: CustomClaims> ResourceServer<C> {
         CookieAuthenticateLayer::new(guard, self.verify(), self.answers.clone())
     }
 
+    /// As [`authenticate_cookie`](Self::authenticate_cookie) with the header besides, where there is a guard; the header alone, where
+    /// there is none.
+    #[cfg(feature = "password")]
+    pub(crate) fn authenticate_either(&self, guard: Option<&CsrfGuard>) -> CookieAuthenticateLayer<C> {
+        match guard {
+            Some(guard) => self.authenticate_cookie(guard).or_bearer(),
+            None => CookieAuthenticateLayer::without_cookies(self.verify(), self.answers.clone()),
+        }
+    }
+
     /// A layer, to sit inside [`authenticate`](Self::authenticate), that demands every one of `scopes`.
     ///
     /// # Errors

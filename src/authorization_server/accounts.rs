@@ -6,6 +6,7 @@ use tower_layer::Layer as _;
 
 use super::{AuthorizationServer, AuthorizationServerBuilder};
 use crate::{
+    browser::CookieExtract,
     config::{ConfigError, ConfigErrors},
     endpoint::{Accounts, PasswordEndpoint, RegisterEndpoint, Registration},
     ident::LoginName,
@@ -21,11 +22,11 @@ impl AuthorizationServer {
         Some(RegisterEndpoint::new(Arc::clone(&self.issuer), self.own.answers().clone()))
     }
 
-    /// The service for `POST /password`, behind the layer that verifies whose it is, if there are users who have one.
-    pub fn password_endpoint(&self) -> Option<JwtVerify<PasswordEndpoint>> {
+    /// The service for `POST /password`, behind the layers that verify whose it is, if there are users who have one.
+    pub fn password_endpoint(&self) -> Option<CookieExtract<JwtVerify<PasswordEndpoint>>> {
         self.issuer.login.as_ref()?;
         let endpoint = PasswordEndpoint::new(Arc::clone(&self.issuer), self.own.answers().clone());
-        Some(self.own.authenticate().layer(endpoint))
+        Some(self.own_callers().layer(endpoint))
     }
 
     /// What new passwords must be like.

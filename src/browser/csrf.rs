@@ -115,7 +115,7 @@ impl CsrfGuard {
     }
 
     /// A fresh token for a session, for its cookie. `None` if the system gives no random bytes.
-    #[allow(dead_code, reason = "what sets the cookie comes with passwords")]
+    #[cfg_attr(not(feature = "password"), expect(dead_code, reason = "what sets the cookie comes with passwords"))]
     pub(crate) fn token(&self, session: SessionId) -> Option<Secret<String>> {
         let mut token = Vec::with_capacity(TOKEN);
         token.push(VERSION);

@@ -237,7 +237,7 @@ impl<O> CorsPolicyBuilder<O> {
         // What follows the name that stands for the asterisk, from its dot on.
         let below = |origin: &WebOrigin| origin.as_str().strip_prefix(SECURE).map(Into::into);
         let below = sorted(patterns.iter().filter_map(below).collect());
-        let longest = exact.iter().map(|origin: &Box<str>| origin.len()).max().unwrap_or_default();
+        let longest = exact.iter().map(|origin: &_| str::len(origin)).max().unwrap_or_default();
         let longest = if below.is_empty() { longest } else { longest.max(SECURE.len() + MOST_HOST + ":65535".len()) };
         Origins::Listed { exact, below, longest }
     }

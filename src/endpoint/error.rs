@@ -19,6 +19,10 @@ pub(super) enum EndpointError {
     InvalidGrant,
     /// The client is not known, or has not proved who it is.
     InvalidClient,
+    /// The same for a page, whose client can prove nothing. Not 401: at its challenge, a browser would ask the user for a name and
+    /// a password by itself.
+    #[cfg(feature = "password")]
+    NoClientOfPages,
     /// The client may not do this.
     UnauthorizedClient,
     /// `grant_type` is not one that this server supports.
@@ -57,6 +61,8 @@ impl EndpointError {
             Self::UnsupportedTokenType => Some((400, "token type cannot be revoked")),
             Self::MethodNotAllowed { .. } => Some((405, "method not supported")),
             Self::InvalidGrant | Self::InvalidClient | Self::ScopeNotGranted | Self::Unavailable { .. } => None,
+            #[cfg(feature = "password")]
+            Self::NoClientOfPages => None,
         }
     }
 
@@ -67,6 +73,10 @@ impl EndpointError {
             // One text: whether the client or its secret is unknown is nobody's business.
             Self::InvalidClient => {
                 (StatusCode::UNAUTHORIZED, "invalid_client", "the client could not be authenticated")
+            }
+            #[cfg(feature = "password")]
+            Self::NoClientOfPages => {
+                (StatusCode::BAD_REQUEST, "invalid_client", "the client could not be authenticated")
             }
             Self::UnauthorizedClient => (StatusCode::BAD_REQUEST, "unauthorized_client", "this client may not do this"),
             Self::InvalidTarget => {

@@ -6,9 +6,10 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
+use zeroize::Zeroizing;
 
 #[cfg(feature = "password")]
-use super::account::Accounts;
+use super::{account::Accounts, browser::SessionCookies};
 use super::{
     client_auth::Clients,
     error::EndpointError,
@@ -59,6 +60,9 @@ pub(crate) struct Issuer {
     pub(crate) sessions: Option<Sessions>,
     #[cfg(feature = "password")]
     pub(crate) accounts: Accounts,
+    /// Where pages keep their sessions, if they do.
+    #[cfg(feature = "password")]
+    pub(crate) cookies: Option<SessionCookies>,
 }
 
 /// Where sessions live, and for how long.
@@ -88,10 +92,14 @@ pub(super) struct Grant<'a> {
     pub(super) device_token: Option<&'a str>,
 }
 
-/// What was issued.
-pub(super) struct Issued {
-    pub(super) response: Response<Full<Bytes>>,
+/// What was issued. How it travels, whoever answers says.
+pub(super) struct Issued<'a> {
+    pub(super) grant: &'a Grant<'a>,
+    pub(super) access_token: Zeroizing<String>,
     pub(super) token_id: String,
+    /// In seconds.
+    pub(super) expires_in: u64,
+    pub(super) scope: String,
 }
 
 /// The longest that an access token may still be accepted after it expires, anywhere (the bound of a policy's leeway).
@@ -123,8 +131,8 @@ impl Issuer {
         Limits { client: client.limit(), resources: resources.filter_map(Resource::limit).collect() }
     }
 
-    /// An access token (RFC 9068 §2), and the answer that carries it.
-    pub(super) async fn issue(&self, grant: &Grant<'_>) -> Result<Issued, EndpointError> {
+    /// An access token (RFC 9068 §2).
+    pub(super) async fn issue<'a>(&self, grant: &'a Grant<'a>) -> Result<Issued<'a>, EndpointError> {
         let Grant { subject, auth_time, now, .. } = *grant;
         let token_id = random::text::<16>().map_err(|error| failed("random source", &error))?;
         let (scope, session) = (grant.scope.to_string(), grant.session.map(|id| id.to_string()));
@@ -147,16 +155,8 @@ impl Issuer {
         };
         let key = self.signing_key(now).await?;
         let access_token = key.sign(&claims).map_err(|error| failed("signing key", &error))?;
-        let response = TokenResponse {
-            access_token: &access_token,
-            token_type: "Bearer",
-            expires_in: exp.get().saturating_sub(now.get()),
-            scope: &scope,
-            refresh_token: grant.refresh_token,
-            device_token: grant.device_token,
-        };
-        let body = serde_json::to_vec(&response).map_err(|error| failed("token response", &error))?;
-        Ok(Issued { response: private_json(StatusCode::OK, body), token_id })
+        let expires_in = exp.get().saturating_sub(now.get());
+        Ok(Issued { grant, access_token: Zeroizing::new(access_token), token_id, expires_in, scope })
     }
 
     /// The key that signs now.
@@ -216,6 +216,22 @@ impl Issuer {
     pub(super) fn called_back(&self) -> CalledBack {
         let now = self.clock.now();
         CalledBack { until: now.saturating_add(self.lifetime.max(LONGEST_LIFETIME)).saturating_add(LEEWAY), now }
+    }
+}
+
+impl Issued<'_> {
+    /// The answer that carries all of it in its body (RFC 6749 §5.1).
+    pub(super) fn in_body(&self) -> Result<Response<Full<Bytes>>, EndpointError> {
+        let response = TokenResponse {
+            access_token: &self.access_token,
+            token_type: "Bearer",
+            expires_in: self.expires_in,
+            scope: &self.scope,
+            refresh_token: self.grant.refresh_token,
+            device_token: self.grant.device_token,
+        };
+        let body = serde_json::to_vec(&response).map_err(|error| failed("token response", &error))?;
+        Ok(private_json(StatusCode::OK, body))
     }
 }
 

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "password")]
 mod account;
+#[cfg(feature = "password")]
+mod browser;
 mod client_auth;
 mod document;
 #[cfg(feature = "password")]
@@ -40,6 +42,7 @@ use self::error::EndpointError;
 #[cfg(feature = "password")]
 pub use self::{
     account::{PasswordEndpoint, RegisterEndpoint, Registration},
+    browser::{SessionCookies, SessionEndpoint},
     sessions::SessionsEndpoint,
 };
 pub(crate) use self::{
@@ -72,6 +75,9 @@ pub(crate) enum Does {
     Token,
     /// Gives tokens for refresh tokens alone, whose form need not name the grant.
     Refresh,
+    /// Gives tokens to a page, most of them in cookies. For whatever has a guard around it.
+    #[cfg(feature = "password")]
+    SignIn,
     /// Takes them back (RFC 7009).
     Revoke,
     /// Says whether they are good (RFC 7662).
@@ -139,6 +145,8 @@ impl OAuthEndpoint {
         match self.does {
             Does::Token => self.issuer.token(&parts, &form, None, outcome).await,
             Does::Refresh => self.issuer.token(&parts, &form, Some("refresh_token"), outcome).await,
+            #[cfg(feature = "password")]
+            Does::SignIn => self.issuer.sign_page_in(&parts, &form, outcome).await,
             Does::Revoke => self.issuer.revocation(&parts, &form).await,
             Does::Introspect => self.issuer.introspection(&parts, &form).await,
         }

@@ -14,7 +14,7 @@ use super::{
 use crate::{audit, client::Client, form::Form, rejection::Rejection, revocation::TokenNames};
 #[cfg(feature = "password")]
 use crate::{
-    session::{RefreshToken, Standing},
+    session::{RefreshToken, SessionRecord, Standing},
     store::within,
 };
 
@@ -28,10 +28,8 @@ impl Issuer {
         let client = self.clients.authenticate(&parts.headers, form)?;
         let token = form.require("token")?;
         #[cfg(feature = "password")]
-        if let (Some(sessions), Some(presented)) = (&self.sessions, RefreshToken::parse(token)) {
-            let look = sessions.store.look(presented.session(), presented.digest(), self.clock.now());
-            let found = within(look).await.map_err(|error| failed("session store", &error))?;
-            if let Some((session, Standing::Current | Standing::Spent)) = found {
+        if let (Some(_), Some(presented)) = (&self.sessions, RefreshToken::parse(token)) {
+            if let Some(session) = self.session_of(&presented).await? {
                 its_own(client, Some(&session.client_id))?;
                 let ended = self.end_session_of(None, session.id, "refresh token revoked").await;
                 ended.map_err(|error| failed("session store", &error))?;
@@ -55,6 +53,17 @@ impl Issuer {
         revoked.map_err(|error| failed("revocation store", &error))?;
         audit::token_revoked(caller.subject(), token_id);
         Ok(done())
+    }
+}
+
+#[cfg(feature = "password")]
+impl Issuer {
+    /// The session that a token is of, or was of before it was turned.
+    pub(super) async fn session_of(&self, presented: &RefreshToken) -> Result<Option<SessionRecord>, EndpointError> {
+        let Some(sessions) = &self.sessions else { return Ok(None) };
+        let look = sessions.store.look(presented.session(), presented.digest(), self.clock.now());
+        let found = within(look).await.map_err(|error| failed("session store", &error))?;
+        Ok(found.and_then(|(session, standing)| (standing != Standing::Foreign).then_some(session)))
     }
 }
 

@@ -176,7 +176,7 @@ impl<B> Service<Request<B>> for SessionsEndpoint {
     }
 }
 
-fn not_found() -> Response<Full<Bytes>> {
+pub(super) fn not_found() -> Response<Full<Bytes>> {
     let body = r#"{"type":"about:blank","title":"Not Found","status":404}"#;
     let mut response = private(StatusCode::NOT_FOUND, body);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

@@ -6,6 +6,8 @@ use bytes::Bytes;
 use http::{Response, request::Parts};
 use http_body_util::Full;
 
+#[cfg(feature = "password")]
+use super::browser::Carrier;
 use super::{
     error::EndpointError,
     grant,
@@ -40,18 +42,9 @@ impl Issuer {
         };
         match grant {
             #[cfg(feature = "password")]
-            "password" => match &self.login {
-                Some(login) if client.may(GrantType::Password) => {
-                    self.password_grant(login, client, form, parts, outcome).await
-                }
-                Some(_) => Err(EndpointError::UnauthorizedClient),
-                None => Err(EndpointError::UnsupportedGrantType),
-            },
+            "password" => self.password_grant(client, form, parts, Carrier::Body, outcome).await,
             #[cfg(feature = "password")]
-            "refresh_token" => match (&self.login, &self.sessions) {
-                (Some(login), Some(sessions)) => self.refresh_grant(login, sessions, client, form).await,
-                _ => Err(EndpointError::UnsupportedGrantType),
-            },
+            "refresh_token" => self.refresh_grant(client, form, Carrier::Body).await,
             "client_credentials" if self.clients.iter().any(|client| client.may(GrantType::ClientCredentials)) => {
                 if client.may(GrantType::ClientCredentials) {
                     self.client_credentials_grant(client, form).await
@@ -85,8 +78,9 @@ impl Issuer {
             device_token: None,
         };
         let issued = self.issue(&grant).await?;
+        let response = issued.in_body()?;
         audit::token_issued(client.id(), &issued.token_id);
-        Ok(issued.response)
+        Ok(response)
     }
 }
 
@@ -98,20 +92,22 @@ fn requested_scope(form: &Form) -> Result<Option<ScopeSet>, EndpointError> {
 mod login {
     use std::{sync::Arc, time::Duration};
 
-    use http::{HeaderMap, header::USER_AGENT};
+    use bytes::Bytes;
+    use http::{HeaderMap, Response, header::USER_AGENT};
+    use http_body_util::Full;
 
-    use super::{Answer, EndpointError, Form, Grant, Issuer, Parts, ScopeSet, audit, grant, requested_scope};
+    use super::{Answer, Carrier, EndpointError, Form, Grant, Issuer, Parts, ScopeSet, audit, grant, requested_scope};
     use crate::{
         client::{Client, GrantType},
         client_ip::ClientIp,
         clock::UnixSeconds,
-        endpoint::issuer::{Issued, Sessions, failed},
+        endpoint::issuer::{Sessions, failed},
         ident::{SessionId, UserId},
         login::{LoginAttempt, LoginOutcome},
         password::{Lane, Outcome, PasswordLogin, SignedIn},
         random,
         session::{RefreshToken, SealedToken, SessionRecord, Standing},
-        store::{NewSession, Rotated, Rotation, turned, within},
+        store::{NewSession, Rotated, Rotation, SessionStore, turned, within},
     };
 
     /// A session to be begun.
@@ -125,23 +121,33 @@ mod login {
         now: UnixSeconds,
     }
 
-    /// A session that was begun.
-    struct Begun {
-        id: SessionId,
+    /// A session that is ready to be begun.
+    struct Prepared<'a> {
+        store: &'a dyn SessionStore,
+        new: NewSession,
         token: RefreshToken,
-        ends_at: UnixSeconds,
+    }
+
+    /// An answer that was made, and the access token that it carries.
+    struct Answered {
+        response: Response<Full<Bytes>>,
+        token_id: String,
     }
 
     impl Issuer {
         /// RFC 6749 §4.3, for clients that the server's owner trusts with passwords.
-        pub(super) async fn password_grant(
-            &self,
-            login: &PasswordLogin,
+        pub(in crate::endpoint) async fn password_grant(
+            self: &Arc<Self>,
             client: &Client,
             form: &Form,
             parts: &Parts,
+            carrier: Carrier<'_>,
             outcome: &mut LoginOutcome,
         ) -> Answer {
+            let Some(login) = &self.login else { return Err(EndpointError::UnsupportedGrantType) };
+            if !client.may(GrantType::Password) {
+                return Err(EndpointError::UnauthorizedClient);
+            }
             let (username, password) = (form.require("username")?, form.require("password")?);
             // Before the password, so that neither a malformed scope nor a foreign resource tells anything about it.
             let requested = requested_scope(form)?;
@@ -165,32 +171,20 @@ mod login {
                     let scope = scope.inspect_err(|_| audit::login_failed(Some(&subject), "scope not granted"))?;
                     let now = self.clock.now();
                     let held = if resources.is_empty() { self.may_be_for(client, None) } else { audience.clone() };
-                    // Before anything is begun: nobody needs a session whose tokens cannot be signed.
-                    self.signing_key(now).await?;
                     let issued_at = self.issued_at(&subject, now);
-                    let begun = match &self.sessions {
-                        Some(sessions) => {
-                            let beginning = Beginning {
-                                subject: &subject,
-                                client,
-                                audience: held.into_iter().map(str::to_owned).collect(),
-                                scope: &scope,
-                                label: label(form, &parts.headers),
-                                network: network(parts),
-                                now,
-                            };
-                            Some(self.begin(sessions, beginning).await?)
-                        }
-                        None => None,
+                    let beginning = Beginning {
+                        subject: &subject,
+                        client,
+                        audience: held.into_iter().map(str::to_owned).collect(),
+                        scope: &scope,
+                        label: label(form, &parts.headers),
+                        network: network(parts),
+                        now,
                     };
-                    let session = begun.as_ref().map(|begun| begun.id);
-                    if let Err(error) = self.check_unchanged(login, &signed_in, session).await {
-                        // Nobody has guessed, nor signed in.
-                        *outcome = LoginOutcome::NotTried;
-                        return Err(error);
-                    }
-                    let refresh_token = begun.as_ref().map(|begun| begun.token.expose());
-                    let device_token = attempt.and_then(LoginAttempt::device_token);
+                    let prepared = self.sessions.as_ref().map(|sessions| prepare(sessions, beginning)).transpose()?;
+                    let refresh_token = prepared.as_ref().map(|prepared| prepared.token.expose());
+                    let session = prepared.as_ref().map(|prepared| prepared.new.session.id);
+                    let device_token = attempt.filter(|_| carrier.is_body()).and_then(LoginAttempt::device_token);
                     let grant = Grant {
                         subject: &subject,
                         client,
@@ -200,14 +194,32 @@ mod login {
                         now,
                         issued_at,
                         session,
-                        ends_at: begun.as_ref().map(|begun| begun.ends_at),
+                        ends_at: prepared.as_ref().map(|prepared| prepared.new.ends_at),
                         refresh_token: refresh_token.as_ref().map(|token| token.as_str()),
                         device_token: device_token.as_ref().map(|token| token.expose().as_str()),
                     };
+                    // Before anything is begun: nobody needs a session whose tokens cannot be signed, or do not fit.
                     let issued = self.issue(&grant).await?;
+                    let response = carrier.answer(&issued).inspect_err(|error| {
+                        if *error == EndpointError::ScopeNotGranted {
+                            audit::login_failed(Some(&subject), "access token too long for a cookie");
+                        }
+                    })?;
+                    if let Some(Prepared { store, new, .. }) = prepared {
+                        within(store.create(new)).await.map_err(|error| failed("session store", &error))?;
+                    }
+                    let replaced = async {
+                        self.check_unchanged(login, &signed_in, session).await?;
+                        self.end_former(carrier, &subject, session).await
+                    };
+                    if let Err(error) = replaced.await {
+                        // Nobody has guessed, nor signed in.
+                        *outcome = LoginOutcome::NotTried;
+                        return Err(error);
+                    }
                     audit::login_succeeded(&subject, &issued.token_id);
                     login.upgrade_later(*signed_in);
-                    Ok(issued.response)
+                    Ok(response)
                 }
                 Outcome::Refused => {
                     *outcome = LoginOutcome::Failed;
@@ -215,35 +227,6 @@ mod login {
                 }
                 Outcome::Unavailable { retry_after } => Err(EndpointError::Unavailable { retry_after }),
             }
-        }
-
-        /// Begins a session; it is in the store when this resolves.
-        async fn begin(
-            &self,
-            Sessions { store, policy }: &Sessions,
-            Beginning { subject, client, audience, scope, label, network, now }: Beginning<'_>,
-        ) -> Result<Begun, EndpointError> {
-            let no_random = |error| failed("random source", &error);
-            let id = SessionId::random().map_err(no_random)?;
-            let token = RefreshToken::random(id).map_err(no_random)?;
-            let [one, two] = random::bytes().map_err(no_random)?;
-            let expires_at = policy.expires_at(now, one);
-            let session = SessionRecord {
-                id,
-                subject: subject.to_owned(),
-                client_id: client.id().to_owned(),
-                scope: scope.clone(),
-                audience,
-                label,
-                network,
-                auth_time: now,
-                last_used: now,
-                expires_at,
-            };
-            let ends_at = policy.ends_at(expires_at, now, two);
-            let new = NewSession { session, digest: token.digest(), ends_at };
-            within(store.create(new)).await.map_err(|error| failed("session store", &error))?;
-            Ok(Begun { id, token, ends_at })
         }
 
         /// Refuses a login whose user was disabled, or given another password, while it was under way. Whoever does that calls
@@ -273,14 +256,16 @@ mod login {
 
         /// RFC 6749 §6. Whatever can fail does so before the token is turned: an answer that says "try again" must leave the
         /// token good.
-        pub(super) async fn refresh_grant(
+        pub(in crate::endpoint) async fn refresh_grant(
             self: &Arc<Self>,
-            login: &PasswordLogin,
-            Sessions { store, policy }: &Sessions,
             client: &Client,
             form: &Form,
+            carrier: Carrier<'_>,
         ) -> Answer {
-            let text = form.require("refresh_token")?;
+            let (Some(login), Some(Sessions { store, policy })) = (&self.login, &self.sessions) else {
+                return Err(EndpointError::UnsupportedGrantType);
+            };
+            let Some(text) = carrier.refresh_token(form)? else { return Err(refused(None, "no cookie")) };
             let requested = requested_scope(form)?;
             let Some(presented) = RefreshToken::parse(text) else { return Err(refused(None, "not a refresh token")) };
             let (now, down) = (self.clock.now(), |error| failed("session store", &error));
@@ -304,8 +289,8 @@ mod login {
                 called_back_until: self.called_back().until,
                 now,
             };
-            let refreshing =
-                Refreshing { login, client, form, requested, session: &session, ends_at: rotation.ends_at };
+            let ends_at = rotation.ends_at;
+            let refreshing = Refreshing { login, client, form, carrier, requested, session: &session, ends_at };
             match standing {
                 Standing::Foreign => Err(refused(Some(&session), "not a token of this session")),
                 // Whether it was stolen comes before whatever else may be wrong with the request.
@@ -315,11 +300,11 @@ mod login {
                 }
                 Standing::Current => {
                     // Signed before the token is turned; whose refresh token goes with it is not known for sure.
-                    let issued = self.reissue(&refreshing, successor.expose().as_str()).await?;
+                    let answered = self.reissue(&refreshing, successor.expose().as_str()).await?;
                     match turned(store.rotate(rotation)).await.map_err(down)? {
                         Rotated::Turned => {
-                            audit::session_refreshed(&session.subject, id, &issued.token_id, false);
-                            Ok(issued.response)
+                            audit::session_refreshed(&session.subject, id, &answered.token_id, false);
+                            Ok(answered.response)
                         }
                         // Somebody was faster.
                         Rotated::Again(sealed) => self.answer_again(&refreshing, &presented, &sealed).await,
@@ -373,14 +358,14 @@ mod login {
             let session = refreshing.session;
             // It cannot be opened only where it was turned while there was no grace.
             let same = presented.open(sealed).ok_or_else(|| refused(Some(session), "turned without a grace"))?;
-            let issued = self.reissue(refreshing, same.expose().as_str()).await?;
-            audit::session_refreshed(&session.subject, session.id, &issued.token_id, true);
-            Ok(issued.response)
+            let answered = self.reissue(refreshing, same.expose().as_str()).await?;
+            audit::session_refreshed(&session.subject, session.id, &answered.token_id, true);
+            Ok(answered.response)
         }
 
         /// A new access token of a session, if it may have what is asked for.
-        async fn reissue(&self, refreshing: &Refreshing<'_>, refresh_token: &str) -> Result<Issued, EndpointError> {
-            let Refreshing { login, client, form, requested, session, ends_at } = refreshing;
+        async fn reissue(&self, refreshing: &Refreshing<'_>, refresh_token: &str) -> Result<Answered, EndpointError> {
+            let Refreshing { login, client, form, carrier, requested, session, ends_at } = refreshing;
             if session.client_id != client.id() {
                 return Err(refused(Some(session), "session of another client"));
             }
@@ -411,7 +396,8 @@ mod login {
                 refresh_token: Some(refresh_token),
                 device_token: None,
             };
-            self.issue(&grant).await
+            let issued = self.issue(&grant).await?;
+            Ok(Answered { response: carrier.answer(&issued)?, token_id: issued.token_id })
         }
     }
 
@@ -420,9 +406,36 @@ mod login {
         login: &'a PasswordLogin,
         client: &'a Client,
         form: &'a Form,
+        carrier: Carrier<'a>,
         requested: Option<ScopeSet>,
         session: &'a SessionRecord,
         ends_at: UnixSeconds,
+    }
+
+    /// Makes a session, which the store does not have yet.
+    fn prepare<'a>(
+        Sessions { store, policy }: &'a Sessions,
+        Beginning { subject, client, audience, scope, label, network, now }: Beginning<'_>,
+    ) -> Result<Prepared<'a>, EndpointError> {
+        let no_random = |error| failed("random source", &error);
+        let id = SessionId::random().map_err(no_random)?;
+        let token = RefreshToken::random(id).map_err(no_random)?;
+        let [one, two] = random::bytes().map_err(no_random)?;
+        let expires_at = policy.expires_at(now, one);
+        let session = SessionRecord {
+            id,
+            subject: subject.to_owned(),
+            client_id: client.id().to_owned(),
+            scope: scope.clone(),
+            audience,
+            label,
+            network,
+            auth_time: now,
+            last_used: now,
+            expires_at,
+        };
+        let ends_at = policy.ends_at(expires_at, now, two);
+        Ok(Prepared { store: &**store, new: NewSession { session, digest: token.digest(), ends_at }, token })
     }
 
     fn refused(session: Option<&SessionRecord>, reason: &'static str) -> EndpointError {

@@ -21,6 +21,12 @@ impl<C: CustomClaims> CookieAuthenticateLayer<C> {
         Self { extract: CookieExtractLayer::new(guard).answers(answers), verify }
     }
 
+    /// Reads the header alone, for services that are of one type with cookies and without.
+    #[cfg(feature = "password")]
+    pub(super) fn without_cookies(verify: JwtVerifyLayer<C>, answers: Answers) -> Self {
+        Self { extract: CookieExtractLayer::header_alone().answers(answers), verify }
+    }
+
     /// As [`CookieExtractLayer::or_bearer`].
     pub fn or_bearer(self) -> Self {
         Self { extract: self.extract.or_bearer(), ..self }

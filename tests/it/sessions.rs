@@ -278,10 +278,10 @@ async fn req_047_a_session_is_bound_to_its_audience() {
 }
 
 /// A store that can be made to fail.
-struct Flaky(Arc<MemoryStore>, Mutex<Mood>, AtomicUsize);
+pub struct Flaky(Arc<MemoryStore>, Mutex<Mood>, AtomicUsize);
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Mood {
+pub enum Mood {
     Well,
     Down,
     Full,
@@ -291,14 +291,16 @@ enum Mood {
     SlowToTell,
     /// The password is another by the time that a session is there.
     Meddling,
+    /// No session can be ended.
+    CannotEnd,
 }
 
 impl Flaky {
-    fn new(store: &Arc<MemoryStore>) -> Arc<Self> {
+    pub fn new(store: &Arc<MemoryStore>) -> Arc<Self> {
         Arc::new(Self(Arc::clone(store), Mutex::new(Mood::Well), AtomicUsize::new(0)))
     }
 
-    fn set(&self, mood: Mood) {
+    pub fn set(&self, mood: Mood) {
         *self.1.lock().unwrap() = mood;
     }
 
@@ -307,7 +309,7 @@ impl Flaky {
         self.2.fetch_add(1, Ordering::SeqCst);
         Box::pin(async move {
             match mood {
-                Mood::Well | Mood::SlowToTell | Mood::Meddling => call.await,
+                Mood::Well | Mood::SlowToTell | Mood::Meddling | Mood::CannotEnd => call.await,
                 Mood::Down => Err(StoreError::unavailable("pulled the plug")),
                 Mood::Full => Err(StoreError::Full),
                 Mood::Slow => {
@@ -352,6 +354,9 @@ impl SessionStore for Flaky {
         })
     }
     fn revoke(&self, id: SessionId, tokens: CalledBack) -> StoreFuture<'_, bool> {
+        if *self.1.lock().unwrap() == Mood::CannotEnd {
+            return Box::pin(async { Err(StoreError::unavailable("cannot end")) });
+        }
         self.or_down(self.0.revoke(id, tokens))
     }
     fn revoke_all<'a>(

@@ -46,7 +46,7 @@ impl CookieExtractLayer {
 
     /// Exactly [`BearerExtractLayer::required`](crate::bearer::BearerExtractLayer::required), for services that are of one type with
     /// cookies and without.
-    #[allow(dead_code, reason = "the endpoints that need it come with passwords")]
+    #[cfg(any(test, feature = "password"))]
     pub(crate) fn header_alone() -> Self {
         Self::reading(Source::Header)
     }
