@@ -37,6 +37,7 @@
 //! | module | what a user takes from it |
 //! |---|---|
 //! | [`bearer`] | [`BearerExtractLayer`](bearer::BearerExtractLayer): one credential per request, or a refusal |
+//! | [`cors`] | [`CorsStrictLayer`](cors::CorsStrictLayer), [`CorsPolicy`](cors::CorsPolicy): which pages of other origins may call |
 //! | [`browser`] | [`CookieExtractLayer`](browser::CookieExtractLayer), [`CsrfLayer`](browser::CsrfLayer): tokens in cookies, and no forged requests |
 //! | [`jwt`] | [`JwtVerifyLayer`](jwt::JwtVerifyLayer): keys, the claims' policy, [`Verified`](jwt::Verified) |
 //! | [`authz`] | [`RequireScopesLayer`](authz::RequireScopesLayer): permissions |

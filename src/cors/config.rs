@@ -159,8 +159,8 @@ impl<O> CorsPolicyBuilder<O> {
             }
             HeaderValue::from(given.as_secs())
         });
-        let refused = HeaderMap::from_iter([(VARY, HeaderValue::from_static(self.preflight_varies_on()))]);
-        let mut granted = refused.clone();
+        let preflight_vary = HeaderValue::from_static(self.preflight_varies_on());
+        let mut granted = HeaderMap::from_iter([(VARY, preflight_vary.clone())]);
         // `*`, or in its place the origin that asks.
         granted.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
         let fields = [
@@ -178,7 +178,7 @@ impl<O> CorsPolicyBuilder<O> {
             exposed,
             private_network: self.private_network,
             granted,
-            refused,
+            preflight_vary,
         };
         errors.0.finish(Some(CorsPolicy(Arc::new(rules))))
     }

@@ -14,7 +14,9 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode,
-    header::{ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ORIGIN},
+    header::{
+        ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ORIGIN, VARY,
+    },
 };
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
@@ -117,7 +119,7 @@ impl Shared {
             }
             Err(refusal) => {
                 self.explain(&refusal);
-                rules.refused.clone()
+                HeaderMap::from_iter([(VARY, rules.preflight_vary.clone())])
             }
         })
     }

@@ -30,8 +30,8 @@ pub(super) struct Rules {
     pub(super) private_network: bool,
     /// What a preflight request that is allowed is answered, but for whose it is.
     pub(super) granted: HeaderMap,
-    /// What one that is not allowed is answered.
-    pub(super) refused: HeaderMap,
+    /// What the answer to one that is not allowed depends on all the same.
+    pub(super) preflight_vary: HeaderValue,
 }
 
 /// Whose pages.
