@@ -46,7 +46,10 @@ impl CookieExtractLayer {
 
     /// Exactly [`BearerExtractLayer::required`](crate::bearer::BearerExtractLayer::required), for services that are of one type with
     /// cookies and without.
-    #[cfg(any(test, feature = "password"))]
+    #[cfg_attr(
+        not(any(test, feature = "password")),
+        expect(dead_code, reason = "the endpoints that need it come with passwords")
+    )]
     pub(crate) fn header_alone() -> Self {
         Self::reading(Source::Header)
     }
