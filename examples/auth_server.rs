@@ -20,6 +20,12 @@
 //! | `LOGIN_WINDOW` | `86400` | seconds without a failure after which the earlier ones are forgotten, 1 to 2592000 |
 //! | `LOGIN_PER_MINUTE` | `30` | logins of a client address that fail: so many at once, and as many a minute, 1 to 1000000 |
 //! | `TRUSTED_PROXIES` | none | networks such as `10.0.0.0/8, 192.0.2.1`, between commas, whose `Forwarded` or `X-Forwarded-For` is believed |
+//! | `CORS_ORIGINS` | none | origins such as `https://app.example, https://*.app.example`, between commas, whose pages may call; `*` is every one |
+//! | `CORS_METHODS` | `GET, HEAD, POST` | methods that those pages may use, between commas |
+//! | `CORS_HEADERS` | none | request headers that they may set, between commas, such as `authorization, content-type` |
+//! | `CORS_EXPOSE` | none | headers of answers that they may read, between commas, such as `www-authenticate, retry-after` |
+//! | `CORS_CREDENTIALS` | `false` | `true`: they may send cookies |
+//! | `CORS_MAX_AGE` | none | seconds for which a browser remembers what is allowed, 0 to 86400; by itself it does for 5 |
 //! | `HASH_CONCURRENCY` | cores | passwords that are hashed at once, 1 to 256 |
 //! | `CLIENTS` | none | JSON array of `{"client_id", "client_secret", "grants": […], "scopes": […], "resources": […], "introspects": […]}`; all but the first may be left out, without a secret the client is public, grants are `password` and `client_credentials` |
 //! | `RESOURCES` | none | JSON array of `{"resource", "scopes": […]}`: what tokens can be for beside `AUDIENCE` |
@@ -39,6 +45,8 @@ use portcullis::{
     AuthorizationServer, AuthorizationServerBuilder,
     client::{Client, GrantType, HashedSecret, Resource},
     client_ip::{ClientIpLayer, TrustedProxies},
+    config::ConfigError,
+    cors::{CorsPolicy, CorsPolicyBuilder, CorsStrictLayer},
     endpoint::Registration,
     ident::{LoginName, UserId},
     jwt::{Algorithm, ClaimsPolicy, KeyRing, RemoteJwks, SigningKey},
@@ -110,8 +118,12 @@ async fn run() -> Result<(), Mistakes> {
     let server = builder.build().map_err(|e| named("server", e))?;
 
     let app = routes(&server, settings.foreign).map_err(|e| named("routes", e))?;
-    // Outermost: whatever asks where a request comes from is further in.
     let app = app.layer(ClientIpLayer::new(settings.proxies));
+    // Outermost: preflight requests carry no credential, and are no logins; and a script is to see why it was refused.
+    let app = match settings.cors {
+        Some(policy) => app.layer(CorsStrictLayer::new(policy)),
+        None => app,
+    };
     println!("listening on http://{}", listener.local_addr().map_err(|e| named("LISTEN", e))?);
     // With the peer's address, by which logins are limited, and for the list of sessions.
     let app = app.into_make_service_with_connect_info::<SocketAddr>();
@@ -188,6 +200,8 @@ struct Settings {
     lockout: Lockout,
     per_address: Quota,
     proxies: TrustedProxies,
+    /// `None` if no page of another origin may call.
+    cors: Option<CorsPolicy>,
     hash_concurrency: Option<usize>,
     /// Under which devices are known: whatever secret there is that outlives the process.
     secret: Option<Secret<String>>,
@@ -247,6 +261,7 @@ impl Settings {
         let per_address =
             get_or(&mut mistakes, "LOGIN_PER_MINUTE", "30", |text| number(text, 1, 1_000_000)).map(Quota::per_minute);
         let proxies = get_or(&mut mistakes, "TRUSTED_PROXIES", "-", parse_proxies);
+        let cors = read_cors(&mut mistakes);
         let hash_concurrency = env::var_os("HASH_CONCURRENCY")
             .and_then(|_| get_or(&mut mistakes, "HASH_CONCURRENCY", "", |text| number::<usize>(text, 1, 256)));
         let secret = device_secret();
@@ -292,6 +307,7 @@ impl Settings {
                 lockout,
                 per_address,
                 proxies,
+                cors,
                 hash_concurrency,
                 secret,
             }),
@@ -341,6 +357,45 @@ fn parse_proxies(text: &str) -> Result<TrustedProxies, String> {
         return Ok(TrustedProxies::none());
     }
     TrustedProxies::parse(text.split(',').map(str::trim)).map_err(|e| e.to_string())
+}
+
+/// Reads what begins with `CORS_`; without `CORS_ORIGINS` nobody is allowed anything, and the rest would mean nothing.
+fn read_cors(mistakes: &mut Mistakes) -> Option<CorsPolicy> {
+    let names =
+        ["ORIGINS", "METHODS", "HEADERS", "EXPOSE", "CREDENTIALS", "MAX_AGE"].map(|name| format!("CORS_{name}"));
+    if names.iter().all(|name| env::var_os(name).is_none()) {
+        return None;
+    }
+    let mut list = |name: &str| -> Vec<String> {
+        let parse = |text: &str| Ok(text.split(',').map(|item| item.trim().to_owned()).collect());
+        if env::var_os(name).is_some() { get_or(mistakes, name, "", parse).unwrap_or_default() } else { Vec::new() }
+    };
+    let policy = CorsPolicy::builder().origins(list("CORS_ORIGINS"));
+    let policy = policy.request_headers(list("CORS_HEADERS")).expose_headers(list("CORS_EXPOSE"));
+    let methods = list("CORS_METHODS");
+    let policy = if methods.is_empty() { policy } else { policy.methods(methods) };
+    let credentials = get_or(mistakes, "CORS_CREDENTIALS", "false", |text| {
+        text.parse::<bool>().map_err(|_| "is neither true nor false".to_owned())
+    });
+    let max_age = env::var_os("CORS_MAX_AGE").and_then(|_| {
+        get_or(mistakes, "CORS_MAX_AGE", "", |text| {
+            text.parse().map(Duration::from_secs).map_err(|_| "is no whole number of seconds".to_owned())
+        })
+    });
+    let policy = if credentials == Some(true) { policy.credentials() } else { policy };
+    let policy = max_age.into_iter().fold(policy, CorsPolicyBuilder::max_age);
+    let told = policy.build().map_err(|errors| {
+        for error in errors.iter() {
+            let ConfigError::Cors(cors) = error else { continue };
+            let variable = match cors.setting() {
+                "request_headers" => "HEADERS".to_owned(),
+                "expose_headers" => "EXPOSE".to_owned(),
+                other => other.to_uppercase(),
+            };
+            mistakes.push(format!("CORS_{variable}: {cors}"));
+        }
+    });
+    told.ok()
 }
 
 fn read_keys(mistakes: &mut Mistakes, algorithm: Algorithm) -> Option<Keys> {

@@ -91,6 +91,39 @@ pub enum CorsError {
     PrivateNetworkWithPlaintext(String),
 }
 
+impl CorsError {
+    /// The setting that it is about: the name of the [builder](super::CorsPolicyBuilder)'s method. Of two that do not go together,
+    /// the one that gives more away.
+    ///
+    /// ```
+    /// use portcullis::{config::ConfigError, cors::CorsPolicy};
+    ///
+    /// let errors = CorsPolicy::builder().origins(["https://app.example/"]).methods(["get"]).build().unwrap_err();
+    /// let settings = errors.iter().map(|error| match error {
+    ///     ConfigError::Cors(error) => error.setting(),
+    ///     _ => unreachable!(),
+    /// });
+    /// assert_eq!(settings.collect::<Vec<_>>(), ["origins", "methods"]);
+    /// ```
+    pub const fn setting(&self) -> &'static str {
+        match self {
+            Self::NoOrigin | Self::Origin { .. } | Self::OriginTwice(_) | Self::AnyOriginBesideOthers => "origins",
+            Self::NoMethod | Self::Method { .. } | Self::AnyMethodBesideOthers => "methods",
+            Self::RequestHeader { .. } | Self::AuthorizationBehindWildcard | Self::AnyHeaderBesideOthers => {
+                "request_headers"
+            }
+            Self::ExposedHeader { .. } | Self::AnyExposedBesideOthers => "expose_headers",
+            Self::CredentialsWithAnyOrigin
+            | Self::CredentialsWithPlaintext(_)
+            | Self::CredentialsWithAnyMethod
+            | Self::CredentialsWithAnyHeader
+            | Self::CredentialsWithAnyExposed => "credentials",
+            Self::MaxAge(_) => "max_age",
+            Self::PrivateNetworkWithWildcard(_) | Self::PrivateNetworkWithPlaintext(_) => "private_network_access",
+        }
+    }
+}
+
 /// What is wrong with a method in a CORS configuration.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]

@@ -282,6 +282,42 @@ async fn auth_server_limits_logins_as_it_is_told() {
     assert_eq!(login("203.0.113.6", "alice", "a long enough one").await.status, 200);
 }
 
+#[tokio::test]
+async fn req_148_auth_server_lets_pages_in_as_it_is_told() {
+    let folder = Folder::new("cors");
+    let cors = [
+        ("CORS_ORIGINS", "https://app.example, https://*.shop.example"),
+        ("CORS_METHODS", "GET,DELETE"),
+        ("CORS_HEADERS", "authorization, content-type"),
+        ("CORS_EXPOSE", "www-authenticate"),
+        ("CORS_CREDENTIALS", "true"),
+        ("CORS_MAX_AGE", "60"),
+    ];
+    let program = start("auth_server", &folder, &cors);
+    let asks = async |origin: &str, method: &str| {
+        let (origin, method) = (format!("origin: {origin}"), format!("access-control-request-method: {method}"));
+        send(program.address, "OPTIONS /users/me", &[origin.as_bytes(), method.as_bytes()], b"").await
+    };
+    let granted = asks("https://a.shop.example", "DELETE").await;
+    let said = |name: &str| granted.header(&format!("access-control-{name}"));
+    assert_eq!((granted.status, said("allow-origin")), (204, Some("https://a.shop.example")));
+    assert_eq!((said("allow-credentials"), said("max-age")), (Some("true"), Some("60")));
+    assert_eq!(said("allow-methods"), Some("GET, DELETE"));
+    assert_eq!(said("allow-headers"), Some("authorization, content-type"));
+    for (origin, method) in [("https://evil.example", "GET"), ("https://app.example", "PUT"), ("null", "GET")] {
+        let refused = asks(origin, method).await;
+        assert_eq!((refused.status, refused.header("access-control-allow-origin")), (204, None), "{origin} {method}");
+    }
+    let unknown = get(program.address, "/users/me", &[b"origin: https://app.example"]).await;
+    assert_eq!(unknown.status, 401);
+    assert_eq!(unknown.header("access-control-allow-origin"), Some("https://app.example"));
+    assert_eq!(unknown.header("access-control-expose-headers"), Some("www-authenticate"));
+    drop(program);
+    let program = start("auth_server", &folder, &[]);
+    let nothing = get(program.address, "/users/me", &[b"origin: https://app.example"]).await;
+    assert_eq!(nothing.header("access-control-allow-origin"), None);
+}
+
 #[test]
 fn a_bad_value_ends_auth_server_and_names_the_variable() {
     let folder = Folder::new("bad-values");
@@ -325,6 +361,28 @@ fn a_bad_value_ends_auth_server_and_names_the_variable() {
         (&[("TRUSTED_PROXIES", "10.0.0.1/8")], &["TRUSTED_PROXIES"]),
         (&[("TRUSTED_PROXIES", "127.0.0.1,localhost")], &["TRUSTED_PROXIES"]),
         (&[("TRUSTED_PROXIES", "0.0.0.0/0")], &["TRUSTED_PROXIES"]),
+        (&[("CORS_ORIGINS", "")], &["CORS_ORIGINS"]),
+        (&[("CORS_ORIGINS", "null")], &["CORS_ORIGINS"]),
+        (&[("CORS_ORIGINS", "https://app.example/, https://*.co.uk")], &["CORS_ORIGINS"]),
+        (&[("CORS_ORIGINS", "https://app.example,")], &["CORS_ORIGINS"]),
+        (&[("CORS_METHODS", "GET")], &["CORS_ORIGINS"]),
+        (&[("CORS_ORIGINS", "*"), ("CORS_CREDENTIALS", "true")], &["CORS_CREDENTIALS"]),
+        (&[("CORS_ORIGINS", "http://app.example"), ("CORS_CREDENTIALS", "true")], &["CORS_CREDENTIALS"]),
+        (&[("CORS_ORIGINS", "https://app.example"), ("CORS_CREDENTIALS", "yes")], &["CORS_CREDENTIALS"]),
+        (&[("CORS_ORIGINS", "https://app.example"), ("CORS_MAX_AGE", "86401")], &["CORS_MAX_AGE"]),
+        (&[("CORS_ORIGINS", "https://app.example"), ("CORS_MAX_AGE", "-1")], &["CORS_MAX_AGE"]),
+        (&[("CORS_ORIGINS", "https://app.example"), ("CORS_HEADERS", "*")], &["CORS_HEADERS"]),
+        (
+            &[
+                ("CORS_ORIGINS", "null, https://app.example:443"),
+                ("CORS_METHODS", "get, TRACE"),
+                ("CORS_HEADERS", "host"),
+                ("CORS_EXPOSE", "set-cookie"),
+                ("CORS_MAX_AGE", "86401"),
+                ("ACCESS_TTL", "0"),
+            ],
+            &["CORS_ORIGINS", "CORS_METHODS", "CORS_HEADERS", "CORS_EXPOSE", "CORS_MAX_AGE", "ACCESS_TTL"],
+        ),
         (&[("ACCESS_TTL", "0")], &["ACCESS_TTL"]),
         (&[("ACCESS_TTL", "3601")], &["ACCESS_TTL"]),
         (&[("ACCESS_TTL", "ten")], &["ACCESS_TTL"]),
@@ -376,6 +434,12 @@ fn a_bad_value_ends_auth_server_and_names_the_variable() {
             "LOGIN_PER_MINUTE",
             "TRUSTED_PROXIES",
             "HASH_CONCURRENCY",
+            "CORS_ORIGINS",
+            "CORS_METHODS",
+            "CORS_HEADERS",
+            "CORS_EXPOSE",
+            "CORS_CREDENTIALS",
+            "CORS_MAX_AGE",
             "server",
         ] {
             let line = stderr.lines().any(|line| line.starts_with(&format!("auth_server: {name}: ")));
