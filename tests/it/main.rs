@@ -16,6 +16,7 @@ mod accounts;
 mod architecture;
 mod attacks;
 mod breaches;
+mod browser;
 mod cookies;
 mod cors;
 mod costs;
