@@ -81,8 +81,8 @@ async fn serve(tls: &Tls, tcp: TcpListener, router: Router) -> std::io::Result<(
     axum::serve(listener, router).await
 }
 
-/// The API. Layers that are added later are further out: CORS is the outermost, since preflight requests carry no credential
-/// and pages must be able to read refusals too.
+/// The API. Layers that are added later are further out. CORS is outside of all that may refuse, since preflight requests carry no
+/// credential and pages must be able to read refusals too; the headers refuse nothing.
 async fn service(app: &str, api: &str) -> Result<Router, Failure> {
     let store = Arc::new(MemoryStore::new());
     let hasher = PasswordHasher::builder().build()?;
@@ -108,7 +108,7 @@ async fn service(app: &str, api: &str) -> Result<Router, Failure> {
     let me = Router::new().route("/me", get(me)).layer(resource.require(["me"])?).layer(resource.authenticate());
     let router = me.merge(server.routes()).with_state(server);
     let router = router.layer(RequireHttpsLayer::new(TrustedProxies::none()));
-    Ok(with_headers(router, api)?.layer(CorsStrictLayer::new(cors)))
+    with_headers(router.layer(CorsStrictLayer::new(cors)), api)
 }
 
 /// The page: three files, and a policy under which nothing else runs.
