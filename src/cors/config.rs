@@ -3,10 +3,10 @@
 use std::{marker::PhantomData, sync::Arc, time::Duration};
 
 use http::{
-    HeaderMap, HeaderValue,
+    HeaderValue,
     header::{
         ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-        ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, VARY,
+        ACCESS_CONTROL_MAX_AGE,
     },
 };
 
@@ -159,17 +159,13 @@ impl<O> CorsPolicyBuilder<O> {
             }
             HeaderValue::from(given.as_secs())
         });
-        let preflight_vary = HeaderValue::from_static(self.preflight_varies_on());
-        let mut granted = HeaderMap::from_iter([(VARY, preflight_vary.clone())]);
-        // `*`, or in its place the origin that asks.
-        granted.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
         let fields = [
             (ACCESS_CONTROL_ALLOW_CREDENTIALS, self.credentials.then(|| HeaderValue::from_static("true"))),
             (ACCESS_CONTROL_ALLOW_METHODS, methods_field),
             (ACCESS_CONTROL_ALLOW_HEADERS, headers_field),
             (ACCESS_CONTROL_MAX_AGE, max_age),
         ];
-        granted.extend(fields.into_iter().filter_map(|(name, value)| Some((name, value?))));
+        let granted = fields.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
         let rules = Rules {
             origins,
             credentials: self.credentials,
@@ -178,7 +174,7 @@ impl<O> CorsPolicyBuilder<O> {
             exposed,
             private_network: self.private_network,
             granted,
-            preflight_vary,
+            preflight_vary: HeaderValue::from_static(self.preflight_varies_on()),
         };
         errors.0.finish(Some(CorsPolicy(Arc::new(rules))))
     }

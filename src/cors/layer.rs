@@ -90,7 +90,7 @@ pub struct CorsStrict<S> {
 
 impl Shared {
     /// What is to be said of a request.
-    fn decide<B>(&self, request: &Request<B>) -> Says {
+    fn decide<B>(&self, request: &mut Request<B>) -> Says {
         let (rules, headers) = (self.rules.load(), request.headers());
         let Some(asked) = Preflight::of(request.method(), headers) else {
             let reader = match rules.reader(headers) {
@@ -105,23 +105,33 @@ impl Shared {
             };
             return Says::Reader(reader, Arc::clone(&rules));
         };
-        Says::Permission(match rules.preflight(asked, headers) {
+        let granted = match rules.preflight(asked, headers) {
             Ok(reader) => {
-                let mut granted = rules.granted.clone();
-                // In its place, because an insertion would make room for one more first.
-                if let (Reader::Origin(origin), Some(name)) = (reader, granted.get_mut(ACCESS_CONTROL_ALLOW_ORIGIN)) {
-                    name.clone_from(origin);
-                }
-                if rules.private_network && headers.contains_key(REQUEST_PRIVATE_NETWORK) {
-                    granted.insert(ALLOW_PRIVATE_NETWORK, HeaderValue::from_static("true"));
-                }
-                granted
+                let reader = match reader {
+                    Reader::Origin(origin) => origin.clone(),
+                    _ => HeaderValue::from_static("*"),
+                };
+                Some((reader, rules.private_network && headers.contains_key(REQUEST_PRIVATE_NETWORK)))
             }
             Err(refusal) => {
                 self.explain(&refusal);
-                HeaderMap::from_iter([(VARY, rules.preflight_vary.clone())])
+                None
             }
-        })
+        };
+        // The request goes no further: in its own fields' place there is room for those of the answer, so none is allocated.
+        let mut says = std::mem::take(request.headers_mut());
+        says.clear();
+        says.insert(VARY, rules.preflight_vary.clone());
+        if let Some((reader, private_network)) = granted {
+            says.insert(ACCESS_CONTROL_ALLOW_ORIGIN, reader);
+            for (name, value) in &rules.granted {
+                says.insert(name, value.clone());
+            }
+            if private_network {
+                says.insert(ALLOW_PRIVATE_NETWORK, HeaderValue::from_static("true"));
+            }
+        }
+        Says::Permission(says)
     }
 
     fn explain(&self, refusal: &Refusal<'_>) {
@@ -179,8 +189,8 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let says = self.shared.decide(&request);
+    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+        let says = self.shared.decide(&mut request);
         let inner = if matches!(says, Says::Permission(_)) { None } else { Some(self.inner.call(request)) };
         CorsFuture { inner, says: Some(says) }
     }

@@ -28,9 +28,9 @@ pub(super) struct Rules {
     pub(super) request_headers: List,
     pub(super) exposed: Option<HeaderValue>,
     pub(super) private_network: bool,
-    /// What a preflight request that is allowed is answered, but for whose it is.
-    pub(super) granted: HeaderMap,
-    /// What the answer to one that is not allowed depends on all the same.
+    /// What a preflight request that is allowed is told, beside whose it is.
+    pub(super) granted: Vec<(HeaderName, HeaderValue)>,
+    /// What the answer to a preflight request depends on, allowed or not.
     pub(super) preflight_vary: HeaderValue,
 }
 
@@ -72,7 +72,7 @@ impl List {
 fn has_in_any_case(names: &[Box<str>], name: &[u8]) -> bool {
     let lower = || name.iter().map(u8::to_ascii_lowercase);
     names.binary_search_by(|own| own.as_bytes().cmp(name)).is_ok()
-        || names.binary_search_by(|own| own.bytes().cmp(lower())).is_ok()
+        || (name.iter().any(u8::is_ascii_uppercase) && names.binary_search_by(|own| own.bytes().cmp(lower())).is_ok())
 }
 
 /// Who may read the answer to a request.

@@ -692,3 +692,31 @@ async fn req_148_req_151_a_script_reads_why_it_was_refused_over_a_socket() {
         send(server.address, "OPTIONS /", &[origin, b"access-control-request-method: GET", &hostile], b"").await;
     assert_eq!((preflight.status, preflight.header("access-control-allow-origin")), (204, None));
 }
+
+#[test]
+fn req_153_the_answer_to_a_preflight_request_takes_no_allocation() {
+    let service =
+        service_fn(|_: Request<String>| std::future::ready(Ok::<_, Infallible>(Response::new(String::new()))));
+    let service = ServiceBuilder::new().layer(CorsStrictLayer::new(policy("api").0)).service(service);
+    let hostile = "a,".repeat(8 * 1024);
+    for (fields, granted) in [
+        ("o=https://evil.example m=PUT h=authorization".to_owned(), false),
+        ("o=https://app.example m=PATCH h=authorization".to_owned(), false),
+        (format!("o=https://app.example m=PUT h={hostile}"), false),
+        ("o=https://a.shop.example m=PUT h=authorization,content-type".to_owned(), true),
+    ] {
+        // What browsers send besides: the answer's fields go where they were.
+        let mut request = request("OPTIONS /200", &fields);
+        for name in ["host", "accept", "user-agent", "sec-fetch-mode", "accept-language", "referer"] {
+            request.headers_mut().insert(name, HeaderValue::from_static("x"));
+        }
+        // Texts become shared when they are cloned for the first time; those that hyper reads are from the start.
+        let (mut service, mut answer) = (service.clone(), None);
+        drop(tower::Service::call(&mut service, request.clone()).now_or_never());
+        let allocated = allocation_counter::measure(|| {
+            answer = Some(tower::Service::call(&mut service, request).now_or_never().unwrap().unwrap());
+        });
+        assert_eq!(answer.unwrap().headers().contains_key("access-control-allow-origin"), granted, "{fields:.60}");
+        assert_eq!(allocated.count_total, 0, "{fields:.60}");
+    }
+}
