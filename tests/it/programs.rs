@@ -319,6 +319,7 @@ async fn req_148_auth_server_lets_pages_in_as_it_is_told() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn a_bad_value_ends_auth_server_and_names_the_variable() {
     let folder = Folder::new("bad-values");
     let rsa = include_str!("../keys/rsa.pem");
