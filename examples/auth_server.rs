@@ -46,7 +46,7 @@ use portcullis::{
     client::{Client, GrantType, HashedSecret, Resource},
     client_ip::{ClientIpLayer, TrustedProxies},
     config::ConfigError,
-    cors::{CorsPolicy, CorsPolicyBuilder, CorsStrictLayer},
+    cors::{CorsPolicy, CorsPolicyBuilder, CorsSetting, CorsStrictLayer},
     endpoint::Registration,
     ident::{LoginName, UserId},
     jwt::{Algorithm, ClaimsPolicy, KeyRing, RemoteJwks, SigningKey},
@@ -382,15 +382,19 @@ fn read_cors(mistakes: &mut Mistakes) -> Option<CorsPolicy> {
             text.parse().map(Duration::from_secs).map_err(|_| "is no whole number of seconds".to_owned())
         })
     });
-    let policy = if credentials == Some(true) { policy.credentials() } else { policy };
+    // Also where that cannot be read, so that what does not go with it is told at once.
+    let policy = if credentials == Some(false) { policy } else { policy.credentials() };
     let policy = max_age.into_iter().fold(policy, CorsPolicyBuilder::max_age);
     let told = policy.build().map_err(|errors| {
         for error in errors.iter() {
             let ConfigError::Cors(cors) = error else { continue };
             let variable = match cors.setting() {
-                "request_headers" => "HEADERS".to_owned(),
-                "expose_headers" => "EXPOSE".to_owned(),
-                other => other.to_uppercase(),
+                CorsSetting::Origins => "ORIGINS",
+                CorsSetting::Credentials => "CREDENTIALS",
+                CorsSetting::Methods => "METHODS",
+                CorsSetting::RequestHeaders => "HEADERS",
+                CorsSetting::ExposeHeaders => "EXPOSE",
+                _ => "MAX_AGE",
             };
             mistakes.push(format!("CORS_{variable}: {cors}"));
         }

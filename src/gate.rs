@@ -121,23 +121,29 @@ where
 }
 
 /// What a gate adds to the headers of the answer, whoever made it.
-pub trait Finish {
+pub trait Finish: sealed::Sealed {
     /// Adds it.
+    #[doc(hidden)]
     fn finish(self, headers: &mut HeaderMap);
 }
 
+pub(crate) mod sealed {
+    /// Gates of this crate alone add something.
+    pub trait Sealed {}
+}
+
 pin_project! {
-    /// Response future of a gate that adds to the answer's headers, the inner service's or its own.
+    /// Response future of a gate that adds to the answer's headers.
     #[derive(Debug)]
     pub struct FinishFuture<F, A> {
         #[pin]
-        future: GateFuture<F>,
+        future: F,
         adds: Option<A>,
     }
 }
 
 impl<F, A> FinishFuture<F, A> {
-    pub(crate) const fn new(future: GateFuture<F>, adds: A) -> Self {
+    pub(crate) const fn new(future: F, adds: A) -> Self {
         Self { future, adds: Some(adds) }
     }
 }
@@ -147,7 +153,7 @@ where
     F: Future<Output = Result<Response<B>, E>>,
     A: Finish,
 {
-    type Output = Result<Response<GateBody<B>>, E>;
+    type Output = Result<Response<B>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();

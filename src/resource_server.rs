@@ -165,11 +165,11 @@ impl<C: CustomClaims> ResourceServer<C> {
     /// # let policy = ClaimsPolicy::builder("https://id.example", "orders").build()?;
     /// # let api = ResourceServer::new(policy, KeySet::new([key])?);
     /// let guard = CsrfGuard::builder().build()?;
-    /// let pages = api.authenticate_cookie(&guard);
-    /// let pages_and_programs = api.authenticate_cookie(&guard).or_bearer();
+    /// let pages = api.authenticate_cookie(guard.clone());
+    /// let pages_and_programs = api.authenticate_cookie(guard).or_bearer();
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn authenticate_cookie(&self, guard: &CsrfGuard) -> CookieAuthenticateLayer<C> {
+    pub fn authenticate_cookie(&self, guard: CsrfGuard) -> CookieAuthenticateLayer<C> {
         CookieAuthenticateLayer::new(guard, self.verify(), self.answers.clone())
     }
 
@@ -178,7 +178,7 @@ impl<C: CustomClaims> ResourceServer<C> {
     #[cfg(feature = "password")]
     pub(crate) fn authenticate_either(&self, guard: Option<&CsrfGuard>) -> CookieAuthenticateLayer<C> {
         match guard {
-            Some(guard) => self.authenticate_cookie(guard).or_bearer(),
+            Some(guard) => self.authenticate_cookie(guard.clone()).or_bearer(),
             None => CookieAuthenticateLayer::without_cookies(self.verify(), self.answers.clone()),
         }
     }

@@ -16,9 +16,10 @@ use std::{env, error::Error, net::SocketAddr, process::ExitCode, sync::Arc, time
 
 use axum::{
     Extension, Json, Router,
+    body::Bytes,
     extract::State,
     http::{
-        Uri,
+        HeaderValue, Uri,
         header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE},
     },
     routing::get,
@@ -100,6 +101,7 @@ async fn service(app: &str, api: &str) -> Result<Router, Failure> {
         .origins([app])
         .methods(["GET", "POST", "DELETE"])
         .request_headers(["authorization"])
+        .expose_headers(["www-authenticate", "retry-after"])
         .credentials()
         .max_age(Duration::from_secs(600))
         .build()?;
@@ -107,6 +109,7 @@ async fn service(app: &str, api: &str) -> Result<Router, Failure> {
     let resource = server.resource_server()?;
     let me = Router::new().route("/me", get(me)).layer(resource.require(["me"])?).layer(resource.authenticate());
     let router = me.merge(server.routes()).with_state(server);
+    // For whoever serves this router without TLS one day: here, `serve` has none but requests over it.
     let router = router.layer(RequireHttpsLayer::new(TrustedProxies::none()));
     with_headers(router.layer(CorsStrictLayer::new(cors)), api)
 }
@@ -118,14 +121,15 @@ fn page(app: &str, api: &str) -> Result<Router, Failure> {
          frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
     );
     let html = include_str!("page/index.html").replace("{api}", api);
-    let file = |kind: &'static str, text: String| {
-        let policy = policy.clone();
-        get(async move || ([(CONTENT_TYPE, kind.to_owned()), (CONTENT_SECURITY_POLICY, policy.clone())], text.clone()))
+    let policy = HeaderValue::from_str(&policy)?;
+    let file = |kind: &'static str, text: Bytes| {
+        let (kind, policy) = (HeaderValue::from_static(kind), policy.clone());
+        get(async move || ([(CONTENT_TYPE, kind.clone()), (CONTENT_SECURITY_POLICY, policy.clone())], text.clone()))
     };
     let router = Router::new()
-        .route("/", file("text/html; charset=utf-8", html))
-        .route("/app.js", file("text/javascript; charset=utf-8", include_str!("page/app.js").to_owned()))
-        .route("/style.css", file("text/css; charset=utf-8", include_str!("page/style.css").to_owned()));
+        .route("/", file("text/html; charset=utf-8", html.into()))
+        .route("/app.js", file("text/javascript; charset=utf-8", Bytes::from_static(include_bytes!("page/app.js"))))
+        .route("/style.css", file("text/css; charset=utf-8", Bytes::from_static(include_bytes!("page/style.css"))));
     with_headers(router, app)
 }
 
@@ -141,11 +145,13 @@ async fn me(State(server): State<AuthorizationServer>, caller: Principal) -> Res
 }
 
 async fn add_demo_user(users: &dyn UserStore, hasher: &PasswordHasher) -> Result<(), Failure> {
-    let secret = match env::var("PASSWORD") {
-        Ok(password) => Secret::new(password),
-        Err(_) => random::password()?,
+    let secret = if let Ok(password) = env::var("PASSWORD") {
+        Secret::new(password)
+    } else {
+        let made = random::password()?;
+        println!("Password of the user `demo`, shown this once: {}\n", made.expose());
+        made
     };
-    println!("Password of the user `demo`, shown this once: {}\n", secret.expose());
     let password = hasher.hash(secret).await?;
     let (login, scopes) = (LoginName::parse("demo")?, "me".parse()?);
     users.insert(UserRecord { id: UserId::random()?, login, password, scopes, disabled: false }).await?;

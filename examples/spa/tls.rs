@@ -22,7 +22,8 @@ use tokio_rustls::{
     server::TlsStream,
 };
 
-/// Connections that may be in their handshake at once, and how long each may take.
+/// Connections that may be in their handshake at once, and how long each may take. Whoever holds all of them open keeps others
+/// waiting for so long: where that matters, bound them by address, or leave TLS to a proxy.
 const HANDSHAKES: usize = 256;
 const HANDSHAKE: Duration = Duration::from_secs(10);
 const DAY: Duration = Duration::from_secs(24 * 3600);

@@ -5,15 +5,15 @@ use std::{sync::Arc, time::Duration};
 use super::{AuthorizationServer, AuthorizationServerBuilder};
 use crate::{
     config::{ConfigError, ConfigErrors},
-    endpoint::{Does, SessionCookies, SessionEndpoint},
+    endpoint::{CookieSessionEndpoint, Does, SessionCookies},
     resource_server::CookieAuthenticateLayer,
 };
 
 impl AuthorizationServer {
     /// The service for `/session` and `/session/refresh`, if pages may keep sessions in
     /// [cookies](AuthorizationServerBuilder::session_cookies). Logins are within the same limit as the token endpoint's.
-    pub fn session_endpoint(&self) -> Option<SessionEndpoint> {
-        SessionEndpoint::new(Arc::clone(&self.issuer), self.limited(Does::SignIn), self.own.answers().clone())
+    pub fn session_endpoint(&self) -> Option<CookieSessionEndpoint> {
+        CookieSessionEndpoint::new(Arc::clone(&self.issuer), self.limited(Does::SignIn), self.own.answers().clone())
     }
 
     /// What reads the caller of the server's own endpoints: the header, and the cookie where access tokens are in one.

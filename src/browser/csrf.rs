@@ -42,7 +42,7 @@ const TOKEN: usize = 1 + NONCE + MAC;
 /// | `Origin` | one of the [trusted](CsrfGuardBuilder::trusted_origins), byte for byte | |
 /// | `Sec-Fetch-Site` | `same-origin`, `none` | anything else |
 /// | `Origin` | `https://` and the request's own host; `http://` likewise on this machine | anything else |
-/// | cookies | neither [`REFRESH_COOKIE`] nor [`ACCESS_COOKIE`] | |
+/// | cookies | neither [`REFRESH_COOKIE`] nor [`ACCESS_COOKIE`], nor one that the [builder](CsrfGuardBuilder::session_cookies) names | |
 /// | `X-CSRF-Token` | [`CSRF_COOKIE`], made for the session of [`REFRESH_COOKIE`] | anything else, or nothing |
 ///
 /// Where `http` is spoken to other machines, browsers send no `Sec-Fetch-Site`, and all that may change anything is refused.
@@ -54,11 +54,14 @@ const TOKEN: usize = 1 + NONCE + MAC;
 /// # Ok::<(), portcullis::config::ConfigErrors>(())
 /// ```
 #[derive(Clone)]
+#[must_use]
 pub struct CsrfGuard(Arc<Inner>);
 
 struct Inner {
     /// Sorted.
     trusted: Vec<WebOrigin>,
+    /// Cookies that authenticate, beside our own.
+    cookies: Vec<String>,
     key: hmac::Key,
 }
 
@@ -67,6 +70,7 @@ struct Inner {
 #[must_use]
 pub struct CsrfGuardBuilder {
     trusted: Vec<String>,
+    cookies: Vec<String>,
     secret: Option<Secret<String>>,
 }
 
@@ -76,17 +80,39 @@ impl CsrfGuard {
         CsrfGuardBuilder::default()
     }
 
-    /// Refuses a request that may be another site's.
-    pub(crate) fn check(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Rejection> {
+    /// Refuses a request that may be another site's: for what no layer is around, such as a handler that decides by itself.
+    ///
+    /// ```
+    /// use http::{HeaderMap, HeaderValue, Method, Uri};
+    /// use portcullis::browser::CsrfGuard;
+    ///
+    /// let guard = CsrfGuard::builder().build()?;
+    /// let (uri, mut headers) = (Uri::from_static("/transfer"), HeaderMap::new());
+    /// headers.insert("sec-fetch-site", HeaderValue::from_static("cross-site"));
+    /// assert!(guard.check(&Method::POST, &uri, &headers).is_err());
+    /// assert!(guard.check(&Method::GET, &uri, &headers).is_ok());
+    /// # Ok::<(), portcullis::config::ConfigErrors>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Rejection::CrossSite`], which is `403`.
+    pub fn check(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Rejection> {
         let by_text =
             |origin: &[u8]| self.0.trusted.binary_search_by(|trusted| trusted.as_str().as_bytes().cmp(origin));
         let site = site::judge(method, uri, headers, |origin| by_text(origin).is_ok());
         match site.map_err(Rejection::CrossSite)? {
             Site::Fine => Ok(()),
-            Site::Silent if !carries_session(headers) => Ok(()),
+            Site::Silent if !self.carries_session(headers) => Ok(()),
             // What a browser adds by itself proves nothing; what only a page of this host can read does.
             Site::Silent => self.check_token(headers).map_err(Rejection::CrossSite),
         }
+    }
+
+    /// Whether a cookie may have authenticated the request.
+    fn carries_session(&self, headers: &HeaderMap) -> bool {
+        let own = [REFRESH_COOKIE, ACCESS_COOKIE].into_iter();
+        own.chain(self.0.cookies.iter().map(String::as_str)).any(|name| cookie::named(headers, name).next().is_some())
     }
 
     fn check_token(&self, headers: &HeaderMap) -> Result<(), &'static str> {
@@ -138,12 +164,6 @@ fn only<'a>(headers: &'a HeaderMap, name: &'a str) -> Option<&'a [u8]> {
     if cookies.next().is_some() { None } else { field.as_bytes().get(at) }
 }
 
-/// Whether a cookie may have authenticated the request.
-fn carries_session(headers: &HeaderMap) -> bool {
-    let carries = |name| cookie::named(headers, name).next().is_some();
-    carries(REFRESH_COOKIE) || carries(ACCESS_COOKIE)
-}
-
 impl fmt::Debug for CsrfGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CsrfGuard").field("trusted", &self.0.trusted).finish_non_exhaustive()
@@ -155,6 +175,13 @@ impl CsrfGuardBuilder {
     /// default port and without a slash at the end. Whoever can put a page there can act for whoever visits it.
     pub fn trusted_origins<S: Into<String>>(mut self, origins: impl IntoIterator<Item = S>) -> Self {
         self.trusted.extend(origins.into_iter().map(Into::into));
+        self
+    }
+
+    /// Adds names of cookies by which the program itself knows its callers. A request with one, and with neither `Sec-Fetch-Site` nor
+    /// `Origin`, is refused then, unless it has the token of one of our sessions: it may be a browser of long ago.
+    pub fn session_cookies<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.cookies.extend(names.into_iter().map(Into::into));
         self
     }
 
@@ -183,7 +210,7 @@ impl CsrfGuardBuilder {
                 .map_err(|_| ConfigError::NoRandom),
         };
         let key = errors.keep(key);
-        errors.finish(key.map(|key| CsrfGuard(Arc::new(Inner { trusted, key }))))
+        errors.finish(key.map(|key| CsrfGuard(Arc::new(Inner { trusted, cookies: self.cookies, key }))))
     }
 }
 
@@ -212,7 +239,12 @@ mod tests {
     type Row<'a> = (&'a [&'a str], &'a [&'a str], Result<(), &'static str>);
 
     fn guard() -> CsrfGuard {
-        CsrfGuard::builder().trusted_origins(["https://app.example"]).secret(SECRET.into()).build().unwrap()
+        CsrfGuard::builder()
+            .trusted_origins(["https://app.example"])
+            .session_cookies(["sid"])
+            .secret(SECRET.into())
+            .build()
+            .unwrap()
     }
 
     /// A refresh token, and a token that pages repeat.
@@ -257,6 +289,9 @@ mod tests {
             (&[], &["x"], Ok(())),
             (&["theme=dark"], &[], Ok(())),
             (&[&c], &[], Ok(())),
+            (&["sid=abc"], &[], absent),
+            (&["sid2=abc; SID=x"], &[], Ok(())),
+            (&["sid=abc", &r, &c], &[&token], Ok(())),
             (&["__Host-portcullis-refreshed=x; portcullis-refresh=y; __host-portcullis-refresh=z"], &[], Ok(())),
             (&[&r, &c], &[&token], Ok(())),
             (&[&r, &c, &a], &[&token], Ok(())),

@@ -16,7 +16,7 @@
 //!     Ok(Response::default())
 //! }
 //! let guard = CsrfGuard::builder().build()?;
-//! let account = ServiceBuilder::new().layer(CookieExtractLayer::new(&guard)).service_fn(handler);
+//! let account = ServiceBuilder::new().layer(CookieExtractLayer::new(guard.clone())).service_fn(handler);
 //! let contact = ServiceBuilder::new().layer(CsrfLayer::new(guard)).service_fn(handler);
 //!
 //! let of = |site: &str| {

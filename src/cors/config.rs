@@ -37,7 +37,8 @@ pub enum AnyOrigin {}
 pub struct CorsPolicyBuilder<O = Listed> {
     origins: Vec<String>,
     credentials: bool,
-    methods: Vec<String>,
+    /// `None` for those that need no permission.
+    methods: Option<Vec<String>>,
     request_headers: Vec<String>,
     exposed_headers: Vec<String>,
     max_age: Option<Duration>,
@@ -77,8 +78,8 @@ impl CorsPolicyBuilder<Listed> {
     /// Whose pages may read answers: origins as browsers send them (`https://app.example`, without a slash at the end), or every
     /// name below a domain, of any depth (`https://*.app.example`). `*` alone is every origin, as in
     /// [`CorsPolicy::any_origin`], for configurations that come as text.
-    pub fn origins<S: Into<String>>(mut self, origins: impl IntoIterator<Item = S>) -> Self {
-        self.origins.extend(origins.into_iter().map(Into::into));
+    pub fn origins<S: AsRef<str>>(mut self, origins: impl IntoIterator<Item = S>) -> Self {
+        self.origins.extend(texts(origins));
         self
     }
 
@@ -100,7 +101,7 @@ impl<O> CorsPolicyBuilder<O> {
         Self {
             origins,
             credentials: false,
-            methods: Vec::new(),
+            methods: None,
             request_headers: Vec::new(),
             exposed_headers: Vec::new(),
             max_age: None,
@@ -113,26 +114,22 @@ impl<O> CorsPolicyBuilder<O> {
     /// method.
     ///
     /// Without a preflight request a page can send those three anyway (Fetch, "CORS-safelisted method").
-    pub fn methods<S: Into<String>>(mut self, methods: impl IntoIterator<Item = S>) -> Self {
-        self.methods = methods.into_iter().map(Into::into).collect();
-        if self.methods.is_empty() {
-            // An empty text, which is no method, so that it is told.
-            self.methods.push(String::new());
-        }
+    pub fn methods<S: AsRef<str>>(mut self, methods: impl IntoIterator<Item = S>) -> Self {
+        self.methods.get_or_insert_default().extend(texts(methods));
         self
     }
 
     /// The headers that pages may set beyond those that they may set anyway: none unless set. For bearer tokens that is
     /// `authorization`, for JSON `content-type`. `*` is every one but `authorization`, which must be named beside it.
-    pub fn request_headers<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
-        self.request_headers.extend(names.into_iter().map(Into::into));
+    pub fn request_headers<S: AsRef<str>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.request_headers.extend(texts(names));
         self
     }
 
     /// The headers of answers that pages may read beyond those that they may read anyway: none unless set; such as
     /// `www-authenticate` and `retry-after`. `*` is every one.
-    pub fn expose_headers<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
-        self.exposed_headers.extend(names.into_iter().map(Into::into));
+    pub fn expose_headers<S: AsRef<str>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.exposed_headers.extend(texts(names));
         self
     }
 
@@ -197,7 +194,7 @@ impl<O> CorsPolicyBuilder<O> {
                     if plaintext && self.credentials {
                         errors.push(CorsError::CredentialsWithPlaintext(text.clone()));
                     }
-                    if plaintext && self.private_network {
+                    if !origin.secure && self.private_network {
                         errors.push(CorsError::PrivateNetworkWithPlaintext(text.clone()));
                     }
                     if origin.wildcard && self.private_network {
@@ -239,16 +236,13 @@ impl<O> CorsPolicyBuilder<O> {
     }
 
     fn check_methods(&self, errors: &mut Errors) -> (List, Option<HeaderValue>) {
-        if self.methods.is_empty() {
-            return named(["GET", "HEAD", "POST"].map(Into::into).to_vec());
-        }
-        if self.methods.iter().all(String::is_empty) {
+        let Some(methods) = &self.methods else { return named(["GET", "HEAD", "POST"].map(Into::into).to_vec()) };
+        if methods.is_empty() {
             errors.push(CorsError::NoMethod);
-            return named(Vec::new());
         }
-        let any = self.methods.iter().any(|method| method == "*");
+        let any = methods.iter().any(|method| method == "*");
         if any {
-            if self.methods.len() > 1 {
+            if methods.len() > 1 {
                 errors.push(CorsError::AnyMethodBesideOthers);
             }
             if self.credentials {
@@ -256,7 +250,7 @@ impl<O> CorsPolicyBuilder<O> {
             }
         }
         let mut list: Vec<Box<str>> = Vec::new();
-        for method in self.methods.iter().filter(|method| *method != "*") {
+        for method in methods.iter().filter(|method| *method != "*") {
             let fault = match names::check_method(method) {
                 Ok(()) if list.iter().any(|other| **other == **method) => MethodFault::Twice,
                 Ok(()) => {
@@ -280,7 +274,8 @@ impl<O> CorsPolicyBuilder<O> {
         if self.credentials {
             errors.push(CorsError::CredentialsWithAnyHeader);
         }
-        if list.iter().any(|name| **name != *AUTHORIZATION) {
+        let covered = self.request_headers.iter().filter(|name| !name.eq_ignore_ascii_case(AUTHORIZATION));
+        if covered.count() > 1 {
             errors.push(CorsError::AnyHeaderBesideOthers);
         }
         if !list.iter().any(|name| **name == *AUTHORIZATION) {
@@ -297,7 +292,7 @@ impl<O> CorsPolicyBuilder<O> {
             if self.credentials {
                 errors.push(CorsError::CredentialsWithAnyExposed);
             }
-            if !list.is_empty() {
+            if self.exposed_headers.len() > 1 {
                 errors.push(CorsError::AnyExposedBesideOthers);
             }
             return Some(HeaderValue::from_static("*"));
@@ -308,6 +303,10 @@ impl<O> CorsPolicyBuilder<O> {
 
 const SECURE: &str = "https://";
 const AUTHORIZATION: &str = "authorization";
+
+fn texts<S: AsRef<str>>(texts: impl IntoIterator<Item = S>) -> impl Iterator<Item = String> {
+    texts.into_iter().map(|text| text.as_ref().to_owned())
+}
 
 /// A list of names, and the field that says it.
 fn named(names: Vec<Box<str>>) -> (List, Option<HeaderValue>) {

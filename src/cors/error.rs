@@ -91,35 +91,58 @@ pub enum CorsError {
     PrivateNetworkWithPlaintext(String),
 }
 
+/// What a [`CorsError`] is about: a method of the [builder](super::CorsPolicyBuilder).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum CorsSetting {
+    /// [`origins`](super::CorsPolicyBuilder::origins).
+    Origins,
+    /// [`credentials`](super::CorsPolicyBuilder::credentials).
+    Credentials,
+    /// [`methods`](super::CorsPolicyBuilder::methods).
+    Methods,
+    /// [`request_headers`](super::CorsPolicyBuilder::request_headers).
+    RequestHeaders,
+    /// [`expose_headers`](super::CorsPolicyBuilder::expose_headers).
+    ExposeHeaders,
+    /// [`max_age`](super::CorsPolicyBuilder::max_age).
+    MaxAge,
+    /// [`private_network_access`](super::CorsPolicyBuilder::private_network_access).
+    PrivateNetworkAccess,
+}
+
 impl CorsError {
-    /// The setting that it is about: the name of the [builder](super::CorsPolicyBuilder)'s method. Of two that do not go together,
-    /// the one that gives more away.
+    /// The setting that it is about. Of two that do not go together, the one that gives more away.
     ///
     /// ```
-    /// use portcullis::{config::ConfigError, cors::CorsPolicy};
+    /// use portcullis::{config::ConfigError, cors::{CorsPolicy, CorsSetting}};
     ///
     /// let errors = CorsPolicy::builder().origins(["https://app.example/"]).methods(["get"]).build().unwrap_err();
     /// let settings = errors.iter().map(|error| match error {
     ///     ConfigError::Cors(error) => error.setting(),
     ///     _ => unreachable!(),
     /// });
-    /// assert_eq!(settings.collect::<Vec<_>>(), ["origins", "methods"]);
+    /// assert_eq!(settings.collect::<Vec<_>>(), [CorsSetting::Origins, CorsSetting::Methods]);
     /// ```
-    pub const fn setting(&self) -> &'static str {
+    pub const fn setting(&self) -> CorsSetting {
         match self {
-            Self::NoOrigin | Self::Origin { .. } | Self::OriginTwice(_) | Self::AnyOriginBesideOthers => "origins",
-            Self::NoMethod | Self::Method { .. } | Self::AnyMethodBesideOthers => "methods",
-            Self::RequestHeader { .. } | Self::AuthorizationBehindWildcard | Self::AnyHeaderBesideOthers => {
-                "request_headers"
+            Self::NoOrigin | Self::Origin { .. } | Self::OriginTwice(_) | Self::AnyOriginBesideOthers => {
+                CorsSetting::Origins
             }
-            Self::ExposedHeader { .. } | Self::AnyExposedBesideOthers => "expose_headers",
+            Self::NoMethod | Self::Method { .. } | Self::AnyMethodBesideOthers => CorsSetting::Methods,
+            Self::RequestHeader { .. } | Self::AuthorizationBehindWildcard | Self::AnyHeaderBesideOthers => {
+                CorsSetting::RequestHeaders
+            }
+            Self::ExposedHeader { .. } | Self::AnyExposedBesideOthers => CorsSetting::ExposeHeaders,
             Self::CredentialsWithAnyOrigin
             | Self::CredentialsWithPlaintext(_)
             | Self::CredentialsWithAnyMethod
             | Self::CredentialsWithAnyHeader
-            | Self::CredentialsWithAnyExposed => "credentials",
-            Self::MaxAge(_) => "max_age",
-            Self::PrivateNetworkWithWildcard(_) | Self::PrivateNetworkWithPlaintext(_) => "private_network_access",
+            | Self::CredentialsWithAnyExposed => CorsSetting::Credentials,
+            Self::MaxAge(_) => CorsSetting::MaxAge,
+            Self::PrivateNetworkWithWildcard(_) | Self::PrivateNetworkWithPlaintext(_) => {
+                CorsSetting::PrivateNetworkAccess
+            }
         }
     }
 }

@@ -11,7 +11,6 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode,
     header::{
@@ -24,7 +23,7 @@ use tower_service::Service;
 use tracing::{Level, event};
 
 use super::policy::{CorsPolicy, Origins, REQUEST_PRIVATE_NETWORK, Reader, Refusal, Rules};
-use crate::{caching, fetch::Preflight, gate::GateBody};
+use crate::{caching, fetch::Preflight};
 
 const ALLOW_PRIVATE_NETWORK: HeaderName = HeaderName::from_static("access-control-allow-private-network");
 
@@ -64,11 +63,18 @@ impl CorsStrictLayer {
         self.shared.rules.store(policy.0);
     }
 
-    /// Whether the log says why pages are refused: not unless set. Answers are the same. An event of level `INFO` with the target
-    /// `portcullis::cors` for each, with up to 100 bytes of what the client sent; whoever wants to can make many of them.
-    pub fn explain(self, explain: bool) -> Self {
+    /// Has the log say why pages are refused, or not, as it does not unless told, for every clone of this layer. Answers are the same.
+    /// An event of level `INFO` with the target `portcullis::cors` for each, with up to 100 bytes of what the client sent; whoever
+    /// wants to can make many of them.
+    ///
+    /// ```
+    /// # use portcullis::cors::{CorsPolicy, CorsStrictLayer};
+    /// let cors = CorsStrictLayer::new(CorsPolicy::builder().origins(["https://app.example"]).build()?);
+    /// cors.explain(cfg!(debug_assertions));
+    /// # Ok::<(), portcullis::config::ConfigErrors>(())
+    /// ```
+    pub fn explain(&self, explain: bool) {
         self.shared.explain.store(explain, Ordering::Relaxed);
-        self
     }
 }
 
@@ -150,8 +156,8 @@ enum Says {
 }
 
 /// The answer to a preflight request: always an ok status, and permission or none.
-fn permission<B>(says: HeaderMap) -> Response<GateBody<B>> {
-    let mut response = Response::new(GateBody::whole(Bytes::new()));
+fn permission<B: Default>(says: HeaderMap) -> Response<B> {
+    let mut response = Response::new(B::default());
     *response.status_mut() = StatusCode::NO_CONTENT;
     *response.headers_mut() = says;
     response
@@ -180,8 +186,9 @@ fn name_reader(headers: &mut HeaderMap, reader: Option<HeaderValue>, rules: &Rul
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for CorsStrict<S>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    ResBody: Default,
 {
-    type Response = Response<GateBody<ResBody>>;
+    type Response = Response<ResBody>;
     type Error = S::Error;
     type Future = CorsFuture<S::Future>;
 
@@ -208,8 +215,9 @@ pin_project! {
 impl<F, B, E> Future for CorsFuture<F>
 where
     F: Future<Output = Result<Response<B>, E>>,
+    B: Default,
 {
-    type Output = Result<Response<GateBody<B>>, E>;
+    type Output = Result<Response<B>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
@@ -220,7 +228,7 @@ where
         Poll::Ready(match (this.says.take(), answer) {
             (Some(Says::Reader(reader, rules)), Some(mut answer)) => {
                 name_reader(answer.headers_mut(), reader, &rules);
-                Ok(answer.map(GateBody::inner))
+                Ok(answer)
             }
             (Some(Says::Permission(says)), _) => Ok(permission(says)),
             // Polled again after it was ready, which the contract of `Future` forbids.

@@ -42,8 +42,7 @@ mod policy;
 
 pub use self::{
     config::{AnyOrigin, CorsPolicyBuilder, Listed},
-    error::{CorsError, HeaderFault, MethodFault},
+    error::{CorsError, CorsSetting, HeaderFault, MethodFault},
     layer::{CorsFuture, CorsStrict, CorsStrictLayer},
     policy::CorsPolicy,
 };
-pub use crate::fetch::OriginFault;

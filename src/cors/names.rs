@@ -75,33 +75,32 @@ const FORBIDDEN_REQUEST_HEADERS: &[&str] = &[
 /// Fetch, "forbidden response-header name".
 const FORBIDDEN_RESPONSE_HEADERS: &[&str] = &["set-cookie", "set-cookie2"];
 
-/// What has a meaning in answers alone (RFC 9110 and 9111, Fetch).
+/// What has a meaning in answers alone (RFC 9110 and 9111, Fetch, and others).
 const RESPONSE_HEADERS: &[&str] = &[
     "accept-ranges",
-    "access-control-allow-credentials",
-    "access-control-allow-headers",
-    "access-control-allow-methods",
-    "access-control-allow-origin",
-    "access-control-allow-private-network",
-    "access-control-expose-headers",
-    "access-control-max-age",
     "age",
     "allow",
+    "clear-site-data",
+    "content-security-policy",
+    "cross-origin-opener-policy",
+    "cross-origin-resource-policy",
     "etag",
     "location",
+    "permissions-policy",
+    "referrer-policy",
     "retry-after",
     "server",
     "strict-transport-security",
+    "timing-allow-origin",
     "vary",
     "www-authenticate",
+    "x-content-type-options",
+    "x-frame-options",
 ];
 
 /// What has a meaning in requests alone.
 const REQUEST_HEADERS: &[&str] = &[
     "accept-charset",
-    "access-control-request-headers",
-    "access-control-request-method",
-    "access-control-request-private-network",
     "authorization",
     "cookie",
     "cookie2",
@@ -139,22 +138,23 @@ pub(super) fn check_method(method: &str) -> Result<(), MethodFault> {
 
 /// Checks the name of a header that scripts may set, in lower case.
 pub(super) fn check_request_header(name: &str) -> Result<(), HeaderFault> {
-    let prefixed = name.starts_with("proxy-") || name.starts_with("sec-");
-    check_header(name, prefixed || FORBIDDEN_REQUEST_HEADERS.contains(&name), RESPONSE_HEADERS)
+    let forbidden = name.starts_with("proxy-") || name.starts_with("sec-") || FORBIDDEN_REQUEST_HEADERS.contains(&name);
+    check_header(name, forbidden, RESPONSE_HEADERS.contains(&name))
 }
 
 /// Checks the name of a header that scripts may read, in lower case. Those that they may read anyway are no mistake.
 pub(super) fn check_exposed_header(name: &str) -> Result<(), HeaderFault> {
-    let wrong_side = if name.starts_with("sec-fetch-") { &[name] } else { REQUEST_HEADERS };
+    let wrong_side = name.starts_with("sec-") || REQUEST_HEADERS.contains(&name);
     check_header(name, FORBIDDEN_RESPONSE_HEADERS.contains(&name), wrong_side)
 }
 
-fn check_header(name: &str, forbidden: bool, wrong_side: &[&str]) -> Result<(), HeaderFault> {
+fn check_header(name: &str, forbidden: bool, wrong_side: bool) -> Result<(), HeaderFault> {
     if !is_token(name) {
         Err(HeaderFault::Malformed)
     } else if forbidden {
         Err(HeaderFault::Forbidden)
-    } else if wrong_side.contains(&name) {
+    } else if wrong_side || name.starts_with("access-control-") {
+        // Of the latter the protocol itself speaks, on either side.
         Err(HeaderFault::WrongSide)
     } else {
         Ok(())

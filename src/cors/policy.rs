@@ -17,6 +17,7 @@ const MOST_EMPTY: usize = 16;
 
 /// Whose pages may read answers, and what they may ask for: built by [`CorsPolicy::builder`]. Cheap to clone.
 #[derive(Clone)]
+#[must_use]
 pub struct CorsPolicy(pub(super) Arc<Rules>);
 
 /// What was configured, checked.
@@ -183,7 +184,7 @@ fn is_below(below: &[Box<str>], origin: &[u8]) -> bool {
             b'.' => {
                 let suffix = rest.get(at..).unwrap_or_default();
                 if host <= MOST_HOST && below.binary_search_by(|own| own.as_bytes().cmp(suffix)).is_ok() {
-                    return true;
+                    return is_of_domain(rest.get(..host).unwrap_or_default(), at + 1);
                 }
                 label = 0;
             }
@@ -192,6 +193,13 @@ fn is_below(below: &[Box<str>], origin: &[u8]) -> bool {
         }
     }
     false
+}
+
+/// Whether a name belongs to whoever has the domain that begins at `domain` in it, and not to somebody who was given names below it:
+/// of `https://*.amazonaws.com`, what is below `s3.amazonaws.com` is everybody's.
+fn is_of_domain(host: &[u8], domain: usize) -> bool {
+    let suffix = std::str::from_utf8(host).ok().and_then(psl::suffix_str);
+    suffix.is_some_and(|suffix| domain + suffix.len() < host.len())
 }
 
 impl fmt::Debug for CorsPolicy {

@@ -23,9 +23,9 @@ use http_body::Body;
 use http_body_util::Full;
 use tower_service::Service;
 
-pub(super) use self::cookies::Carrier;
 pub use self::cookies::SessionCookies;
-use self::cookies::{clear, only};
+use self::cookies::only;
+pub(super) use self::cookies::{Carrier, carries, clear};
 use super::{
     OAuthEndpoint,
     error::EndpointError,
@@ -50,7 +50,7 @@ use crate::{
 type Answer = Result<Response<Full<Bytes>>, EndpointError>;
 
 /// Service for sessions that pages keep in cookies, all of it behind a guard against requests of other sites. What is where,
-/// [`SessionCookies`] says.
+/// [`SessionCookies`] says. It is told by the end of the path what is asked for: mount it at `…/session` and `…/session/refresh`.
 ///
 /// | request | answer |
 /// |---|---|
@@ -62,14 +62,14 @@ type Answer = Result<Response<Full<Bytes>>, EndpointError>;
 /// with one of the cookies twice, 400. A login ends the session whose cookie comes with it. Where a store is down, the answer is
 /// 503 and the cookies stay.
 #[derive(Clone)]
-pub struct SessionEndpoint {
+pub struct CookieSessionEndpoint {
     issuer: Arc<Issuer>,
     cookies: SessionCookies,
     sign_in: LoginRateLimit<OAuthEndpoint>,
     answers: Answers,
 }
 
-impl SessionEndpoint {
+impl CookieSessionEndpoint {
     /// `sign_in` is the endpoint that signs people in, within its limits.
     pub(crate) fn new(issuer: Arc<Issuer>, sign_in: LoginRateLimit<OAuthEndpoint>, answers: Answers) -> Option<Self> {
         let cookies = issuer.cookies.clone()?;
@@ -205,19 +205,19 @@ enum Asked {
 impl Asked {
     /// Told by the method and the end of the path, so that the service works wherever it is mounted. `None` if there is nothing.
     fn of(method: &Method, path: &str) -> Result<Option<Self>, EndpointError> {
-        let segments: Vec<&str> = path.rsplit('/').take(2).collect();
-        match (segments.as_slice(), method) {
-            (["refresh", "session"], &Method::POST) => Ok(Some(Self::Refresh)),
-            (["refresh", "session"], _) => Err(EndpointError::MethodNotAllowed { allow: "POST" }),
-            (["session", ..], &Method::POST) => Ok(Some(Self::SignIn)),
-            (["session", ..], &Method::DELETE) => Ok(Some(Self::SignOut)),
-            (["session", ..], _) => Err(EndpointError::MethodNotAllowed { allow: "POST, DELETE" }),
+        let mut segments = path.rsplit('/');
+        match (segments.next(), segments.next(), method) {
+            (Some("refresh"), Some("session"), &Method::POST) => Ok(Some(Self::Refresh)),
+            (Some("refresh"), Some("session"), _) => Err(EndpointError::MethodNotAllowed { allow: "POST" }),
+            (Some("session"), _, &Method::POST) => Ok(Some(Self::SignIn)),
+            (Some("session"), _, &Method::DELETE) => Ok(Some(Self::SignOut)),
+            (Some("session"), ..) => Err(EndpointError::MethodNotAllowed { allow: "POST, DELETE" }),
             _ => Ok(None),
         }
     }
 }
 
-impl<B> Service<Request<B>> for SessionEndpoint
+impl<B> Service<Request<B>> for CookieSessionEndpoint
 where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -240,13 +240,15 @@ where
             let error = EndpointError::InvalidRequest("the request has an Authorization field beside its cookies");
             return at_once(told(Err(error)));
         }
-        let endpoint = self.clone();
         match Asked::of(method, uri.path()) {
             Ok(Some(Asked::SignIn)) => self.sign_in.call(request).map(|answer| answer.map(finished)).boxed(),
-            Ok(Some(Asked::Refresh)) => async move { Ok(whole(endpoint.refresh(request).await)) }.boxed(),
+            Ok(Some(Asked::Refresh)) => {
+                let endpoint = self.clone();
+                async move { Ok(whole(endpoint.refresh(request).await)) }.boxed()
+            }
             Ok(Some(Asked::SignOut)) => {
-                let headers = request.headers().clone();
-                async move { Ok(whole(endpoint.sign_out(&headers).await)) }.boxed()
+                let (endpoint, (parts, _)) = (self.clone(), request.into_parts());
+                async move { Ok(whole(endpoint.sign_out(&parts.headers).await)) }.boxed()
             }
             Ok(None) => at_once(not_found()),
             Err(error) => at_once(told(Err(error))),
@@ -273,9 +275,9 @@ fn finished(mut response: Finished) -> Finished {
     response
 }
 
-impl fmt::Debug for SessionEndpoint {
+impl fmt::Debug for CookieSessionEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SessionEndpoint").field("issuer", &self.issuer.name).finish_non_exhaustive()
+        f.debug_struct("CookieSessionEndpoint").field("issuer", &self.issuer.name).finish_non_exhaustive()
     }
 }
 

@@ -42,7 +42,7 @@ use self::error::EndpointError;
 #[cfg(feature = "password")]
 pub use self::{
     account::{PasswordEndpoint, RegisterEndpoint, Registration},
-    browser::{SessionCookies, SessionEndpoint},
+    browser::{CookieSessionEndpoint, SessionCookies},
     sessions::SessionsEndpoint,
 };
 pub(crate) use self::{

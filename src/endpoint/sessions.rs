@@ -15,6 +15,7 @@ use serde::Serialize;
 use tower_service::Service;
 
 use super::{
+    browser,
     error::EndpointError,
     issuer::{Issuer, failed},
     private, private_json,
@@ -38,7 +39,8 @@ use crate::{
 /// | `DELETE …/sessions/{id}` | 204; 404 if the user has no such session |
 /// | `POST …/logout` | 204: this one is over |
 ///
-/// When one is over, neither its refresh token nor any access token that it was given opens anything. The caller must be a
+/// When one is over, neither its refresh token nor any access token that it was given opens anything; cookies of this one that come
+/// with the request are cleared. The caller must be a
 /// user of this server; another's token, or a client's own, is answered 403. Bodies are not read.
 #[derive(Clone)]
 pub struct SessionsEndpoint {
@@ -65,7 +67,13 @@ impl SessionsEndpoint {
         Self { issuer, answers }
     }
 
-    async fn answer(&self, asked: Asked, caller: &Verified) -> Result<Response<Full<Bytes>>, EndpointError> {
+    /// `cookies` says whether the request has some of a session's.
+    async fn answer(
+        &self,
+        asked: Asked,
+        caller: &Verified,
+        cookies: bool,
+    ) -> Result<Response<Full<Bytes>>, EndpointError> {
         let down = |error| failed("session store", &error);
         let own = caller.principal();
         let (subject, current) = (own.subject(), own.session_id().and_then(SessionId::parse));
@@ -82,7 +90,20 @@ impl SessionsEndpoint {
             Asked::End(Some(id)) => self.issuer.end_session_of(Some(subject.to_owned()), id, "ended by its user").await,
             Asked::End(None) => Ok(false),
         };
-        if ended.map_err(down)? { Ok(private(StatusCode::NO_CONTENT, Bytes::new())) } else { Ok(not_found()) }
+        if !ended.map_err(down)? {
+            return Ok(not_found());
+        }
+        let mut answer = private(StatusCode::NO_CONTENT, Bytes::new());
+        let this_one = match asked {
+            Asked::LogOut | Asked::EndAll => true,
+            Asked::End(id) => id == current,
+            Asked::List | Asked::EndOthers => false,
+        };
+        // They open nothing any more, and no script can delete them.
+        if this_one && cookies && self.issuer.cookies.is_some() {
+            browser::clear(answer.headers_mut());
+        }
+        Ok(answer)
     }
 
     async fn list(&self, subject: &str, current: Option<SessionId>) -> Result<Response<Full<Bytes>>, EndpointError> {
@@ -159,6 +180,7 @@ impl<B> Service<Request<B>> for SessionsEndpoint {
         let wire = Wire::of(request.headers());
         let caller = Verified::<NoClaims>::of(request.extensions());
         let asked = Asked::of(request.method(), request.uri().path(), request.uri().query());
+        let cookies = browser::carries(request.headers());
         let answer = async move {
             let refuse = |rejection| Ok(endpoint.answers.refuse(rejection, None, wire).map(Full::new));
             let Some(caller) = caller else { return refuse(Rejection::LayerMissing("JwtVerifyLayer")) };
@@ -167,7 +189,7 @@ impl<B> Service<Request<B>> for SessionsEndpoint {
                 return refuse(Rejection::ClaimNotAllowed);
             }
             let answer = match asked {
-                Ok(asked) => endpoint.answer(asked, &caller).await,
+                Ok(asked) => endpoint.answer(asked, &caller, cookies).await,
                 Err(error) => Err(error),
             };
             Ok(answer.unwrap_or_else(EndpointError::response))

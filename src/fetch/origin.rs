@@ -117,8 +117,10 @@ impl WebOrigin {
         if !secure {
             return Err(OriginFault::PlaintextWildcard);
         }
-        // Names that the list does not know are suffixes by themselves: nobody is to trust all of `https://*.internal`.
-        if psl::suffix_str(domain) == Some(domain) || psl::domain_str(domain).is_none() {
+        // Names that the list does not know are suffixes by themselves: nobody is to trust all of `https://*.internal`. Nor of
+        // `https://*.kawasaki.jp`, which is none, but has nothing below it that is not.
+        let is_suffix = |name: &str| psl::suffix_str(name) == Some(name);
+        if is_suffix(domain) || psl::domain_str(domain).is_none() || is_suffix(&format!("x.{domain}")) {
             return Err(OriginFault::PublicSuffix);
         }
         let text = text.replacen('*', "", 1);
@@ -140,11 +142,10 @@ impl WebOrigin {
     }
 }
 
-/// Whether a host in an origin is this machine (Secure Contexts §3.1).
+/// Whether a host in an origin is this machine. Names below `localhost` are not counted: some browsers ask the network for them.
 pub(crate) fn is_loopback(host: &str) -> bool {
     let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     host == "localhost"
-        || host.ends_with(".localhost")
         || host.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())
         || address.and_then(|address| address.parse::<Ipv6Addr>().ok()).is_some_and(|address| address.is_loopback())
 }
@@ -236,6 +237,8 @@ mod tests {
             "https://*.example.co.uk",
             "https://*.app.example:8443",
             "https://*.alice.github.io",
+            "https://*.city.kawasaki.jp",
+            "https://*.amazonaws.com",
         ] {
             assert!(WebOrigin::parse(good).is_ok(), "{good}: {:?}", WebOrigin::parse(good));
         }
@@ -303,6 +306,10 @@ mod tests {
             ("https://*.co.uk", PublicSuffix),
             ("https://*.github.io", PublicSuffix),
             ("https://*.s3.amazonaws.com", PublicSuffix),
+            ("https://*.kawasaki.jp", PublicSuffix),
+            ("https://*.nom.br", PublicSuffix),
+            ("https://*.sch.uk", PublicSuffix),
+            ("https://*.compute.amazonaws.com", PublicSuffix),
             ("https://*.internal", PublicSuffix),
             ("https://*.localhost", PublicSuffix),
             // By `*.ck` every name below `ck` is a suffix.
@@ -316,7 +323,7 @@ mod tests {
     fn hosts_of_this_machine() {
         for (origin, loopback) in [
             ("http://localhost:1", true),
-            ("http://app.localhost", true),
+            ("http://app.localhost", false),
             ("http://127.9.9.9", true),
             ("http://[::1]", true),
             ("http://localhost.example", false),

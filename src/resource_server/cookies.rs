@@ -17,7 +17,7 @@ pub struct CookieAuthenticateLayer<C = NoClaims> {
 }
 
 impl<C: CustomClaims> CookieAuthenticateLayer<C> {
-    pub(super) fn new(guard: &CsrfGuard, verify: JwtVerifyLayer<C>, answers: Answers) -> Self {
+    pub(super) fn new(guard: CsrfGuard, verify: JwtVerifyLayer<C>, answers: Answers) -> Self {
         Self { extract: CookieExtractLayer::new(guard).answers(answers), verify }
     }
 

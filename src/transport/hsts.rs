@@ -10,7 +10,7 @@ pub use self::layer::{Hsts, HstsLayer};
 use crate::{
     client_ip::TrustedProxies,
     config::{ConfigError, ConfigErrors},
-    gate::Finish,
+    gate::{Finish, sealed},
 };
 
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -108,6 +108,8 @@ impl Field {
 /// What an answer gets: the field over TLS, and none in the clear (RFC 6797 §7.2).
 #[derive(Clone, Debug)]
 pub struct HstsField(Option<HeaderValue>);
+
+impl sealed::Sealed for HstsField {}
 
 impl Finish for HstsField {
     fn finish(self, headers: &mut HeaderMap) {

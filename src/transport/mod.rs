@@ -25,8 +25,8 @@ mod https;
 mod secure_headers;
 
 pub use self::{
-    hsts::{Hsts, HstsBuilder, HstsLayer},
+    hsts::{Hsts, HstsBuilder, HstsField, HstsLayer},
     https::{RequireHttps, RequireHttpsLayer},
-    secure_headers::{SecureHeaders, SecureHeadersLayer},
+    secure_headers::{SecureFields, SecureHeaders, SecureHeadersLayer},
 };
 pub use crate::client_ip::Scheme;

@@ -11,7 +11,10 @@ use http::{
 };
 
 pub use self::layer::{SecureHeaders, SecureHeadersLayer};
-use crate::{caching, gate::Finish};
+use crate::{
+    caching,
+    gate::{Finish, sealed},
+};
 
 /// What an answer gets.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +29,8 @@ impl SecureFields {
         Self { personal: request.contains_key(AUTHORIZATION) || request.contains_key(COOKIE) }
     }
 }
+
+impl sealed::Sealed for SecureFields {}
 
 impl Finish for SecureFields {
     fn finish(self, headers: &mut HeaderMap) {

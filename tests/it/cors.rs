@@ -12,8 +12,8 @@ use std::{
 use futures::FutureExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header::VARY};
 use portcullis::{
-    config::{ConfigError, ConfigErrors},
-    cors::{CorsError, CorsPolicy, CorsPolicyBuilder, CorsStrictLayer, HeaderFault, MethodFault, OriginFault},
+    config::{ConfigError, ConfigErrors, OriginFault},
+    cors::{CorsError, CorsPolicy, CorsPolicyBuilder, CorsStrictLayer, HeaderFault, MethodFault},
 };
 use proptest::prelude::*;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
@@ -470,6 +470,19 @@ fn req_144_req_146_req_149_req_152_bad_configurations_are_not_built_and_every_mi
         ),
         (|b| good(b).request_headers(["*", "authorization"]).credentials(), vec![E::CredentialsWithAnyHeader]),
         (|b| good(b).request_headers(["*", "authorization", "x-a"]), vec![E::AnyHeaderBesideOthers]),
+        (|b| good(b).request_headers(["*", "*", "authorization"]), vec![E::AnyHeaderBesideOthers]),
+        (|b| good(b).expose_headers(["*", "*"]), vec![E::AnyExposedBesideOthers]),
+        (|b| good(b).request_headers(["access-control-foo"]), vec![header("access-control-foo", WrongSide)]),
+        (|b| good(b).expose_headers(["access-control-max-age"]), vec![exposed("access-control-max-age", WrongSide)]),
+        (|b| b.origins(["https://*.kawasaki.jp"]), vec![origin("https://*.kawasaki.jp", OriginFault::PublicSuffix)]),
+        (
+            |b| b.origins(["http://a.localhost"]).credentials(),
+            vec![E::CredentialsWithPlaintext("http://a.localhost".to_owned())],
+        ),
+        (
+            |b| b.origins(["http://localhost:3000"]).private_network_access(),
+            vec![E::PrivateNetworkWithPlaintext("http://localhost:3000".to_owned())],
+        ),
         (|b| good(b).request_headers(["x a"]), vec![header("x a", HeaderFault::Malformed)]),
         (|b| good(b).request_headers(["x-*"]), vec![header("x-*", HeaderFault::Malformed)]),
         (|b| good(b).request_headers([""]), vec![header("", HeaderFault::Malformed)]),
@@ -519,9 +532,11 @@ fn req_144_req_146_req_149_req_152_bad_configurations_are_not_built_and_every_mi
                 method("get", MethodFault::Case),
                 header("cookie", Forbidden),
                 E::CredentialsWithAnyHeader,
+                E::AnyHeaderBesideOthers,
                 E::AuthorizationBehindWildcard,
                 exposed("set-cookie", Forbidden),
                 E::CredentialsWithAnyExposed,
+                E::AnyExposedBesideOthers,
                 E::MaxAge(Duration::MAX),
             ],
         ),
@@ -546,7 +561,7 @@ fn what_is_good_is_built() {
     let rows: Vec<Change> = vec![
         |b| good(b),
         |b| b.origins(["http://app.example", "https://app.example", "https://app.example:8443"]),
-        |b| b.origins(["http://localhost:3000", "http://[::1]", "http://a.localhost"]).credentials(),
+        |b| b.origins(["http://localhost:3000", "http://[::1]", "http://127.9.9.9"]).credentials(),
         |b| b.origins(["https://*.app.example", "https://a.app.example"]).credentials(),
         |b| good(b).max_age(Duration::from_secs(86_400)),
         |b| good(b).max_age(Duration::ZERO),
@@ -635,7 +650,8 @@ async fn why_a_page_is_refused_is_said_in_the_log_alone_and_only_where_asked_for
     let _guard = log.capture();
     let answer = async |explain: bool, fields: &str| {
         let service = service_fn(|_: Request<String>| async { Ok::<_, Infallible>(Response::new(String::new())) });
-        let layer = CorsStrictLayer::new(policy("api").0).explain(explain);
+        let layer = CorsStrictLayer::new(policy("api").0);
+        layer.explain(explain);
         let answer = ServiceBuilder::new().layer(layer).service(service).oneshot(request("OPTIONS /200", fields)).await;
         format!("{:?}", answer.unwrap().map(drop))
     };
@@ -718,5 +734,49 @@ fn req_153_the_answer_to_a_preflight_request_takes_no_allocation() {
         });
         assert_eq!(answer.unwrap().headers().contains_key("access-control-allow-origin"), granted, "{fields:.60}");
         assert_eq!(allocated.count_total, 0, "{fields:.60}");
+    }
+}
+
+/// Below a domain there may be names that others have: what is below `s3.amazonaws.com` is everybody's.
+#[tokio::test]
+async fn req_149_a_wildcard_does_not_reach_below_a_suffix_that_others_have_names_under() {
+    let origins = ["https://*.amazonaws.com", "https://*.app.example.co.uk:8443"];
+    let policy = || CorsPolicy::builder().origins(origins).credentials().build().unwrap();
+    for (origin, allowed) in [
+        ("https://console.amazonaws.com", true),
+        ("https://a.b.amazonaws.com", true),
+        ("https://s3.amazonaws.com", false),
+        ("https://evil.s3.amazonaws.com", false),
+        ("https://ec2-1-2-3-4.us-west-1.compute.amazonaws.com", false),
+        ("https://x.app.example.co.uk:8443", true),
+        ("https://x.app.example.co.uk", false),
+    ] {
+        let (_, answer) = ask(policy(), request("GET /200", &format!("o={origin}"))).await;
+        assert_eq!(answer.headers().contains_key("access-control-allow-credentials"), allowed, "{origin}");
+    }
+}
+
+/// What users of other layers write: typed names, and a layer that is there only if it is configured.
+#[tokio::test]
+async fn names_may_be_typed_and_the_layer_may_be_optional() {
+    use http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+    let policy = CorsPolicy::builder()
+        .origins(["https://app.example".to_owned()])
+        .methods([Method::GET])
+        .methods([Method::DELETE])
+        .request_headers([AUTHORIZATION, CONTENT_TYPE])
+        .expose_headers([RETRY_AFTER])
+        .build()
+        .unwrap();
+    for (policy, allowed) in [(Some(policy), Some("GET, DELETE")), (None, None)] {
+        let app = axum::Router::new()
+            .route("/", axum::routing::get(|| async { "in" }))
+            .layer(tower::util::option_layer(policy.map(CorsStrictLayer::new)))
+            .layer(tower::util::option_layer(Some(portcullis::transport::SecureHeadersLayer::new())));
+        let server = serve(app).await;
+        let asks: &[&[u8]] = &[b"origin: https://app.example", b"access-control-request-method: DELETE"];
+        let answer = send(server.address, "OPTIONS /", asks, b"").await;
+        assert_eq!(answer.header("access-control-allow-methods"), allowed);
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
     }
 }

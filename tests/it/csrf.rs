@@ -57,10 +57,14 @@ async fn server(authority: &Authority) -> Server {
         .route("/account/public", cached("public, max-age=60"))
         .route("/account/private", cached("max-age=60, Private"));
     let app = account
-        .layer(api.authenticate_cookie(&guard))
-        .merge(Router::new().route("/either", on_any(who)).layer(api.authenticate_cookie(&guard).or_bearer()))
-        .merge(Router::new().route("/open", on_any(who)).layer(api.authenticate_cookie(&guard).or_bearer().optional()))
-        .merge(Router::new().route("/strangers", on_any(who)).layer(api.authenticate_cookie(&guard).optional()))
+        .layer(api.authenticate_cookie(guard.clone()))
+        .merge(Router::new().route("/either", on_any(who)).layer(api.authenticate_cookie(guard.clone()).or_bearer()))
+        .merge(
+            Router::new()
+                .route("/open", on_any(who))
+                .layer(api.authenticate_cookie(guard.clone()).or_bearer().optional()),
+        )
+        .merge(Router::new().route("/strangers", on_any(who)).layer(api.authenticate_cookie(guard.clone()).optional()))
         .merge(Router::new().route("/form", on_any(|| async { "done" })).layer(CsrfLayer::new(guard)));
     serve(app).await
 }
@@ -110,7 +114,7 @@ fn req_156_req_157_what_another_site_causes_stops_before_the_handler() {
         let (mut service, calls) = counted(&CsrfLayer::new(guard()).answers(answers()));
         let response = answered(&mut service, request(method, fields));
         assert_eq!((response.status().as_u16(), calls.load(Relaxed)), (status, expected), "{method} {fields:?}");
-        let (mut service, calls) = counted(&CookieExtractLayer::new(&guard()).answers(answers()));
+        let (mut service, calls) = counted(&CookieExtractLayer::new(guard()).answers(answers()));
         let response = answered(&mut service, request(method, fields));
         assert_eq!((response.status().as_u16(), calls.load(Relaxed)), (status, expected), "{method} {fields:?}");
         assert!(!response.headers().contains_key("www-authenticate"), "no credential would help");
@@ -123,7 +127,7 @@ fn req_187_req_188_another_site_is_told_so_over_grpc() {
     for content_type in ["application/grpc+proto", "application/grpc-web"] {
         let grpc = || request("POST", &[&fields[..], &[("content-type", content_type)]].concat());
         let (mut csrf, calls) = counted(&CsrfLayer::new(guard()));
-        let (mut cookie, others) = counted(&CookieExtractLayer::new(&guard()));
+        let (mut cookie, others) = counted(&CookieExtractLayer::new(guard()));
         let heads = [answered(&mut csrf, grpc()).into_parts().0, answered(&mut cookie, grpc()).into_parts().0];
         assert_eq!((calls.load(Relaxed), others.load(Relaxed)), (0, 0));
         for head in heads {
@@ -373,7 +377,7 @@ proptest! {
             let seen = Response::builder().header("seen", token.as_bytes());
             std::future::ready(Ok::<_, Infallible>(seen.body(String::new()).unwrap()))
         });
-        let response = answered(&mut CookieExtractLayer::new(&guard()).layer(inner), request);
+        let response = answered(&mut CookieExtractLayer::new(guard()).layer(inner), request);
         let (status, seen) = (response.status().as_u16(), response.headers().get("seen"));
         prop_assert_eq!(seen.is_some(), status == 200);
         if let Some(seen) = seen {
@@ -411,14 +415,14 @@ fn req_148_a_preflight_at_a_layer_that_reads_credentials_is_told_once() {
     let _guard = log.capture();
     twice(&BearerExtractLayer::required(), &ask);
     assert_eq!((told(&log, "WARN"), told(&log, "DEBUG")), (1, 1), "{}", log.text());
-    twice(&CookieExtractLayer::new(&guard()), &ask);
+    twice(&CookieExtractLayer::new(guard()), &ask);
     assert_eq!((told(&log, "WARN"), told(&log, "DEBUG")), (2, 2), "{}", log.text());
     twice(&authority.api().authenticate(), &ask);
     assert_eq!((told(&log, "WARN"), told(&log, "DEBUG")), (3, 3), "{}", log.text());
     // One event of two layers: the inner one reads no credential.
     let stack = ServiceBuilder::new().layer(BearerExtractLayer::required()).layer(verify()).into_inner();
     twice(&stack, &ask);
-    twice(&authority.api().authenticate_cookie(&guard()), &ask);
+    twice(&authority.api().authenticate_cookie(guard()), &ask);
     assert_eq!((told(&log, "WARN"), told(&log, "DEBUG")), (5, 5), "{}", log.text());
     assert!(log.text().contains("layers_misplaced"));
 }

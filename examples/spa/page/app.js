@@ -65,12 +65,14 @@ async function renew() {
 
 /** A call with the access token. If that has expired or was called back, another one is asked for, once. */
 async function call(method, path) {
+  const used = access;
   const once = () => ask(method, path, { credentials: "omit", headers: { authorization: `Bearer ${access}` } });
   try {
     return await once();
   } catch (refusal) {
     if (refusal.status !== 401) throw refusal;
-    await renew();
+    // Unless another call has done so meanwhile.
+    if (access === used) await renew();
     return once();
   }
 }
@@ -85,6 +87,9 @@ function signedOut() {
   clearTimeout(timer);
   at("signed-in").hidden = true;
   at("answer").hidden = true;
+  // Nothing of this user stays behind for the next.
+  at("answer").textContent = "";
+  at("devices").replaceChildren();
   at("sign-in").hidden = false;
   at("status").textContent = "Signed out";
 }

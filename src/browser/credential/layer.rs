@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll};
 
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -10,9 +10,11 @@ use super::{super::CsrfGuard, Source};
 use crate::{
     audit::Preflights,
     caching,
-    gate::{Finish, FinishFuture, GateBody, GateFuture},
+    gate::{Finish, FinishFuture, GateBody, GateFuture, sealed},
     rejection::{Answers, Wire},
 };
+
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
 /// Layer that applies [`CookieExtract`]; the [module docs](crate::browser) have an example.
 ///
@@ -20,7 +22,7 @@ use crate::{
 ///
 /// ```
 /// # let guard = portcullis::browser::CsrfGuard::builder().build()?;
-/// let layer = portcullis::browser::CookieExtractLayer::new(&guard);
+/// let layer = portcullis::browser::CookieExtractLayer::new(guard);
 /// # Ok::<(), portcullis::config::ConfigErrors>(())
 /// ```
 ///
@@ -40,8 +42,8 @@ pub struct CookieExtractLayer {
 
 impl CookieExtractLayer {
     /// Reads the cookie alone, and refuses requests without it.
-    pub fn new(guard: &CsrfGuard) -> Self {
-        Self::reading(Source::Cookie(guard.clone()))
+    pub fn new(guard: CsrfGuard) -> Self {
+        Self::reading(Source::Cookie(guard))
     }
 
     /// Exactly [`BearerExtractLayer::required`](crate::bearer::BearerExtractLayer::required), for services that are of one type with
@@ -101,7 +103,7 @@ where
 {
     type Response = Response<GateBody<ResBody>>;
     type Error = S::Error;
-    type Future = FinishFuture<S::Future, CookieFinish>;
+    type Future = FinishFuture<GateFuture<S::Future>, CookieFinish>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
@@ -123,12 +125,15 @@ where
     }
 }
 
-/// What [`CookieExtract`] adds to an answer: `Vary: Cookie`, and `Cache-Control: no-store` where a cookie was the credential.
+/// What [`CookieExtract`] adds to an answer: `Vary: Cookie`; `Cache-Control: no-store` and `Cross-Origin-Resource-Policy: same-origin`
+/// where a cookie was the credential and the handler says nothing of the kind itself.
 #[derive(Clone, Copy, Debug)]
 pub struct CookieFinish {
     varies: bool,
     is_private: bool,
 }
+
+impl sealed::Sealed for CookieFinish {}
 
 impl Finish for CookieFinish {
     fn finish(self, headers: &mut HeaderMap) {
@@ -137,6 +142,8 @@ impl Finish for CookieFinish {
         }
         if self.is_private {
             caching::keep_private(headers);
+            // Nor may a page of another origin show it, as an image say, which asks no CORS (Fetch, "cross-origin resource policy").
+            headers.entry(RESOURCE_POLICY).or_insert(HeaderValue::from_static("same-origin"));
         }
     }
 }

@@ -13,6 +13,9 @@ use crate::{
 };
 
 /// Layer that applies [`Csrf`]; the [module docs](crate::browser) have an example.
+///
+/// Around routes that know their callers by a cookie of the program's own, tell the guard its
+/// [name](super::CsrfGuardBuilder::session_cookies).
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct CsrfLayer {

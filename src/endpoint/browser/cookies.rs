@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Lets pages keep their sessions in cookies, by `POST /session`, `POST /session/refresh` and `DELETE /session`. Without it there
-/// are no such endpoints; with it, none of them without a guard. See [`SessionEndpoint`](super::SessionEndpoint) for what they answer.
+/// are no such endpoints; with it, none of them without a guard. See [`CookieSessionEndpoint`](super::CookieSessionEndpoint) for what they answer.
 ///
 /// | what | where |
 /// |---|---|
@@ -181,8 +181,13 @@ pub(super) fn only<'a>(headers: &'a HeaderMap, name: &'a str) -> Result<Option<&
     }
 }
 
+/// Whether a request has some of them.
+pub(in crate::endpoint) fn carries(headers: &HeaderMap) -> bool {
+    [REFRESH_COOKIE, ACCESS_COOKIE].into_iter().any(|name| cookie::named(headers, name).next().is_some())
+}
+
 /// Has the browser forget all of them.
-pub(super) fn clear(headers: &mut HeaderMap) {
+pub(in crate::endpoint) fn clear(headers: &mut HeaderMap) {
     let cookies =
         [(REFRESH_COOKIE, Scripts::Hidden), (CSRF_COOKIE, Scripts::Readable), (ACCESS_COOKIE, Scripts::Hidden)];
     for field in cookies.into_iter().filter_map(|(name, scripts)| cookie::set(name, "", 0, scripts)) {

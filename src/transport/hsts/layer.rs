@@ -9,7 +9,7 @@ use tower_service::Service;
 use super::{HstsBuilder, HstsField};
 use crate::{
     client_ip::{Scheme, TrustedProxies},
-    gate::{FinishFuture, GateBody, GateFuture},
+    gate::FinishFuture,
 };
 
 /// Tells browsers to come over TLS from now on: `Strict-Transport-Security: max-age=63072000; includeSubDomains` (RFC
@@ -81,7 +81,7 @@ impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for Hsts<S>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
 {
-    type Response = Response<GateBody<ResBody>>;
+    type Response = Response<ResBody>;
     type Error = S::Error;
     type Future = FinishFuture<S::Future, HstsField>;
 
@@ -92,6 +92,6 @@ where
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let scheme = self.layer.proxies.scheme(request.extensions(), request.headers());
         let field = HstsField((scheme == Scheme::Https).then(|| self.layer.field.clone()));
-        FinishFuture::new(GateFuture::forwarded(self.inner.call(request)), field)
+        FinishFuture::new(self.inner.call(request), field)
     }
 }

@@ -7,7 +7,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::SecureFields;
-use crate::gate::{FinishFuture, GateBody, GateFuture};
+use crate::gate::FinishFuture;
 
 /// Adds fields to answers that keep browsers and caches from doing more with them than was meant.
 ///
@@ -69,7 +69,7 @@ impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for SecureHeaders<S>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
 {
-    type Response = Response<GateBody<ResBody>>;
+    type Response = Response<ResBody>;
     type Error = S::Error;
     type Future = FinishFuture<S::Future, SecureFields>;
 
@@ -79,6 +79,6 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let fields = SecureFields::of(request.headers());
-        FinishFuture::new(GateFuture::forwarded(self.inner.call(request)), fields)
+        FinishFuture::new(self.inner.call(request), fields)
     }
 }
