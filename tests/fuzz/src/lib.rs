@@ -5,6 +5,7 @@
 //! is reached with nothing stubbed out.
 #![cfg(test)]
 
+mod browsers;
 mod explain;
 
 use std::sync::{
