@@ -3,14 +3,13 @@
 use std::{
     io::{BufRead, BufReader, Read},
     net::SocketAddr,
-    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
 };
 
 use crate::{
     stores::Folder,
-    support::{get, get_with, post, post_token, send},
+    support::{example, get, get_with, post, post_token, send},
 };
 
 /// A program that is stopped, by its own handle, when dropped.
@@ -26,17 +25,6 @@ impl Drop for Program {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// `cargo test` and `cargo nextest run` build the examples beside the tests; `cargo test --test it` does not.
-fn example(name: &str) -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let program = test.ancestors().nth(2).unwrap().join("examples").join(name);
-    let source = format!("{}/examples/{name}.rs", env!("CARGO_MANIFEST_DIR"));
-    let changed = |path: &Path| std::fs::metadata(path).and_then(|file| file.modified());
-    let fresh = changed(&program).is_ok_and(|built| built >= changed(source.as_ref()).unwrap());
-    assert!(fresh, "{name} is older than its source: run `cargo build --examples`");
-    program
 }
 
 /// Exit code and stderr of a program that must end by itself, and soon.

@@ -1,8 +1,10 @@
 //! A server on loopback, a client that sends exactly the bytes it is given, and tokens right and wrong.
 
 use std::{
+    fs,
     io::Write,
     net::SocketAddr,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock},
     time::{Duration, SystemTime},
 };
@@ -172,6 +174,26 @@ pub async fn post_token(address: SocketAddr, form: &str) -> Reply {
 pub async fn post(address: SocketAddr, path: &str, form: &str) -> Reply {
     let form_type = b"content-type: application/x-www-form-urlencoded";
     send(address, &format!("POST {path}"), &[form_type], form.as_bytes()).await
+}
+
+/// The program of an example. `cargo test` and `cargo nextest run` build the examples beside the tests; `cargo test --test it` does
+/// not.
+pub fn example(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let program = test.ancestors().nth(2).unwrap().join("examples").join(name);
+    let changed = |path: &Path| fs::metadata(path).and_then(|file| file.modified());
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let (mut files, mut folders) = (vec![source.join(name).with_extension("rs")], vec![source.join(name)]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { folders.push(path) } else { files.push(path) }
+        }
+    }
+    let newest = files.iter().filter_map(|file| changed(file).ok()).max().unwrap();
+    let fresh = changed(&program).is_ok_and(|built| built >= newest);
+    assert!(fresh, "{name} is older than its source: run `cargo build --examples`");
+    program
 }
 
 /// Everything that is logged, at the finest level.

@@ -1,214 +1,53 @@
-//! A server to point any client at, configured by the environment: `cargo run --example auth_server`.
-//!
-//! | variable | default | meaning |
-//! |---|---|---|
-//! | `LISTEN` | `127.0.0.1:8080` | address and port; port 0 takes a free one |
-//! | `ISSUER` | `http://` and the address | `iss` of the tokens |
-//! | `AUDIENCE` | `api` | `aud` of the tokens |
-//! | `STORE` | `memory:` | users, sessions and keys: `memory:`, `sqlite:PATH`, or with `--features postgres` `postgres://…` |
-//! | `REDIS_URL` | none | sessions, what is called back, and counts of logins, with `--features redis`: `redis://…`; unless set, the first two are in `STORE`, and logins are counted in memory |
-//! | `USERS` | none | JSON array of `{"username", "password", "scopes": […]}`, added where missing |
-//! | `REGISTRATION` | `closed` | `open`: strangers may register, for the scopes `me items`; `hidden`: without learning which names are taken |
-//! | `ALGORITHM` | `EdDSA` | `EdDSA`, `RS256`, `ES256`, `HS256`, or another that the crate supports |
-//! | `SIGNING_KEY` | made at start | PEM; for `HS256` what `openssl rand -hex 32` prints, the text itself being the key |
-//! | `KEY_SECRET` | none | instead of `SIGNING_KEY`: keys live in `STORE` and take turns, sealed under this, what `openssl rand -hex 32` prints |
-//! | `ACCESS_TTL` | `600` | lifetime of an access token in seconds, 1 to 3600 |
-//! | `SESSION_IDLE` | `1209600` | seconds for which a session lasts unused, 60 to a year |
-//! | `SESSION_TTL` | `7776000` | seconds for which it lasts in all, 60 to ten years |
-//! | `REFRESH_GRACE` | `0` | seconds for which a refresh token that was turned gives the same successor again, up to 60 |
-//! | `LOGIN_FAILURES` | `5` | failures of an account that cost no wait, 1 to 100; after them waits double from 30 s to 15 min |
-//! | `LOGIN_WINDOW` | `86400` | seconds without a failure after which the earlier ones are forgotten, 1 to 2592000 |
-//! | `LOGIN_PER_MINUTE` | `30` | logins of a client address that fail: so many at once, and as many a minute, 1 to 1000000 |
-//! | `TRUSTED_PROXIES` | none | networks such as `10.0.0.0/8, 192.0.2.1`, between commas, whose `Forwarded` or `X-Forwarded-For` is believed |
-//! | `CORS_ORIGINS` | none | origins such as `https://app.example, https://*.app.example`, between commas, whose pages may call; `*` is every one |
-//! | `CORS_METHODS` | `GET, HEAD, POST` | methods that those pages may use, between commas |
-//! | `CORS_HEADERS` | none | request headers that they may set, between commas, such as `authorization, content-type` |
-//! | `CORS_EXPOSE` | none | headers of answers that they may read, between commas, such as `www-authenticate, retry-after` |
-//! | `CORS_CREDENTIALS` | `false` | `true`: they may send cookies |
-//! | `CORS_MAX_AGE` | none | seconds for which a browser remembers what is allowed, 0 to 86400; by itself it does for 5 |
-//! | `HASH_CONCURRENCY` | cores | passwords that are hashed at once, 1 to 256 |
-//! | `CLIENTS` | none | JSON array of `{"client_id", "client_secret", "grants": […], "scopes": […], "resources": […], "introspects": […]}`; all but the first may be left out, without a secret the client is public, grants are `password` and `client_credentials` |
-//! | `RESOURCES` | none | JSON array of `{"resource", "scopes": […]}`: what tokens can be for beside `AUDIENCE` |
-//! | `JWKS_URL` | none | where another issuer publishes its keys; its tokens are then accepted beside our own |
-//! | `JWKS_ISSUER` | none | `iss` of its tokens; needed with `JWKS_URL` |
-//! | `JWKS_AUDIENCE` | `AUDIENCE` | `aud` of its tokens |
-//! | `JWKS_SCOPES` | `me items` | which of its scopes count here: another issuer's `admin` is none of ours |
-//! | `JWKS_COOLDOWN` | `30` | seconds between fetches that unknown keys cause, 1 to 3600; also the least between others |
-//!
-//! A bad value ends the program with a message that names the variable.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to its user")]
+//! What the environment says, all of it checked before anything is started.
 
-use std::{collections::HashSet, env, fmt::Display, net::SocketAddr, process::ExitCode, str::FromStr, time::Duration};
+use std::{collections::HashSet, env, fmt::Display, str::FromStr, time::Duration};
 
-use axum::{Json, Router, extract::State, routing::get};
 use portcullis::{
-    AuthorizationServer, AuthorizationServerBuilder,
     client::{Client, GrantType, HashedSecret, Resource},
-    client_ip::{ClientIpLayer, TrustedProxies},
+    client_ip::TrustedProxies,
     config::ConfigError,
-    cors::{CorsPolicy, CorsPolicyBuilder, CorsSetting, CorsStrictLayer},
+    cors::{CorsPolicy, CorsPolicyBuilder, CorsSetting},
     endpoint::Registration,
-    ident::{LoginName, UserId},
-    jwt::{Algorithm, ClaimsPolicy, KeyRing, RemoteJwks, SigningKey},
-    login::{Lockout, LoginLimiter, LoginLimiterBuilder, Quota},
-    password::PasswordHasher,
-    principal::Principal,
-    rejection::Rejection,
+    ident::LoginName,
+    jwt::{Algorithm, ClaimsPolicy, RemoteJwks, SigningKey},
+    login::{Lockout, Quota},
     scope::{Scope, ScopeError, ScopeSet},
     secret::Secret,
     session::SessionPolicy,
-    store::{Store, StoreError, UserRecord, UserStore},
 };
 use serde::Deserialize;
-use serde_json::{Value, json};
-use tokio::net::TcpListener;
-
-#[tokio::main]
-async fn main() -> ExitCode {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
-    match run().await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(mistakes) => {
-            eprintln!("auth_server: {}", mistakes.join("\nauth_server: "));
-            ExitCode::FAILURE
-        }
-    }
-}
 
 /// What is wrong, each with the name of its variable in front.
-type Mistakes = Vec<String>;
+pub(crate) type Mistakes = Vec<String>;
 
-async fn run() -> Result<(), Mistakes> {
-    let settings = Settings::read()?;
-    let listener = TcpListener::from_std(settings.listener).map_err(|e| named("LISTEN", e))?;
-    let hasher = PasswordHasher::builder();
-    let hasher = settings.hash_concurrency.map_or(hasher.clone(), |most| hasher.concurrency(most));
-    let hasher = hasher.build().map_err(|e| named("HASH_CONCURRENCY", e))?;
-    // Last, because it may create a file.
-    let store = Store::connect(&settings.store).await.map_err(|e| named("STORE", e))?;
-    let users =
-        store.users().ok_or_else(|| named("STORE", "holds no users; give it as REDIS_URL, beside another one"))?;
-    let shared = match &settings.redis {
-        Some(url) => Store::connect(url).await.map_err(|e| named("REDIS_URL", e))?,
-        None => store.clone(),
-    };
-    let limiter = LoginLimiter::builder().per_address(settings.per_address).per_account(settings.lockout);
-    let limiter = shared.attempts().into_iter().fold(limiter, LoginLimiterBuilder::store);
-    let limiter = settings.secret.into_iter().fold(limiter, LoginLimiterBuilder::secret);
-    let limiter = limiter.build().map_err(|e| named("login limits", e))?;
-    let keys = match settings.keys {
-        Keys::Given(key) => KeyRing::from(*key),
-        Keys::Stored(algorithm, secret) => {
-            let keys = store.keys().ok_or_else(|| named("KEY_SECRET", "the store holds no keys"))?;
-            KeyRing::stored(keys, algorithm, secret).open().await.map_err(|e| named("KEY_SECRET", e))?
-        }
-    };
-    add_users(&*users, &hasher, settings.users).await?;
-    let builder = AuthorizationServer::builder(settings.issuer, settings.audience, keys)
-        .first_party_login(users, hasher)
-        .login_limits(limiter)
-        .sessions(shared.sessions(), settings.policy)
-        .access_token_lifetime(settings.lifetime);
-    let builder = match settings.registration {
-        Some(registration) => builder.registration(registration),
-        None => builder,
-    };
-    let builder = settings.resources.into_iter().fold(builder, AuthorizationServerBuilder::resource);
-    let builder = settings.clients.into_iter().fold(builder, AuthorizationServerBuilder::client);
-    let server = builder.build().map_err(|e| named("server", e))?;
-
-    let app = routes(&server, settings.foreign).map_err(|e| named("routes", e))?;
-    let app = app.layer(ClientIpLayer::new(settings.proxies));
-    // Outermost: preflight requests carry no credential, and are no logins; and a script is to see why it was refused.
-    let app = match settings.cors {
-        Some(policy) => app.layer(CorsStrictLayer::new(policy)),
-        None => app,
-    };
-    println!("listening on http://{}", listener.local_addr().map_err(|e| named("LISTEN", e))?);
-    // With the peer's address, by which logins are limited, and for the list of sessions.
-    let app = app.into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, app).with_graceful_shutdown(stop()).await.map_err(|e| named("LISTEN", e))
-}
-
-/// Resolves when the program is told to end, by Ctrl-C or, on Unix, by SIGTERM.
-async fn stop() {
-    #[cfg(unix)]
-    if let Ok(mut term) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-        tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
-            _ = term.recv() => {}
-        }
-        return;
-    }
-    let _ = tokio::signal::ctrl_c().await;
-}
-
-fn routes(
-    server: &AuthorizationServer,
-    foreign: Option<(ClaimsPolicy, RemoteJwks)>,
-) -> Result<Router, portcullis::config::ConfigErrors> {
-    let own = server.resource_server()?;
-    let api = match foreign {
-        Some((policy, keys)) => own.trust(policy, keys)?,
-        None => own,
-    };
-    let items = Router::new().route("/users/me/items", get(my_items)).layer(api.require(["items"])?);
-    let me = Router::new().route("/users/me", get(me)).merge(items).layer(api.require(["me"])?);
-    let admin = Router::new().route("/admin/reports", get(reports)).layer(api.require(["admin"])?);
-    Ok(me.merge(admin).layer(api.authenticate()).merge(server.routes()).with_state(server.clone()))
-}
-
-async fn me(State(server): State<AuthorizationServer>, caller: Principal) -> Result<Json<Value>, Rejection> {
-    if caller.issuer() != server.issuer() {
-        // Somebody else's user: what the token says is all that is known here.
-        let scopes: Vec<&str> = caller.scopes().collect();
-        return Ok(Json(json!({ "issuer": caller.issuer(), "subject": caller.subject(), "scopes": scopes })));
-    }
-    Ok(Json(json!(server.active_user(&caller).await?.public())))
-}
-
-async fn my_items(State(server): State<AuthorizationServer>, caller: Principal) -> Result<Json<Value>, Rejection> {
-    let owner = if caller.issuer() == server.issuer() {
-        server.active_user(&caller).await?.login.as_str().to_owned()
-    } else {
-        // Their `alice` is not ours.
-        format!("{} of {}", caller.subject(), caller.issuer())
-    };
-    Ok(Json(json!([{ "item": "lantern", "owner": owner }])))
-}
-
-async fn reports() -> Json<Value> {
-    Json(json!({ "visitors": 42 }))
-}
-
-struct Settings {
+pub(crate) struct Settings {
     /// Another issuer whose tokens are accepted.
-    foreign: Option<(ClaimsPolicy, RemoteJwks)>,
-    listener: std::net::TcpListener,
-    issuer: String,
-    audience: String,
-    store: String,
-    redis: Option<String>,
-    users: Vec<NewUser>,
+    pub(crate) foreign: Option<(ClaimsPolicy, RemoteJwks)>,
+    pub(crate) listener: std::net::TcpListener,
+    pub(crate) issuer: String,
+    pub(crate) audience: String,
+    pub(crate) store: String,
+    pub(crate) redis: Option<String>,
+    pub(crate) users: Vec<NewUser>,
     /// `None` if nobody may register.
-    registration: Option<Registration>,
-    clients: Vec<Client>,
-    resources: Vec<Resource>,
-    keys: Keys,
-    lifetime: Duration,
-    policy: SessionPolicy,
-    lockout: Lockout,
-    per_address: Quota,
-    proxies: TrustedProxies,
+    pub(crate) registration: Option<Registration>,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) resources: Vec<Resource>,
+    pub(crate) keys: Keys,
+    pub(crate) lifetime: Duration,
+    pub(crate) policy: SessionPolicy,
+    pub(crate) lockout: Lockout,
+    pub(crate) per_address: Quota,
+    pub(crate) proxies: TrustedProxies,
     /// `None` if no page of another origin may call.
-    cors: Option<CorsPolicy>,
-    hash_concurrency: Option<usize>,
+    pub(crate) cors: Option<CorsPolicy>,
+    pub(crate) hash_concurrency: Option<usize>,
     /// Under which devices are known: whatever secret there is that outlives the process.
-    secret: Option<Secret<String>>,
+    pub(crate) secret: Option<Secret<String>>,
 }
 
 /// Where the signing keys are.
-enum Keys {
+pub(crate) enum Keys {
     Given(Box<SigningKey>),
     Stored(Algorithm, Secret<String>),
 }
@@ -235,17 +74,17 @@ struct NewResource {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct NewUser {
-    username: String,
-    password: String,
-    scopes: Vec<String>,
+pub(crate) struct NewUser {
+    pub(crate) username: String,
+    pub(crate) password: String,
+    pub(crate) scopes: Vec<String>,
     #[serde(default)]
-    disabled: bool,
+    pub(crate) disabled: bool,
 }
 
 impl Settings {
     /// Reads every variable before it gives up, so that all mistakes show at once.
-    fn read() -> Result<Self, Mistakes> {
+    pub(crate) fn read() -> Result<Self, Mistakes> {
         let mut mistakes = Mistakes::new();
         let listen = get_or(&mut mistakes, "LISTEN", "127.0.0.1:8080", listen);
         let own_url = listen.as_ref().map_or_else(|| "-".to_owned(), |(_, url)| url.clone());
@@ -458,7 +297,7 @@ fn get_or<T>(
     value.map_err(|why| mistakes.push(format!("{name}: {why}"))).ok()
 }
 
-fn named(name: &str, why: impl std::fmt::Display) -> Mistakes {
+pub(crate) fn named(name: &str, why: impl std::fmt::Display) -> Mistakes {
     vec![format!("{name}: {why}")]
 }
 
@@ -496,7 +335,7 @@ fn parse_users(text: &str) -> Result<Vec<NewUser>, String> {
     Ok(users)
 }
 
-fn parse_scopes(names: &[String]) -> Result<ScopeSet, ScopeError> {
+pub(crate) fn parse_scopes(names: &[String]) -> Result<ScopeSet, ScopeError> {
     names.iter().map(|name| Scope::parse(name)).collect()
 }
 
@@ -584,23 +423,4 @@ fn load_key(algorithm: Algorithm, text: &str) -> Result<SigningKey, String> {
     }
     // Files of environment variables often carry a PEM on one line.
     SigningKey::from_pem(algorithm, text.replace("\\n", "\n").as_bytes()).map_err(|e| e.to_string())
-}
-
-async fn add_users(store: &dyn UserStore, hasher: &PasswordHasher, users: Vec<NewUser>) -> Result<(), Mistakes> {
-    for user in users {
-        let login = LoginName::parse(&user.username).map_err(|e| named("USERS", e))?;
-        if store.find_by_login(&login).await.map_err(|e| named("STORE", e))?.is_some() {
-            tracing::info!(username = login.as_str(), "the user is there already and stays as they are");
-            continue;
-        }
-        let password = hasher.hash(Secret::new(user.password)).await.map_err(|e| named("USERS", e))?;
-        let id = UserId::random().map_err(|e| named("USERS", e))?;
-        let scopes = parse_scopes(&user.scopes).map_err(|e| named("USERS", e))?;
-        match store.insert(UserRecord { id, login, password, scopes, disabled: user.disabled }).await {
-            // Somebody else, such as a second server on the same file, was faster.
-            Ok(()) | Err(StoreError::Conflict) => {}
-            Err(error) => return Err(named("STORE", error)),
-        }
-    }
-    Ok(())
 }

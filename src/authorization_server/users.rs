@@ -1,0 +1,91 @@
+//! What a program does with users and their sessions.
+
+use super::AuthorizationServer;
+use crate::{
+    endpoint::NotChanged,
+    ident::{LoginName, SessionId, UserId},
+    principal::Principal,
+    rejection::Rejection,
+    secret::Secret,
+    store::{StoreError, UserRecord, active_user},
+};
+
+impl AuthorizationServer {
+    /// Ends a session: its refresh token opens nothing any more, nor does any access token that it was given. `false` if there
+    /// is none.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if a store does not answer: call again.
+    pub async fn end_session(&self, id: SessionId) -> Result<bool, StoreError> {
+        self.issuer.end_session_of(None, id, "ended by the program").await
+    }
+
+    /// Ends all sessions of a user, or all but one, and says how many. With all of them, access tokens without a session end
+    /// as well.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if a store does not answer: call again.
+    pub async fn end_sessions(&self, user: &UserId, except: Option<SessionId>) -> Result<usize, StoreError> {
+        self.issuer.end_sessions_of(user.subject(), except, "ended by the program").await
+    }
+
+    /// Gives a user another password and ends their sessions, all or all but one (RFC 9700 §4.14.2, ASVS 7.4.3). `false` if
+    /// there is no such user. For administrators: neither the old password is asked for, nor the policy; see
+    /// [`check_password`](Self::check_password).
+    ///
+    /// # Errors
+    ///
+    /// [`Rejection::StoreUnavailable`] if the hasher is overloaded or a store does not answer. Whether the password was changed
+    /// is open then: call again.
+    pub async fn set_password(
+        &self,
+        user: &UserId,
+        password: Secret<String>,
+        except: Option<SessionId>,
+    ) -> Result<bool, Rejection> {
+        self.issuer.set_password(user.clone(), password, except).await.map_err(|error| {
+            let what = match error {
+                NotChanged::Hash(_) => "password hasher",
+                NotChanged::Store(_) => "store",
+            };
+            crate::audit::infrastructure_failed(what, &error);
+            Rejection::StoreUnavailable
+        })
+    }
+
+    /// Lets strangers sign in to an account again that has failed too often; `false` if it had not failed. Devices that are known
+    /// there have a count of their own.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if a store does not answer: call again.
+    pub async fn unlock(&self, account: &LoginName) -> Result<bool, StoreError> {
+        match &self.issuer.limiter {
+            Some(limiter) => limiter.unlock(account).await,
+            None => Ok(false),
+        }
+    }
+
+    /// Disables a user and ends all of their sessions (ASVS 7.4.2), or enables them again. `false` if there is no such user.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if a store does not answer: call again.
+    pub async fn set_disabled(&self, user: &UserId, disabled: bool) -> Result<bool, StoreError> {
+        self.issuer.set_disabled(user.clone(), disabled).await
+    }
+
+    /// The user who is calling, if they may still act: for routes that must know at once that somebody was disabled,
+    /// because a token says what was true when it was issued.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejection::UserInactive`] if the caller is none of this server's users, or is disabled;
+    /// [`Rejection::StoreUnavailable`] if the store cannot tell.
+    pub async fn active_user(&self, caller: &Principal) -> Result<UserRecord, Rejection> {
+        let login = self.issuer.login.as_ref().ok_or(Rejection::UserInactive)?;
+        active_user(&*login.users, &self.issuer.name, caller).await
+    }
+}
