@@ -5,6 +5,7 @@
 
 #![allow(clippy::print_stderr, reason = "told to whoever runs them: what is skipped")]
 
+mod cookie_mode;
 mod driver;
 mod site;
 #[expect(dead_code, reason = "strangers do not show their certificate")]
@@ -22,7 +23,7 @@ use tokio::{
 
 use self::{
     driver::Driver,
-    site::{PASSWORD, Program, Stranger},
+    site::{PASSWORD, Program, Site},
 };
 
 /// One browser at a time: each is many processes.
@@ -178,7 +179,7 @@ async fn cookies(browser: &Driver) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn handshakes_that_never_end_hold_up_nobody() {
-    let stranger = Stranger::serve("localhost", Vec::new()).await;
+    let stranger = Site::of_pages("localhost", Vec::new()).await;
     let address = stranger.origin.strip_prefix("https://").unwrap();
     let mut idle = Vec::new();
     for _ in 0..200 {
@@ -201,17 +202,7 @@ const ATTEMPT: &str = r#"
     }
 "#;
 
-/// What a page can have loaded without `fetch`: an image or a script. Says whether there was anything to show or to run.
-const LOAD: &str = r#"
-    const element = document.createElement($.tag);
-    if ($.cors) element.crossOrigin = $.cors;
-    const outcome = new Promise((done) => { element.onload = () => done("loaded"); element.onerror = () => done("refused"); });
-    element.src = $.url;
-    document.body.append(element);
-    return outcome;
-"#;
-
-/// A page within a page, and some time for what it does.
+/// A page within a page; says whether the outer one can look into it.
 const FRAME: &str = r#"
     const frame = document.createElement("iframe");
     const loaded = new Promise((done) => frame.onload = done);
@@ -219,7 +210,19 @@ const FRAME: &str = r#"
     document.body.append(frame);
     await loaded;
     await new Promise((done) => setTimeout(done, 500));
+    try {
+        return frame.contentWindow.document.body.innerText;
+    } catch {
+        return "refused";
+    }
 "#;
+
+/// Frames a page that must not be shown within another: the browser shows an error of its own in its place.
+async fn framed(browser: &Driver, url: &str) {
+    assert_eq!(browser.run(FRAME, &json!({ "url": url })).await, "refused", "{url}");
+    let shown = browser.value_in_frame("iframe", "location.href").await;
+    assert_eq!(shown, "chrome-error://chromewebdata/", "{url}");
+}
 
 fn login_form() -> String {
     format!("username=demo&password={}&device_name=Stranger", PASSWORD.replace(' ', "+"))
@@ -299,21 +302,13 @@ async fn strangers(browser: &Driver) {
 
     // Another site, to which the cookies are not sent; and another origin of the same site, to which they are.
     for host in ["evil.example", "evil.portcullis.example"] {
-        let stranger = Stranger::serve(host, forms.clone()).await;
+        let stranger = Site::of_pages(host, forms.clone()).await;
         browser.open(&stranger.origin).await;
         for attempt in attempts(api, &watcher, own.as_str().unwrap()) {
             let learned = browser.run(ATTEMPT, &attempt).await;
             let expected: &[&str] = if attempt["mode"] == "cors" { &["refused"] } else { &["refused", "opaque"] };
             assert!(expected.iter().any(|expected| learned == *expected), "{host} {attempt}: {learned}");
             assert_eq!(program.sessions(&watcher).await, before, "{host} {attempt}");
-        }
-        for tag in ["img", "script"] {
-            for cors in [Value::Null, "anonymous".into(), "use-credentials".into()] {
-                for path in ["/me", "/sessions", "/session", "/session/refresh"] {
-                    let load = json!({ "tag": tag, "cors": cors, "url": format!("{api}{path}") });
-                    assert_eq!(browser.run(LOAD, &load).await, "refused", "{host} {load}");
-                }
-            }
         }
         for (number, form) in forms.iter().enumerate() {
             browser.open(&format!("{}/form/{number}", stranger.origin)).await;
@@ -323,11 +318,10 @@ async fn strangers(browser: &Driver) {
             assert_eq!(program.sessions(&watcher).await, before, "{host} {form}");
         }
         browser.screenshot(&format!("refused-{host}")).await;
-        // Nor can the page be shown within another, to lead clicks astray.
+        // Nor can the page be shown within another, to lead clicks astray. On the same site, it would have renewed its token.
         browser.open(&stranger.origin).await;
-        let frame = json!({ "url": program.app });
-        browser.run(FRAME, &frame).await;
-        assert_eq!(program.sessions(&watcher).await, before, "a framed page would have renewed its token");
+        framed(browser, &program.app).await;
+        assert_eq!(program.sessions(&watcher).await, before, "{host}");
     }
     let refused = program.logged("request of another site");
     assert!(refused >= 2 * (forms.len() + 4), "they have reached the guard: {refused}");
@@ -357,7 +351,7 @@ async fn strangers(browser: &Driver) {
     browser.visible("#sign-in").await;
     let before = program.sessions(&watcher).await;
     for host in ["evil.example", "evil.portcullis.example"] {
-        let stranger = Stranger::serve(host, forms.clone()).await;
+        let stranger = Site::of_pages(host, forms.clone()).await;
         for number in 0..forms.len() {
             browser.open(&format!("{}/form/{number}", stranger.origin)).await;
             browser.until(&format!("location.origin === {api:?} && document.readyState === 'complete'")).await;

@@ -141,6 +141,17 @@ impl Driver {
         self.post("/execute/sync", &json!({ "script": format!("return {expression}"), "args": [] })).await
     }
 
+    /// The value of an expression in a page within the page.
+    pub async fn value_in_frame(&self, selector: &str, expression: &str) -> Value {
+        let frame = self.find(selector).await.unwrap();
+        // One member, with a name that the standard fixes.
+        let frame = json!({ "element-6066-11e4-a52e-4f735466cecf": frame });
+        self.post("/frame", &json!({ "id": frame })).await.unwrap();
+        let value = self.value(expression).await.unwrap();
+        self.post("/frame/parent", &json!({})).await.unwrap();
+        value
+    }
+
     /// What an async function of the page makes of its arguments, `$`.
     pub async fn run(&self, body: &str, arguments: &Value) -> Value {
         let script = format!(

@@ -1,4 +1,4 @@
-//! The example program, whoever asks it without a browser, and the pages of strangers.
+//! The example program, whoever asks it without a browser, and sites of this process.
 
 use std::{
     fs,
@@ -125,30 +125,37 @@ fn example() -> PathBuf {
     program
 }
 
-/// Somebody else's web site. Stops when dropped.
-pub struct Stranger {
+/// A web site of this process. Stops when dropped.
+pub struct Site {
     pub origin: String,
     task: JoinHandle<()>,
 }
 
-impl Stranger {
-    /// An empty page at `/`, and at `/form/{n}` one that posts the n-th form as soon as it is there.
-    pub async fn serve(host: &str, forms: Vec<String>) -> Self {
-        let page = move |uri: Uri| async move {
-            let form = uri.path().strip_prefix("/form/").and_then(|n| forms.get(n.parse::<usize>().ok()?));
-            let post = form.map(|form| format!("{form}<script>document.forms[0].submit()</script>"));
-            Html(format!("<!doctype html><title>A stranger</title><body>{}</body>", post.unwrap_or_default()))
-        };
+impl Site {
+    /// What `make` makes of the site's own origin.
+    pub async fn serve(host: &str, make: impl FnOnce(&str) -> Router) -> Self {
         let tls = Tls::for_hosts(vec![host.to_owned()]).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let origin = format!("https://{host}:{}", listener.local_addr().unwrap().port());
+        let router = make(&origin).into_make_service_with_connect_info::<SocketAddr>();
+        // axum tells the peer's address of its own listeners alone.
         let listener = tls.listen(listener).tap_io(|_| {});
-        let task = tokio::spawn(async move { axum::serve(listener, Router::new().fallback(page)).await.unwrap() });
+        let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         Self { origin, task }
+    }
+
+    /// An empty page at `/`, and at `/form/{n}` one that posts the n-th form as soon as it is there.
+    pub async fn of_pages(host: &str, forms: Vec<String>) -> Self {
+        let page = move |uri: Uri| async move {
+            let form = uri.path().strip_prefix("/form/").and_then(|n| forms.get(n.parse::<usize>().ok()?));
+            let post = form.map(|form| format!("{form}<script>document.forms[0].submit()</script>"));
+            Html(format!("<!doctype html><title>A page</title><body>{}</body>", post.unwrap_or_default()))
+        };
+        Self::serve(host, |_| Router::new().fallback(page)).await
     }
 }
 
-impl Drop for Stranger {
+impl Drop for Site {
     fn drop(&mut self) {
         self.task.abort();
     }
