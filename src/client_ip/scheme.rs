@@ -107,7 +107,8 @@ fn element_is_https(element: &[u8]) -> bool {
     let mut schemes = 0;
     for pair in element.split(|&byte| byte == b';') {
         let mut halves = trim(pair).splitn(2, |&byte| byte == b'=');
-        let (Some(name), Some(value)) = (halves.next(), halves.next().and_then(value)) else { return false };
+        let name = halves.next().filter(|name| name.iter().all(u8::is_ascii_graphic));
+        let (Some(name), Some(value)) = (name, halves.next().and_then(value)) else { return false };
         if name.eq_ignore_ascii_case(b"proto") {
             schemes += 1;
             if schemes > 1 || !value.eq_ignore_ascii_case(b"https") {
@@ -246,6 +247,7 @@ mod tests {
             (PROXY, &[(F, b"proto")], false),
             (PROXY, &[(F, b"proto=")], false),
             (PROXY, &[(F, b"proto =https")], false),
+            (PROXY, &[(F, b"proto =http;proto=https")], false),
             (PROXY, &[(F, b"proto= https")], false),
             (PROXY, &[(F, b"proto='https'")], false),
             (PROXY, &[(F, b"proto=\"https")], false),

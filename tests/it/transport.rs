@@ -382,7 +382,8 @@ fn say_https(forwarded: &[String], proto: &[String]) -> bool {
             let (name, value) = text.trim_matches([' ', '\t']).split_once('=')?;
             let quotes = value.matches('"').count();
             let is_quoted = quotes == 2 && value.len() > 1 && value.starts_with('"') && value.ends_with('"');
-            let readable = value.chars().all(|c| c.is_ascii_graphic() && c != '\\') && (quotes == 0 || is_quoted);
+            let graphic = |text: &str| text.chars().all(|c| c.is_ascii_graphic());
+            let readable = graphic(name) && graphic(value) && !value.contains('\\') && (quotes == 0 || is_quoted);
             readable.then(|| (name.to_ascii_lowercase(), value.replace('"', "").to_ascii_lowercase()))
         };
         element.split(';').map(pair).collect::<Option<Vec<_>>>()
@@ -419,6 +420,7 @@ fn req_019_req_140_any_bytes_about_the_scheme_get_an_answer_of_the_table() {
         "proto=https",
         "Proto=\"HTTPS\"",
         "proto=http",
+        "proto =http;proto=https",
         "proto=\"https",
         "proto = https",
         "proto=ht\\tps",
