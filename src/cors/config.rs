@@ -178,9 +178,9 @@ impl<O> CorsPolicyBuilder<O> {
 
     const fn preflight_varies_on(&self) -> &'static str {
         if self.private_network {
-            "origin, access-control-request-method, access-control-request-headers, access-control-request-private-network"
+            "Origin, Access-Control-Request-Method, Access-Control-Request-Headers, Access-Control-Request-Private-Network"
         } else {
-            "origin, access-control-request-method, access-control-request-headers"
+            "Origin, Access-Control-Request-Method, Access-Control-Request-Headers"
         }
     }
 

@@ -171,7 +171,7 @@ fn name_reader(headers: &mut HeaderMap, reader: Option<HeaderValue>, rules: &Rul
     }
     if matches!(rules.origins, Origins::Listed { .. }) {
         // Also where no origin was sent: a cache must not give this answer to a page that is allowed.
-        caching::vary(headers, &HeaderValue::from_static("origin"));
+        caching::vary(headers, &HeaderValue::from_static("Origin"));
     }
     let Some(reader) = reader else { return };
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, reader);

@@ -271,7 +271,7 @@ fn finished(mut response: Finished) -> Finished {
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
-    caching::vary(headers, &HeaderValue::from_static("cookie"));
+    caching::vary(headers, &HeaderValue::from_static("Cookie"));
     response
 }
 

@@ -151,7 +151,7 @@ impl Browser {
 fn private(reply: &Reply) {
     assert_eq!(reply.header("cache-control"), Some("no-store"), "{reply:?}");
     assert_eq!(reply.header("pragma"), Some("no-cache"), "{reply:?}");
-    assert_eq!(reply.header("vary"), Some("cookie"), "{reply:?}");
+    assert_eq!(reply.header("vary"), Some("Cookie"), "{reply:?}");
 }
 
 /// The cookies that an answer sets: by name, the value and the rest.

@@ -132,7 +132,7 @@ fn request(line: &str, fields: &str) -> Request<String> {
 
 #[tokio::test]
 async fn req_143_req_144_req_145_req_146_req_147_req_149_req_150_req_151_what_every_answer_says() {
-    const PREFLIGHT: &str = "origin, access-control-request-method, access-control-request-headers";
+    const PREFLIGHT: &str = "Origin, Access-Control-Request-Method, Access-Control-Request-Headers";
     let rows: Vec<&str> = ROWS.lines().map(str::trim).filter(|row| !row.is_empty()).collect();
     assert!(rows.len() >= 150, "{}", rows.len());
     for row in rows {
@@ -158,10 +158,10 @@ async fn req_143_req_144_req_145_req_146_req_147_req_149_req_150_req_151_what_ev
                 "E" => expected.push(("access-control-expose-headers", says(exposed))),
                 "A" => expected.push(("access-control-max-age", says(max_age))),
                 "P" => expected.push(("access-control-allow-private-network", "true".to_owned())),
-                "v" => vary.push("origin".to_owned()),
+                "v" => vary.push("Origin".to_owned()),
                 "w" if name == "lan" => {
                     preflight = true;
-                    vary.push(format!("{PREFLIGHT}, access-control-request-private-network"));
+                    vary.push(format!("{PREFLIGHT}, Access-Control-Request-Private-Network"));
                 }
                 "w" => {
                     preflight = true;

@@ -138,7 +138,7 @@ impl sealed::Sealed for CookieFinish {}
 impl Finish for CookieFinish {
     fn finish(self, headers: &mut HeaderMap) {
         if self.varies {
-            caching::vary(headers, &HeaderValue::from_static("cookie"));
+            caching::vary(headers, &HeaderValue::from_static("Cookie"));
         }
         if self.is_private {
             caching::keep_private(headers);
