@@ -71,6 +71,9 @@ pub enum ConfigError {
     /// Pages that are to act here come over plain HTTP from another machine: whoever is on the network could write them.
     #[error("trusted origin {0:?} is http, and not on loopback")]
     TrustedPlaintext(String),
+    /// The name of a cookie is none (RFC 6265 §4.1.1), so that no request would have it.
+    #[error("cookie name {0:?} is none")]
+    CookieName(String),
     /// What plaintext requests are redirected to is no origin as browsers write it.
     #[error("origin {origin:?} to redirect to {fault}")]
     RedirectOrigin {

@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt, ops::Range};
 use http::{HeaderMap, HeaderValue, Uri, header::AUTHORIZATION};
 use percent_encoding::percent_decode_str;
 
-use crate::rejection::Rejection;
+use crate::{fetch::is_tchar, rejection::Rejection};
 
 /// What a request brought along.
 #[derive(Clone, Debug)]
@@ -108,11 +108,6 @@ pub(crate) fn is_b64token(token: &[u8]) -> bool {
         within(byte | 0x20, b'a', b'z') | within(byte, b'-', b'9') | (byte == b'+') | (byte == b'_') | (byte == b'~')
     };
     !text.is_empty() && text.iter().fold(0, |bad, &byte| bad | u8::from(!allowed(byte))) == 0
-}
-
-/// RFC 9110 §5.6.2.
-fn is_tchar(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// Whether the query has a parameter `access_token` (RFC 6750 §2.3).

@@ -15,7 +15,7 @@ use super::{ACCESS_COOKIE, CSRF_COOKIE, REFRESH_COOKIE};
 use crate::{
     config::{ConfigError, ConfigErrors},
     cookie,
-    fetch::{WebOrigin, single},
+    fetch::{WebOrigin, is_token, single},
     ident::SessionId,
     jwt::{Algorithm, hmac_key},
     random,
@@ -197,12 +197,15 @@ impl CsrfGuardBuilder {
     /// # Errors
     ///
     /// [`ConfigError::TrustedOrigin`], [`ConfigError::TrustedWildcard`] and [`ConfigError::TrustedPlaintext`] for each origin that is
-    /// none, is a pattern, or is `http` of another machine; [`ConfigError::WeakKey`] and its like for the secret;
+    /// none, is a pattern, or is `http` of another machine; [`ConfigError::CookieName`] for each name that is none; [`ConfigError::WeakKey`] and its like for the secret;
     /// [`ConfigError::NoRandom`] if one cannot be made.
     pub fn build(self) -> Result<CsrfGuard, ConfigErrors> {
         let mut errors = ConfigErrors::default();
         let mut trusted: Vec<_> = self.trusted.iter().filter_map(|origin| errors.keep(parse_trusted(origin))).collect();
         trusted.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
+        for name in self.cookies.iter().filter(|name| !is_token(name)) {
+            errors.push(ConfigError::CookieName(name.clone()));
+        }
         let key = match self.secret {
             Some(secret) => hmac_key(Algorithm::Hs256, secret.expose().as_bytes()),
             None => random::bytes::<32>()
@@ -369,12 +372,15 @@ mod tests {
             faulty("https://*.co.uk", OriginFault::PublicSuffix),
             ConfigError::TrustedWildcard("https://*.app.example".to_owned()),
             ConfigError::TrustedPlaintext("http://app.example".to_owned()),
+            ConfigError::CookieName("sid=".to_owned()),
+            ConfigError::CookieName(String::new()),
             ConfigError::WeakKey { algorithm: Algorithm::Hs256, bits: 40, least: 256 },
         ];
         let errors = CsrfGuard::builder()
             .trusted_origins(good)
             .trusted_origins(["", "null", "*", "https://app.example/", "https://app.example:443"])
             .trusted_origins(["https://App.example", "https://*.co.uk", "https://*.app.example", "http://app.example"])
+            .session_cookies(["sid", "sid=", ""])
             .secret("weak!".into())
             .build()
             .unwrap_err();

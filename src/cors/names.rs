@@ -1,6 +1,7 @@
 //! Names of methods and headers, as far as a CORS configuration may have them.
 
 use super::error::{HeaderFault, MethodFault};
+use crate::fetch;
 
 /// IANA's "HTTP Method Registry", but for what browsers send for nobody and for what is no method (`PRI`).
 const METHODS: &[&str] = &[
@@ -161,8 +162,7 @@ fn check_header(name: &str, forbidden: bool, wrong_side: bool) -> Result<(), Hea
     }
 }
 
+/// `*` is a token to the grammar; here it is the wildcard, and in a longer text a mistake.
 fn is_token(text: &str) -> bool {
-    // `*` is a token to the grammar; here it is the wildcard, and in a longer text a mistake.
-    let tchar = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'+-.^_`|~".contains(&byte);
-    !text.is_empty() && text.bytes().all(tchar)
+    fetch::is_token(text) && !text.contains('*')
 }

@@ -55,11 +55,11 @@ type Answer = Result<Response<Full<Bytes>>, EndpointError>;
 /// | request | answer |
 /// |---|---|
 /// | `POST …/session`, a form with `username` and `password` | 200: signed in; as the token endpoint refuses, within the same limits. `scope`, `resource`, `device_name` and `client_id` as there |
-/// | `POST …/session/refresh`, with no body, or a form with `scope` or `resource` | 200: the session goes on; 400 `invalid_grant` if it has ended, and the cookies are cleared |
+/// | `POST …/session/refresh`, with no body, or a form with `scope` or `resource` | 200: the session goes on; 400 `invalid_grant` if it has ended, and the cookies are cleared; the same without that if it is another client's |
 /// | `DELETE …/session` | 204: it is over, and so is every access token that it was given; 204 as well if it was |
 ///
 /// A request that may be another site's is answered 403 before anything is counted or read; one with an `Authorization` field, or
-/// with one of the cookies twice, 400. A login ends the session whose cookie comes with it. Where a store is down, the answer is
+/// with the refresh cookie twice, 400. A login ends the session whose cookie comes with it. Where a store is down, the answer is
 /// 503 and the cookies stay.
 #[derive(Clone)]
 pub struct CookieSessionEndpoint {
@@ -135,11 +135,12 @@ impl Issuer {
 
     /// Ends what the cookies name. The access token is asked as well: it may outlive the other.
     async fn sign_page_out(self: &Arc<Self>, cookies: &SessionCookies, headers: &HeaderMap) -> Answer {
-        let ended = match only(headers, REFRESH_COOKIE)? {
+        let refresh = only(headers, REFRESH_COOKIE)?;
+        let access = if cookies.has_access() { only(headers, ACCESS_COOKIE)? } else { None };
+        let ended = match refresh {
             Some(presented) => self.end_presented(presented, "signed out").await?,
             None => false,
         };
-        let access = if cookies.has_access() { only(headers, ACCESS_COOKIE)? } else { None };
         if let Some(access) = access.filter(|_| !ended) {
             match self.verifier.verify(access.as_bytes(), self.clock.now()).await {
                 Ok(token) => self.log_out(token).await.map_err(|error| failed("session store", &error))?,

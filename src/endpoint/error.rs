@@ -17,6 +17,9 @@ pub(super) enum EndpointError {
     InvalidRequest(&'static str),
     /// The credentials do not open anything, for whatever reason.
     InvalidGrant,
+    /// The same in the same bytes, where the session goes on: it is of another client, or for another audience.
+    #[cfg(feature = "password")]
+    OthersGrant,
     /// The client is not known, or has not proved who it is.
     InvalidClient,
     /// The same for a page, whose client can prove nothing. Not 401: at its challenge, a browser would ask the user for a name and
@@ -62,7 +65,7 @@ impl EndpointError {
             Self::MethodNotAllowed { .. } => Some((405, "method not supported")),
             Self::InvalidGrant | Self::InvalidClient | Self::ScopeNotGranted | Self::Unavailable { .. } => None,
             #[cfg(feature = "password")]
-            Self::NoClientOfPages => None,
+            Self::OthersGrant | Self::NoClientOfPages => None,
         }
     }
 
@@ -70,6 +73,8 @@ impl EndpointError {
         let (status, code, description) = match self {
             Self::InvalidRequest(description) => (StatusCode::BAD_REQUEST, "invalid_request", description),
             Self::InvalidGrant => (StatusCode::BAD_REQUEST, "invalid_grant", "the credentials are not valid"),
+            #[cfg(feature = "password")]
+            Self::OthersGrant => return Self::InvalidGrant.response(),
             // One text: whether the client or its secret is unknown is nobody's business.
             Self::InvalidClient => {
                 (StatusCode::UNAUTHORIZED, "invalid_client", "the client could not be authenticated")

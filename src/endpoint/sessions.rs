@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use futures::{FutureExt as _, future::BoxFuture};
-use http::{HeaderValue, Method, Request, Response, StatusCode, header::CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header::CONTENT_TYPE};
 use http_body_util::Full;
 use serde::Serialize;
 use tower_service::Service;
@@ -67,12 +67,12 @@ impl SessionsEndpoint {
         Self { issuer, answers }
     }
 
-    /// `cookies` says whether the request has some of a session's.
+    /// `headers` are those of the request.
     async fn answer(
         &self,
         asked: Asked,
         caller: &Verified,
-        cookies: bool,
+        headers: &HeaderMap,
     ) -> Result<Response<Full<Bytes>>, EndpointError> {
         let down = |error| failed("session store", &error);
         let own = caller.principal();
@@ -100,7 +100,7 @@ impl SessionsEndpoint {
             Asked::List | Asked::EndOthers => false,
         };
         // They open nothing any more, and no script can delete them.
-        if this_one && cookies && self.issuer.cookies.is_some() {
+        if this_one && self.issuer.cookies.is_some() && browser::carries(headers, current) {
             browser::clear(answer.headers_mut());
         }
         Ok(answer)
@@ -180,7 +180,7 @@ impl<B> Service<Request<B>> for SessionsEndpoint {
         let wire = Wire::of(request.headers());
         let caller = Verified::<NoClaims>::of(request.extensions());
         let asked = Asked::of(request.method(), request.uri().path(), request.uri().query());
-        let cookies = browser::carries(request.headers());
+        let (parts, _) = request.into_parts();
         let answer = async move {
             let refuse = |rejection| Ok(endpoint.answers.refuse(rejection, None, wire).map(Full::new));
             let Some(caller) = caller else { return refuse(Rejection::LayerMissing("JwtVerifyLayer")) };
@@ -189,7 +189,7 @@ impl<B> Service<Request<B>> for SessionsEndpoint {
                 return refuse(Rejection::ClaimNotAllowed);
             }
             let answer = match asked {
-                Ok(asked) => endpoint.answer(asked, &caller, cookies).await,
+                Ok(asked) => endpoint.answer(asked, &caller, &parts.headers).await,
                 Err(error) => Err(error),
             };
             Ok(answer.unwrap_or_else(EndpointError::response))

@@ -265,7 +265,8 @@ mod login {
             let (Some(login), Some(Sessions { store, policy })) = (&self.login, &self.sessions) else {
                 return Err(EndpointError::UnsupportedGrantType);
             };
-            let Some(text) = carrier.refresh_token(form)? else { return Err(refused(None, "no cookie")) };
+            // Nothing to tell: a page asks when it is loaded, whoever looks at it.
+            let Some(text) = carrier.refresh_token(form)? else { return Err(EndpointError::InvalidGrant) };
             let requested = requested_scope(form)?;
             let Some(presented) = RefreshToken::parse(text) else { return Err(refused(None, "not a refresh token")) };
             let (now, down) = (self.clock.now(), |error| failed("session store", &error));
@@ -367,10 +368,12 @@ mod login {
         async fn reissue(&self, refreshing: &Refreshing<'_>, refresh_token: &str) -> Result<Answered, EndpointError> {
             let Refreshing { login, client, form, carrier, requested, session, ends_at } = refreshing;
             if session.client_id != client.id() {
-                return Err(refused(Some(session), "session of another client"));
+                refused(Some(session), "session of another client");
+                return Err(EndpointError::OthersGrant);
             }
             if self.may_be_for(client, Some(&session.audience)).is_empty() {
-                return Err(refused(Some(session), "session for another audience"));
+                refused(Some(session), "session for another audience");
+                return Err(EndpointError::OthersGrant);
             }
             let user = match UserId::from_subject(&session.subject) {
                 Some(id) => within(login.users.find_by_id(&id)).await.map_err(|error| failed("user store", &error))?,

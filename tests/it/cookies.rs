@@ -571,6 +571,7 @@ async fn a_page_is_a_public_client() {
     let world = world_with(cookies(), "https://id.example", |builder| {
         builder
             .client(Client::public("app").grant(GrantType::Password).scopes(["me"]))
+            .client(Client::public("other").grant(GrantType::Password))
             .client(Client::public("viewer"))
             .client(confidential)
     })
@@ -591,6 +592,10 @@ async fn a_page_is_a_public_client() {
     let mut browser = world.browser();
     let reply = browser.sign_in("alice", PASSWORD, "&client_id=app").await;
     assert_eq!((reply.status, &reply.json()["scope"]), (200, &json!("me")));
+    // Another client's session goes on, and so its cookies stay.
+    let reply = browser.send("POST /session/refresh", &[FORM], "client_id=other").await;
+    refused(&reply, 400, "invalid_grant");
+    assert!(!cleared(&reply), "{reply:?}");
     let reply = browser.send("POST /session/refresh", &[FORM], "client_id=app").await;
     assert_eq!((reply.status, &claims(&reply).1["client_id"]), (200, &json!("app")));
 }
@@ -666,6 +671,12 @@ async fn req_157_pages_without_a_token_see_and_end_their_sessions_and_other_site
         assert_eq!(reply.status, status, "{line} {headers:?}: {reply:?}");
     }
     assert_eq!(world.sessions_of("alice").await, 1);
+    // A token of one session beside the cookies of another: those are left.
+    let (other, _) = world.signed_in().await;
+    let token = format!("authorization: Bearer {}", other.jar[ACCESS_COOKIE]);
+    let refresh = format!("cookie: {REFRESH_COOKIE}={}", browser.jar[REFRESH_COOKIE]);
+    let reply = send(world.server.address, "POST /logout", &[token.as_bytes(), refresh.as_bytes()], b"").await;
+    assert!(reply.status == 204 && !cleared(&reply), "{reply:?}");
     let out = browser.send("POST /logout", &[], "").await;
     assert!(
         out.status == 204 && cleared(&out) && browser.jar.keys().all(|name| !OURS.contains(&name.as_str())),

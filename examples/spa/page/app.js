@@ -94,6 +94,10 @@ function signedOut() {
   at("status").textContent = "Signed out";
 }
 
+// Other tabs go on with whoever is signed in now, and not with what they show of somebody else.
+const tabs = new BroadcastChannel("session");
+tabs.onmessage = () => location.reload();
+
 async function signedIn() {
   at("sign-in").hidden = true;
   at("signed-in").hidden = false;
@@ -145,6 +149,7 @@ at("sign-in").onsubmit = guarded(at("submit"), async () => {
   form.set("device_name", `Browser on ${navigator.userAgentData?.platform || "some system"}`);
   at("password").value = "";
   keep(await session("POST", "/session", form));
+  tabs.postMessage("signed in");
   await signedIn();
 });
 at("call").onclick = guarded(at("call"), async () => {
@@ -154,6 +159,7 @@ at("call").onclick = guarded(at("call"), async () => {
 at("reload").onclick = guarded(at("reload"), devices);
 at("sign-out").onclick = guarded(at("sign-out"), async () => {
   await session("DELETE", "/session");
+  tabs.postMessage("signed out");
   signedOut();
 });
 

@@ -14,6 +14,8 @@ use crate::{
         private_json,
     },
     form::Form,
+    ident::SessionId,
+    session::RefreshToken,
 };
 
 /// Lets pages keep their sessions in cookies, by `POST /session`, `POST /session/refresh` and `DELETE /session`. Without it there
@@ -27,6 +29,8 @@ use crate::{
 ///
 /// All are `__Host-` cookies: for this host alone, over TLS alone, and not sent along by other sites. No secret is both in a cookie
 /// and in a body.
+///
+/// Cookies know no ports and no paths here: one server on a host, and one client of it. Another server there would be sent its tokens.
 ///
 /// Two tabs refresh at once, and a page may be left while it does: within the grace that is no theft. So
 /// [`SessionPolicy::grace`](crate::session::SessionPolicy::grace) must be a second at least.
@@ -42,7 +46,7 @@ use crate::{
 /// let server = AuthorizationServer::builder("https://id.example", "orders", key)
 ///     .first_party_login(store.clone(), PasswordHasher::builder().build()?)
 ///     .sessions(store, SessionPolicy::default().grace(Duration::from_secs(10)))
-///     .session_cookies(SessionCookies::new(CsrfGuard::builder().build()?))
+///     .session_cookies(SessionCookies::new(CsrfGuard::builder().build()?)) // several machines: `.secret(…)`
 ///     .build()?;
 /// assert!(server.session_endpoint().is_some());
 /// # Ok::<(), portcullis::config::ConfigErrors>(())
@@ -181,9 +185,11 @@ pub(super) fn only<'a>(headers: &'a HeaderMap, name: &'a str) -> Result<Option<&
     }
 }
 
-/// Whether a request has some of them.
-pub(in crate::endpoint) fn carries(headers: &HeaderMap) -> bool {
-    [REFRESH_COOKIE, ACCESS_COOKIE].into_iter().any(|name| cookie::named(headers, name).next().is_some())
+/// Whether a request has cookies of a session that is not known to be another one.
+pub(in crate::endpoint) fn carries(headers: &HeaderMap, session: Option<SessionId>) -> bool {
+    let refresh = only(headers, REFRESH_COOKIE).ok().flatten().and_then(RefreshToken::parse);
+    let any = [REFRESH_COOKIE, ACCESS_COOKIE].into_iter().any(|name| cookie::named(headers, name).next().is_some());
+    any && refresh.is_none_or(|token| Some(token.session()) == session)
 }
 
 /// Has the browser forget all of them.
