@@ -13,7 +13,7 @@ use http::{
 use super::{
     error::{CorsError, HeaderFault, MethodFault},
     names,
-    policy::{CorsPolicy, List, Origins, Rules},
+    policy::{CorsPolicy, List, Origins, Rules, by_length},
 };
 use crate::{
     config::{ConfigError, ConfigErrors},
@@ -223,7 +223,7 @@ impl<O> CorsPolicyBuilder<O> {
         }
         let (patterns, exact): (Vec<_>, Vec<_>) = named.into_iter().partition(|origin| origin.wildcard);
         let sorted = |mut texts: Vec<Box<str>>| {
-            texts.sort_unstable();
+            texts.sort_unstable_by(|one, other| by_length(one.as_bytes(), other.as_bytes()));
             texts
         };
         let exact = sorted(exact.iter().map(|origin| origin.as_str().into()).collect());

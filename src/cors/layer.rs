@@ -22,7 +22,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 use tracing::{Level, event};
 
-use super::policy::{CorsPolicy, Origins, REQUEST_PRIVATE_NETWORK, Reader, Refusal, Rules};
+use super::policy::{CorsPolicy, Origins, Reader, Refusal, Rules};
 use crate::{caching, fetch::Preflight};
 
 const ALLOW_PRIVATE_NETWORK: HeaderName = HeaderName::from_static("access-control-allow-private-network");
@@ -117,7 +117,7 @@ impl Shared {
                     Reader::Origin(origin) => origin.clone(),
                     _ => HeaderValue::from_static("*"),
                 };
-                Some((reader, rules.private_network && headers.contains_key(REQUEST_PRIVATE_NETWORK)))
+                Some((reader, asked.private_network))
             }
             Err(refusal) => {
                 self.explain(&refusal);

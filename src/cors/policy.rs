@@ -1,6 +1,6 @@
 //! The decision: may the page that a request comes from do this, and read the answer?
 
-use std::{fmt, sync::Arc};
+use std::{cmp::Ordering, fmt, sync::Arc};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue,
@@ -8,9 +8,6 @@ use http::{
 };
 
 use crate::fetch::{MOST_HOST, Preflight, single};
-
-pub(super) const REQUEST_PRIVATE_NETWORK: HeaderName =
-    HeaderName::from_static("access-control-request-private-network");
 
 /// Empty elements that a list of headers may have (RFC 9110 §5.6.1.2: "a reasonable number").
 const MOST_EMPTY: usize = 16;
@@ -40,9 +37,9 @@ pub(super) struct Rules {
 pub(super) enum Origins {
     Any,
     Listed {
-        /// Origins, sorted.
+        /// Origins, in the order of all lists here.
         exact: Vec<Box<str>>,
-        /// Of `https` patterns what follows the asterisk, such as `.app.example:8443`, sorted.
+        /// Of `https` patterns what follows the asterisk, such as `.app.example:8443`, in the same order.
         below: Vec<Box<str>>,
         /// No origin that is allowed is longer.
         longest: usize,
@@ -53,27 +50,42 @@ pub(super) enum Origins {
 #[derive(Debug)]
 pub(super) enum List {
     Any,
-    /// Sorted.
-    Named(Vec<Box<str>>),
+    Named {
+        /// In the order of all lists here.
+        names: Vec<Box<str>>,
+        /// Bytes of the longest.
+        longest: usize,
+    },
 }
 
 impl List {
     pub(super) fn of(mut names: Vec<Box<str>>) -> Self {
-        names.sort_unstable();
-        Self::Named(names)
+        names.sort_unstable_by(|one, other| by_length(one.as_bytes(), other.as_bytes()));
+        let longest = names.iter().map(|name| name.len()).max().unwrap_or_default();
+        Self::Named { names, longest }
     }
 
     fn has(&self, name: &[u8]) -> bool {
-        let Self::Named(names) = self else { return true };
-        names.binary_search_by(|own| own.as_bytes().cmp(name)).is_ok()
+        let Self::Named { names, .. } = self else { return true };
+        has(names, name)
     }
+}
+
+/// The order of all lists here: by length, which mostly tells already that two texts differ.
+pub(super) fn by_length(one: &[u8], other: &[u8]) -> Ordering {
+    one.len().cmp(&other.len()).then_with(|| one.cmp(other))
+}
+
+fn has(texts: &[Box<str>], text: &[u8]) -> bool {
+    texts.binary_search_by(|own| by_length(own.as_bytes(), text)).is_ok()
 }
 
 /// Whether a list in lower case has a name. Browsers send lower case; names do not differ by it (RFC 9110 §5.1).
 fn has_in_any_case(names: &[Box<str>], name: &[u8]) -> bool {
     let lower = || name.iter().map(u8::to_ascii_lowercase);
-    names.binary_search_by(|own| own.as_bytes().cmp(name)).is_ok()
-        || (name.iter().any(u8::is_ascii_uppercase) && names.binary_search_by(|own| own.bytes().cmp(lower())).is_ok())
+    let in_lower = |own: &str| own.len().cmp(&name.len()).then_with(|| own.bytes().cmp(lower()));
+    let has_upper = name.iter().any(u8::is_ascii_uppercase);
+    has(names, name) || (has_upper && names.binary_search_by(|own| in_lower(own)).is_ok())
 }
 
 /// Who may read the answer to a request.
@@ -123,8 +135,8 @@ impl Rules {
         if !self.methods.has(method) {
             return Err(Refusal::MethodNotAllowed(method));
         }
-        self.check_headers(headers)?;
-        if headers.contains_key(REQUEST_PRIVATE_NETWORK) && !self.private_network {
+        self.check_headers(asked, headers)?;
+        if asked.private_network && !self.private_network {
             return Err(Refusal::PrivateNetwork);
         }
         Ok(match self.origins {
@@ -139,17 +151,17 @@ impl Rules {
         if origin.len() > *longest {
             return false;
         }
-        exact.binary_search_by(|own| own.as_bytes().cmp(origin)).is_ok()
-            || (!below.is_empty() && is_below(below, origin))
+        has(exact, origin) || (!below.is_empty() && is_below(below, origin))
     }
 
     /// Whether every header that is asked for is allowed. However many are sent, no more are looked at than are allowed, and no
     /// more of each than the longest has bytes.
-    fn check_headers<'r>(&self, headers: &'r HeaderMap) -> Result<(), Refusal<'r>> {
-        let List::Named(names) = &self.request_headers else { return Ok(()) };
-        let window = names.iter().map(|name| name.len()).max().unwrap_or_default() + 4;
+    fn check_headers<'r>(&self, asked: Preflight<'r>, headers: &'r HeaderMap) -> Result<(), Refusal<'r>> {
+        let List::Named { names, longest } = &self.request_headers else { return Ok(()) };
+        let window = longest + 4;
         let mut left = names.len() + MOST_EMPTY;
-        for field in headers.get_all(ACCESS_CONTROL_REQUEST_HEADERS) {
+        let several = asked.headers.is_err().then(|| headers.get_all(ACCESS_CONTROL_REQUEST_HEADERS));
+        for field in asked.headers.ok().flatten().into_iter().chain(several.into_iter().flatten()) {
             let mut rest = field.as_bytes();
             loop {
                 left = left.checked_sub(1).ok_or(Refusal::TooManyHeaders)?;
@@ -183,7 +195,7 @@ fn is_below(below: &[Box<str>], origin: &[u8]) -> bool {
             b'.' if label == 0 => return false,
             b'.' => {
                 let suffix = rest.get(at..).unwrap_or_default();
-                if host <= MOST_HOST && below.binary_search_by(|own| own.as_bytes().cmp(suffix)).is_ok() {
+                if host <= MOST_HOST && has(below, suffix) {
                     return is_of_domain(rest.get(..host).unwrap_or_default(), at + 1);
                 }
                 label = 0;
