@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     config::{ConfigError, ConfigErrors},
-    fetch::{MOST_HOST, WebOrigin},
+    fetch::WebOrigin,
 };
 
 /// Longest that a browser remembers a permission (Fetch has no bound; Firefox has this one, Chromium two hours).
@@ -230,9 +230,7 @@ impl<O> CorsPolicyBuilder<O> {
         // What follows the name that stands for the asterisk, from its dot on.
         let below = |origin: &WebOrigin| origin.as_str().strip_prefix(SECURE).map(Into::into);
         let below = sorted(patterns.iter().filter_map(below).collect());
-        let longest = exact.iter().map(|origin: &_| str::len(origin)).max().unwrap_or_default();
-        let longest = if below.is_empty() { longest } else { longest.max(SECURE.len() + MOST_HOST + ":65535".len()) };
-        Origins::Listed { exact, below, longest }
+        Origins::Listed { exact, below }
     }
 
     fn check_methods(&self, errors: &mut Errors) -> (List, Option<HeaderValue>) {

@@ -99,36 +99,19 @@ impl Shared {
     fn decide<B>(&self, request: &mut Request<B>) -> Says {
         let (rules, headers) = (self.rules.load(), request.headers());
         let Some(asked) = Preflight::of(request.method(), headers) else {
-            let reader = match rules.reader(headers) {
-                Reader::Origin(origin) => Some(origin.clone()),
-                Reader::Anyone => Some(HeaderValue::from_static("*")),
-                Reader::Nobody => {
-                    if let Some(origin) = headers.get(ORIGIN) {
-                        self.explain(&Refusal::OriginNotAllowed(origin.as_bytes()));
-                    }
-                    None
-                }
-            };
-            return Says::Reader(reader, Arc::clone(&rules));
-        };
-        let granted = match rules.preflight(asked, headers) {
-            Ok(reader) => {
-                let reader = match reader {
-                    Reader::Origin(origin) => origin.clone(),
-                    _ => HeaderValue::from_static("*"),
-                };
-                Some((reader, asked.private_network))
+            let reader = rules.reader(headers);
+            if let (Reader::Nobody, Some(origin)) = (reader, headers.get(ORIGIN)) {
+                self.explain(&Refusal::OriginNotAllowed(origin.as_bytes()));
             }
-            Err(refusal) => {
-                self.explain(&refusal);
-                None
-            }
+            return Says::Reader(reader.field(), Arc::clone(&rules));
         };
+        let granted = rules.preflight(asked, headers).inspect_err(|refusal| self.explain(refusal));
+        let (granted, private_network) = (granted.ok().and_then(Reader::field), asked.private_network);
         // The request goes no further: in its own fields' place there is room for those of the answer, so none is allocated.
         let mut says = std::mem::take(request.headers_mut());
         says.clear();
         says.insert(VARY, rules.preflight_vary.clone());
-        if let Some((reader, private_network)) = granted {
+        if let Some(reader) = granted {
             says.insert(ACCESS_CONTROL_ALLOW_ORIGIN, reader);
             for (name, value) in &rules.granted {
                 says.insert(name, value.clone());

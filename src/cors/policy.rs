@@ -41,8 +41,6 @@ pub(super) enum Origins {
         exact: Vec<Box<str>>,
         /// Of `https` patterns what follows the asterisk, such as `.app.example:8443`, in the same order.
         below: Vec<Box<str>>,
-        /// No origin that is allowed is longer.
-        longest: usize,
     },
 }
 
@@ -50,23 +48,18 @@ pub(super) enum Origins {
 #[derive(Debug)]
 pub(super) enum List {
     Any,
-    Named {
-        /// In the order of all lists here.
-        names: Vec<Box<str>>,
-        /// Bytes of the longest.
-        longest: usize,
-    },
+    /// In the order of all lists here.
+    Named(Vec<Box<str>>),
 }
 
 impl List {
     pub(super) fn of(mut names: Vec<Box<str>>) -> Self {
         names.sort_unstable_by(|one, other| by_length(one.as_bytes(), other.as_bytes()));
-        let longest = names.iter().map(|name| name.len()).max().unwrap_or_default();
-        Self::Named { names, longest }
+        Self::Named(names)
     }
 
     fn has(&self, name: &[u8]) -> bool {
-        let Self::Named { names, .. } = self else { return true };
+        let Self::Named(names) = self else { return true };
         has(names, name)
     }
 }
@@ -97,6 +90,17 @@ pub(super) enum Reader<'r> {
     Anyone,
     /// No page of another origin.
     Nobody,
+}
+
+impl Reader<'_> {
+    /// How an answer names them.
+    pub(super) fn field(self) -> Option<HeaderValue> {
+        match self {
+            Self::Origin(origin) => Some(origin.clone()),
+            Self::Anyone => Some(HeaderValue::from_static("*")),
+            Self::Nobody => None,
+        }
+    }
 }
 
 /// Why a preflight request was refused. Told in the log alone, and there only where that is asked for.
@@ -147,18 +151,16 @@ impl Rules {
 
     /// Compared byte for byte, as browsers compare what they are answered.
     fn allows(&self, origin: &[u8]) -> bool {
-        let Origins::Listed { exact, below, longest } = &self.origins else { return true };
-        if origin.len() > *longest {
-            return false;
-        }
+        let Origins::Listed { exact, below } = &self.origins else { return true };
         has(exact, origin) || (!below.is_empty() && is_below(below, origin))
     }
 
     /// Whether every header that is asked for is allowed. However many are sent, no more are looked at than are allowed, and no
     /// more of each than the longest has bytes.
     fn check_headers<'r>(&self, asked: Preflight<'r>, headers: &'r HeaderMap) -> Result<(), Refusal<'r>> {
-        let List::Named { names, longest } = &self.request_headers else { return Ok(()) };
-        let window = longest + 4;
+        let List::Named(names) = &self.request_headers else { return Ok(()) };
+        // The last is the longest.
+        let window = names.last().map_or(0, |name| name.len()) + 4;
         let mut left = names.len() + MOST_EMPTY;
         let several = asked.headers.is_err().then(|| headers.get_all(ACCESS_CONTROL_REQUEST_HEADERS));
         for field in asked.headers.ok().flatten().into_iter().chain(several.into_iter().flatten()) {
@@ -186,16 +188,19 @@ impl Rules {
 /// Whether an origin is that of a name below one of these, over `https`.
 fn is_below(below: &[Box<str>], origin: &[u8]) -> bool {
     let Some(rest) = origin.strip_prefix(b"https://") else { return false };
-    let host = rest.iter().position(|&byte| byte == b':').unwrap_or(rest.len());
+    let host = rest.iter().take(MOST_HOST + 1).position(|&byte| byte == b':').unwrap_or(rest.len());
+    if host > MOST_HOST {
+        return false;
+    }
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
     // From the left, for as long as what was passed is names: `https://evil.example#.app.example` is none.
     let mut label = 0;
-    for (at, &byte) in rest.iter().enumerate().take(host.min(MOST_HOST)) {
+    for (at, &byte) in rest.iter().enumerate().take(host) {
         match byte {
             b'.' if label == 0 => return false,
             b'.' => {
                 let suffix = rest.get(at..).unwrap_or_default();
-                if host <= MOST_HOST && has(below, suffix) {
+                if has(below, suffix) {
                     return is_of_domain(rest.get(..host).unwrap_or_default(), at + 1);
                 }
                 label = 0;

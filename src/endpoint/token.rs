@@ -159,74 +159,73 @@ mod login {
                 _ => Lane::Stranger,
             };
             let locked = attempt.is_some_and(LoginAttempt::is_locked);
-            match login.sign_in(username, password.into(), lane, locked).await {
-                Outcome::SignedIn(signed_in) => {
-                    // Whatever comes of it: nobody has guessed.
-                    *outcome = LoginOutcome::Succeeded;
-                    let user = &signed_in.user;
-                    let subject = user.id.subject();
-                    let limits = self.limits(client, &audience);
-                    let scope = grant::granted(requested.as_ref(), self.default_scope.as_ref(), &user.scopes, &limits);
-                    // The password was right: whoever watches for guesses must see this one too.
-                    let scope = scope.inspect_err(|_| audit::login_failed(Some(&subject), "scope not granted"))?;
-                    let now = self.clock.now();
-                    let held = if resources.is_empty() { self.may_be_for(client, None) } else { audience.clone() };
-                    let issued_at = self.issued_at(&subject, now);
-                    let beginning = Beginning {
-                        subject: &subject,
-                        client,
-                        audience: held.into_iter().map(str::to_owned).collect(),
-                        scope: &scope,
-                        label: label(form, &parts.headers),
-                        network: network(parts),
-                        now,
-                    };
-                    let prepared = self.sessions.as_ref().map(|sessions| prepare(sessions, beginning)).transpose()?;
-                    let refresh_token = prepared.as_ref().map(|prepared| prepared.token.expose());
-                    let session = prepared.as_ref().map(|prepared| prepared.new.session.id);
-                    let device_token = attempt.filter(|_| carrier.is_body()).and_then(LoginAttempt::device_token);
-                    let grant = Grant {
-                        subject: &subject,
-                        client,
-                        audience: &audience,
-                        scope: &scope,
-                        auth_time: Some(now),
-                        now,
-                        issued_at,
-                        session,
-                        ends_at: prepared.as_ref().map(|prepared| prepared.new.ends_at),
-                        refresh_token: refresh_token.as_ref().map(|token| token.as_str()),
-                        device_token: device_token.as_ref().map(|token| token.expose().as_str()),
-                    };
-                    // Before anything is begun: nobody needs a session whose tokens cannot be signed, or do not fit.
-                    let issued = self.issue(&grant).await?;
-                    let response = carrier.answer(&issued).inspect_err(|error| {
-                        if *error == EndpointError::ScopeNotGranted {
-                            audit::login_failed(Some(&subject), "access token too long for a cookie");
-                        }
-                    })?;
-                    if let Some(Prepared { store, new, .. }) = prepared {
-                        within(store.create(new)).await.map_err(|error| failed("session store", &error))?;
-                    }
-                    let replaced = async {
-                        self.check_unchanged(login, &signed_in, session).await?;
-                        self.end_former(carrier, &subject, session).await
-                    };
-                    if let Err(error) = replaced.await {
-                        // Nobody has guessed, nor signed in.
-                        *outcome = LoginOutcome::NotTried;
-                        return Err(error);
-                    }
-                    audit::login_succeeded(&subject, &issued.token_id);
-                    login.upgrade_later(*signed_in);
-                    Ok(response)
-                }
+            let signed_in = match login.sign_in(username, password.into(), lane, locked).await {
+                Outcome::SignedIn(signed_in) => signed_in,
                 Outcome::Refused => {
                     *outcome = LoginOutcome::Failed;
-                    Err(EndpointError::InvalidGrant)
+                    return Err(EndpointError::InvalidGrant);
                 }
-                Outcome::Unavailable { retry_after } => Err(EndpointError::Unavailable { retry_after }),
+                Outcome::Unavailable { retry_after } => return Err(EndpointError::Unavailable { retry_after }),
+            };
+            // Whatever comes of it: nobody has guessed.
+            *outcome = LoginOutcome::Succeeded;
+            let user = &signed_in.user;
+            let subject = user.id.subject();
+            let limits = self.limits(client, &audience);
+            let scope = grant::granted(requested.as_ref(), self.default_scope.as_ref(), &user.scopes, &limits);
+            // The password was right: whoever watches for guesses must see this one too.
+            let scope = scope.inspect_err(|_| audit::login_failed(Some(&subject), "scope not granted"))?;
+            let now = self.clock.now();
+            let held = if resources.is_empty() { self.may_be_for(client, None) } else { audience.clone() };
+            let issued_at = self.issued_at(&subject, now);
+            let beginning = Beginning {
+                subject: &subject,
+                client,
+                audience: held.into_iter().map(str::to_owned).collect(),
+                scope: &scope,
+                label: label(form, &parts.headers),
+                network: network(parts),
+                now,
+            };
+            let prepared = self.sessions.as_ref().map(|sessions| prepare(sessions, beginning)).transpose()?;
+            let refresh_token = prepared.as_ref().map(|prepared| prepared.token.expose());
+            let session = prepared.as_ref().map(|prepared| prepared.new.session.id);
+            let device_token = attempt.filter(|_| carrier.is_body()).and_then(LoginAttempt::device_token);
+            let grant = Grant {
+                subject: &subject,
+                client,
+                audience: &audience,
+                scope: &scope,
+                auth_time: Some(now),
+                now,
+                issued_at,
+                session,
+                ends_at: prepared.as_ref().map(|prepared| prepared.new.ends_at),
+                refresh_token: refresh_token.as_ref().map(|token| token.as_str()),
+                device_token: device_token.as_ref().map(|token| token.expose().as_str()),
+            };
+            // Before anything is begun: nobody needs a session whose tokens cannot be signed, or do not fit.
+            let issued = self.issue(&grant).await?;
+            let response = carrier.answer(&issued).inspect_err(|error| {
+                if *error == EndpointError::ScopeNotGranted {
+                    audit::login_failed(Some(&subject), "access token too long for a cookie");
+                }
+            })?;
+            if let Some(Prepared { store, new, .. }) = prepared {
+                within(store.create(new)).await.map_err(|error| failed("session store", &error))?;
             }
+            let replaced = async {
+                self.check_unchanged(login, &signed_in, session).await?;
+                self.end_former(carrier, &subject, session).await
+            };
+            if let Err(error) = replaced.await {
+                // Nobody has guessed, nor signed in.
+                *outcome = LoginOutcome::NotTried;
+                return Err(error);
+            }
+            audit::login_succeeded(&subject, &issued.token_id);
+            login.upgrade_later(*signed_in);
+            Ok(response)
         }
 
         /// Refuses a login whose user was disabled, or given another password, while it was under way. Whoever does that calls

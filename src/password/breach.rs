@@ -11,7 +11,7 @@ use unicode_normalization::UnicodeNormalization as _;
 
 #[cfg(feature = "breach-client")]
 pub use self::client::BreachClient;
-use super::{policy::collect, refusal::PasswordRefusal};
+use super::{context::collect, refusal::PasswordRefusal};
 use crate::{audit, config::ConfigErrors, secret::Secret};
 
 /// So many passwords are looked up at once; further ones wait. Requests must not become a flood of others.

@@ -10,7 +10,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 const BYTES: usize = 6;
 static LIST: &[u8] = include_bytes!("common/list.bin");
 
-/// Whether a password is a common one. It must be [folded](super::policy::folded), as the words are.
+/// Whether a password is a common one. It must be [folded](super::context::folded), as the words are.
 pub(super) fn contains(folded: &str) -> bool {
     let hash = digest(&SHA256, folded.as_bytes());
     let (hashes, _) = LIST.as_chunks::<BYTES>();

@@ -19,6 +19,7 @@
 mod argon2id;
 mod breach;
 mod common;
+mod context;
 mod cost;
 mod hasher;
 #[cfg(feature = "legacy-hashes")]
@@ -39,8 +40,9 @@ pub use self::legacy::Legacy;
 pub use self::{
     argon2id::Argon2Params,
     breach::{BreachFuture, BreachList, BreachListError, Breaches, WhenDown},
+    context::PasswordContext,
     hasher::{HashError, PasswordHasher, PasswordHasherBuilder},
-    policy::{Composition, PasswordContext, PasswordPolicy, PasswordPolicyBuilder},
+    policy::{Composition, PasswordPolicy, PasswordPolicyBuilder},
     refusal::{CharacterKind, PasswordRefusal, PasswordRefusals},
 };
 pub(crate) use self::{

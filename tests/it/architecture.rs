@@ -82,6 +82,7 @@ fn decisions_name_neither_tower_nor_tokio_and_read_no_clock() {
         "session/token.rs",
         "password/argon2id.rs",
         "password/common.rs",
+        "password/context.rs",
         "password/pattern.rs",
         "password/policy.rs",
         "password/refusal.rs",
@@ -115,7 +116,17 @@ fn no_folder_imports_another_folders_layer() {
             assert!(!line.contains("::layer"), "{path}: {line}");
         }
         if path.ends_with("/layer.rs") {
-            for other in ["BearerExtract", "JwtVerify", "RequireScopes", "LoginRateLimit", "CookieExtract"] {
+            for other in [
+                "BearerExtract",
+                "JwtVerify",
+                "RequireScopes",
+                "LoginRateLimit",
+                "CookieExtract",
+                "CorsStrict",
+                "RequireHttps",
+                "Hsts",
+                "SecureHeaders",
+            ] {
                 let own = code(&text).contains(&format!("pub struct {other}Layer"));
                 let used = code(&text).replace(&format!("\"{other}Layer\""), "").contains(other);
                 assert!(own || !used, "{path} knows {other}");
