@@ -10,7 +10,10 @@ mod users;
 use std::{fmt, sync::Arc, time::Duration};
 
 #[cfg(feature = "password")]
+pub use self::users::ProtectUsersLayer;
+#[cfg(feature = "password")]
 use crate::{
+    authz::CurrentUsers,
     browser::CookieExtract,
     endpoint::{Accounts, SessionCookies, Sessions, SessionsEndpoint},
     jwt::JwtVerify,
@@ -390,6 +393,11 @@ impl AuthorizationServerBuilder {
         let issuer = Issuer {
             #[cfg(feature = "password")]
             sessions_note: self.revocations.is_none(),
+            #[cfg(feature = "password")]
+            current: self
+                .login
+                .as_ref()
+                .map(|login| CurrentUsers::new(Arc::clone(&login.users), &*self.name).clock(Arc::clone(&self.clock))),
             revocations: self.list(),
             name: self.name,
             audience: self.audience,

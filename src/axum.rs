@@ -20,6 +20,26 @@
 //! ```
 //!
 //! An extractor on a route without the layers answers `500`, never an empty value.
+//!
+//! A scope can be demanded by the handler itself, too, with a type that stands for it:
+//!
+//! ```
+//! use portcullis::{authz::CurrentUser, principal::{ScopeName, Scoped}};
+//!
+//! struct Export;
+//! impl ScopeName for Export {
+//!     const SCOPE: &'static str = "reports:export";
+//! }
+//!
+//! async fn export(caller: Scoped<Export>) -> String {
+//!     format!("reports of {}", caller.subject())
+//! }
+//!
+//! // Inside `AuthorizationServer::current_user`.
+//! async fn me(user: CurrentUser) -> String {
+//!     user.username.clone()
+//! }
+//! ```
 
 use ::axum::{
     Router,
@@ -31,10 +51,12 @@ use http::request::Parts;
 
 use crate::{
     authorization_server::AuthorizationServer,
+    authz::CurrentUser,
     jwt::{CustomClaims, Verified},
-    principal::{self, Anonymous, Principal},
-    rejection::{Answers, Rejection, Wire},
+    principal::{self, Anonymous, Principal, ScopeName, Scoped},
+    rejection::{Answers, Needs, Rejection, Wire},
     resource_server::ResourceServer,
+    scope::ScopeSet,
 };
 
 impl AuthorizationServer {
@@ -91,17 +113,21 @@ impl IntoResponse for Rejection {
     }
 }
 
-/// Why an extractor had nothing to give: nobody signed in, or the layers are missing.
+/// Why an extractor had nothing to give: nobody signed in, a scope is missing, or the layers are.
 #[derive(Clone, Debug)]
 pub struct Absent {
     rejection: Rejection,
+    scopes: Option<ScopeSet>,
+    caller: Option<Principal>,
     answers: Answers,
     wire: Wire,
 }
 
 impl IntoResponse for Absent {
     fn into_response(self) -> Response {
-        self.answers.refuse(self.rejection, None, self.wire).map(Body::from)
+        let Self { rejection, scopes, caller, answers, wire } = self;
+        let subject = caller.as_ref().map(Principal::subject);
+        answers.refuse_caller(subject, rejection, scopes.as_ref().map(Needs::Scopes), wire).map(Body::from)
     }
 }
 
@@ -115,12 +141,37 @@ fn present<T>(parts: &Parts, proof: Option<T>) -> Result<T, Absent> {
 }
 
 fn absent(parts: &Parts) -> Absent {
-    let (rejection, answers) = match parts.extensions.get::<Principal>() {
-        // The layers are there and let the caller pass; they read another type of claims.
-        Some(_) => (Rejection::OtherClaims, None),
-        None => principal::absence(&parts.extensions),
+    // Where the layers are there and let the caller pass, they read another type of claims.
+    absent_for(parts, Rejection::OtherClaims, None)
+}
+
+/// Refuses the caller for this reason; a stranger, because there is none.
+fn absent_for(parts: &Parts, rejection: Rejection, scopes: Option<ScopeSet>) -> Absent {
+    let (caller, wire) = (parts.extensions.get::<Principal>().cloned(), Wire::of(&parts.headers));
+    let Some(caller) = caller else {
+        let (rejection, answers) = principal::absence(&parts.extensions);
+        return Absent { rejection, scopes: None, caller: None, answers: answers.unwrap_or_default(), wire };
     };
-    Absent { rejection, answers: answers.unwrap_or_default(), wire: Wire::of(&parts.headers) }
+    Absent { rejection, scopes, answers: caller.answers(), caller: Some(caller), wire }
+}
+
+impl<S: Send + Sync, N: ScopeName> FromRequestParts<S> for Scoped<N> {
+    type Rejection = Absent;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Absent> {
+        let caller = present(parts, parts.extensions.get::<Principal>().cloned())?;
+        let needed = Self::needed(&caller);
+        Self::of(caller).ok_or_else(|| absent_for(parts, Rejection::InsufficientScope, Some(needed)))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for CurrentUser {
+    type Rejection = Absent;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Absent> {
+        let user = parts.extensions.get().cloned();
+        user.ok_or_else(|| absent_for(parts, Rejection::LayerMissing("CurrentUserLayer"), None))
+    }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Principal {

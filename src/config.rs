@@ -118,6 +118,9 @@ pub enum ConfigError {
     /// A list of scopes is empty, so it would demand nothing.
     #[error("no scope given: a requirement must name at least one")]
     NoScope,
+    /// A value of `acr` is empty, longer than 256 bytes, or has a character that a challenge cannot carry (RFC 9470 §3).
+    #[error("acr value {0:?} is empty, too long, or contains a character outside %x21 / %x23-5B / %x5D-7E")]
+    AuthenticationContext(String),
     /// A claim may have no value at all.
     #[error("claim {0:?} has an empty list of allowed values")]
     NoAllowedValue(String),
@@ -167,6 +170,9 @@ pub enum ConfigError {
     /// Strangers may register, but there are no users to be one of.
     #[error("registration needs the users of `first_party_login`")]
     RegistrationWithoutLogin,
+    /// Callers are to be looked up among the users, but there are none.
+    #[error("current users are those of `first_party_login`, which is not there")]
+    CurrentUserWithoutLogin,
     /// Pages are to keep sessions in cookies, but nobody can sign in.
     #[error("sessions in cookies need the users of `first_party_login`")]
     CookiesWithoutLogin,

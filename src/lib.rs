@@ -56,7 +56,10 @@
     doc = "| [`password`] | Argon2id in a bounded pool, what new passwords must be like |"
 )]
 #![cfg_attr(feature = "axum", doc = "| [`axum`] | router and extractors |")]
-//! | [`testing`] | what every store promises, as tests for a store of your own |
+#![cfg_attr(
+    feature = "testing",
+    doc = "| [`testing`] | tokens right and wrong, identities without tokens, an inventory of every route, what every store promises |"
+)]
 //! | [`config`] | [`ConfigErrors`](config::ConfigErrors): every mistake of a configuration at once |
 //! | [`audit`] | what was decided and why, as `tracing` events |
 //! | [`scope`], [`ident`], [`secret`], [`clock`], [`random`] | the words that the rest is made of |
@@ -117,13 +120,16 @@ pub mod secret;
 pub mod session;
 pub mod store;
 mod stripe;
+#[cfg(feature = "testing")]
 pub mod testing;
 mod throttle;
 pub mod transport;
 mod uri;
 
+#[cfg(feature = "password")]
+pub use authorization_server::ProtectUsersLayer;
 pub use authorization_server::{AuthorizationServer, AuthorizationServerBuilder};
-pub use resource_server::{AuthenticateLayer, CookieAuthenticateLayer, ResourceServer};
+pub use resource_server::{AuthenticateLayer, CookieAuthenticateLayer, ProtectLayer, ResourceServer};
 
 /// The README's code compiles and runs, too.
 #[cfg(all(doctest, feature = "axum"))]

@@ -1,14 +1,15 @@
 //! Who is calling, whatever kind of credential said so. Gates put it into the request's extensions.
 
-use std::{any::Any, fmt, sync::Arc};
+use std::{any::Any, fmt, marker::PhantomData, ops::Deref, sync::Arc};
 
 use http::Extensions;
+use serde_json::Value;
 
 use crate::{
     clock::UnixSeconds,
     ident::UserId,
     rejection::{Answers, Rejection},
-    scope::ScopeSet,
+    scope::{self, Scope, ScopeSet},
     stripe::Apart,
 };
 
@@ -30,7 +31,107 @@ pub trait Identity: Any + Send + Sync {
     fn token_id(&self) -> Option<&str>;
     /// When the person last proved who they are, if known.
     fn auth_time(&self) -> Option<UnixSeconds>;
+    /// A claim of the credential, by its name. Read anew each time; `None` unless implemented.
+    fn claim(&self, _name: &str) -> Option<Value> {
+        None
+    }
+    /// Which demands its scopes were found to meet. The scopes must never change then.
+    #[doc(hidden)]
+    fn met(&self) -> Option<&Met> {
+        None
+    }
 }
+
+/// A scope that a type stands for, for extractors that demand it; it must be in the grammar of RFC 6749 §3.3.
+pub trait ScopeName: Send + Sync + 'static {
+    /// The scope.
+    const SCOPE: &'static str;
+}
+
+/// A caller who was granted the scope that `S` stands for. It cannot be had otherwise: a function that takes one is called for
+/// nobody else.
+///
+/// ```
+/// use portcullis::principal::{ScopeName, Scoped};
+///
+/// struct Export;
+/// impl ScopeName for Export {
+///     const SCOPE: &'static str = "reports:export";
+/// }
+///
+/// fn export(caller: &Scoped<Export>) -> String {
+///     format!("reports of {}", caller.subject())
+/// }
+/// ```
+pub struct Scoped<S>(Principal, PhantomData<fn() -> S>);
+
+impl<S: ScopeName> Scoped<S> {
+    /// The proof, if `caller` was granted the scope.
+    pub fn of(caller: Principal) -> Option<Self> {
+        const { assert!(scope::is_scope(S::SCOPE), "`ScopeName::SCOPE` is no scope") }
+        caller.has_scope(S::SCOPE).then_some(Self(caller, PhantomData))
+    }
+
+    /// What is needed: the scope, and those that layers have demanded.
+    pub(crate) fn needed(caller: &Principal) -> ScopeSet {
+        caller.demanded_with(&Scope::parse(S::SCOPE).into_iter().collect())
+    }
+
+    /// The caller.
+    pub fn into_principal(self) -> Principal {
+        self.0
+    }
+}
+
+impl<S> Deref for Scoped<S> {
+    type Target = Principal;
+
+    fn deref(&self) -> &Principal {
+        &self.0
+    }
+}
+
+impl<S> Clone for Scoped<S> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone(), PhantomData)
+    }
+}
+
+impl<S> fmt::Debug for Scoped<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Scoped").field(&self.0).finish()
+    }
+}
+
+mod met {
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+    /// Demands that a credential was found to meet, by their numbers. One takes the place of another.
+    #[derive(Debug, Default)]
+    pub struct Met([AtomicU64; 4]);
+
+    impl Met {
+        fn place(&self, demand: u64) -> &AtomicU64 {
+            let [one, two, three, four] = &self.0;
+            match demand % 4 {
+                0 => one,
+                1 => two,
+                2 => three,
+                _ => four,
+            }
+        }
+
+        pub(crate) fn has(&self, demand: u64) -> bool {
+            self.place(demand).load(Relaxed) == demand
+        }
+
+        pub(crate) fn note(&self, demand: u64) {
+            self.place(demand).store(demand, Relaxed);
+        }
+    }
+}
+
+pub(crate) use self::met::Met;
 
 /// The caller of a request, after its credential was checked. Cheap to clone.
 ///
@@ -45,6 +146,9 @@ pub trait Identity: Any + Send + Sync {
 pub struct Principal {
     identity: Arc<dyn Identity>,
     demanded: Option<Demand>,
+    /// How the layer that let them in answers, for refusals further in.
+    answers: Option<Answers>,
+    decided: bool,
 }
 
 /// Scopes that the layers passed so far demanded, innermost first. The first is held in place: most routes have one.
@@ -57,7 +161,18 @@ struct Demand {
 impl Principal {
     /// The caller whom `identity` describes. Only what has checked a credential may make one.
     pub fn new(identity: Arc<dyn Identity>) -> Self {
-        Self { identity, demanded: None }
+        Self { identity, demanded: None, answers: None, decided: false }
+    }
+
+    /// The same caller, whom whatever is further in refuses in this way.
+    #[must_use]
+    pub fn answered(self, answers: Answers) -> Self {
+        Self { answers: Some(answers), ..self }
+    }
+
+    /// How to refuse this caller: as the layer that let them in does.
+    pub fn answers(&self) -> Answers {
+        self.answers.clone().unwrap_or_default()
     }
 
     /// What it was made of, to be told apart by its type.
@@ -111,6 +226,26 @@ impl Principal {
     /// When the person last proved who they are.
     pub fn auth_time(&self) -> Option<UnixSeconds> {
         self.identity.auth_time()
+    }
+
+    /// A claim of the credential, by its name: of a token what its issuer has signed. Read anew each time.
+    pub fn claim(&self, name: &str) -> Option<Value> {
+        self.identity.claim(name)
+    }
+
+    /// Whether it is known that the scopes meet the demand of this number.
+    pub(crate) fn met(&self) -> Option<&Met> {
+        self.identity.met()
+    }
+
+    /// Notes that a layer has decided that the caller may pass.
+    pub(crate) const fn decide(&mut self) {
+        self.decided = true;
+    }
+
+    /// Whether a layer has decided about the caller.
+    pub(crate) const fn is_decided(&self) -> bool {
+        self.decided
     }
 
     /// Notes that a layer demanded `scopes`, so that a layer further in can name them too.

@@ -8,7 +8,7 @@ use tower_layer::Layer;
 
 pub use self::cookies::CookieAuthenticateLayer;
 use crate::{
-    authz::RequireScopesLayer,
+    authz::{Authorize, AuthorizeLayer, Policy, RequireScopesLayer, Scopes},
     browser::CsrfGuard,
     clock::{Clock, SystemClock},
     config::{ConfigError, ConfigErrors},
@@ -192,7 +192,7 @@ impl<C: CustomClaims> ResourceServer<C> {
         &self,
         scopes: impl IntoIterator<Item = S>,
     ) -> Result<RequireScopesLayer, ConfigErrors> {
-        Ok(RequireScopesLayer::all_of(scopes)?.answers(self.answers.clone()))
+        Ok(self.authorize(Scopes::all_of(scopes)?))
     }
 
     /// A layer, to sit inside [`authenticate`](Self::authenticate), that demands one of `scopes`.
@@ -204,7 +204,29 @@ impl<C: CustomClaims> ResourceServer<C> {
         &self,
         scopes: impl IntoIterator<Item = S>,
     ) -> Result<RequireScopesLayer, ConfigErrors> {
-        Ok(RequireScopesLayer::any_of(scopes)?.answers(self.answers.clone()))
+        Ok(self.authorize(Scopes::any_of(scopes)?))
+    }
+
+    /// A layer, to sit inside [`authenticate`](Self::authenticate), that lets pass whom `policy` allows.
+    pub fn authorize<P: Policy>(&self, policy: P) -> AuthorizeLayer<P> {
+        AuthorizeLayer::new(policy).clock(Arc::clone(&self.clock)).answers(self.answers.clone())
+    }
+
+    /// All that a route needs, in the one right order: [`authenticate`](Self::authenticate), and inside it
+    /// [`authorize`](Self::authorize).
+    ///
+    /// ```
+    /// # use portcullis::{ResourceServer, jwt::*};
+    /// use portcullis::authz::{Scopes, SignedIn};
+    /// # let key = SigningKey::generate(Algorithm::EdDsa)?.verifying_key();
+    /// # let policy = ClaimsPolicy::builder("https://id.example", "orders").build()?;
+    /// # let api = ResourceServer::new(policy, KeySet::new([key])?);
+    /// let orders = api.protect(Scopes::all_of(["orders:read"])?);
+    /// let anybody = api.protect(SignedIn);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn protect<P: Policy>(&self, policy: P) -> ProtectLayer<P, C> {
+        ProtectLayer { authenticate: self.authenticate(), authorize: self.authorize(policy) }
     }
 
     /// How its layers answer, for handlers that refuse by themselves.
@@ -246,6 +268,22 @@ impl<C> fmt::Debug for ResourceServer<C> {
 #[must_use]
 pub struct AuthenticateLayer<C = NoClaims> {
     verify: JwtVerifyLayer<C>,
+}
+
+/// [`AuthenticateLayer`] around [`AuthorizeLayer`]: from [`ResourceServer::protect`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct ProtectLayer<P, C = NoClaims> {
+    authenticate: AuthenticateLayer<C>,
+    authorize: AuthorizeLayer<P>,
+}
+
+impl<S, P, C: CustomClaims> Layer<S> for ProtectLayer<P, C> {
+    type Service = JwtVerify<Authorize<S, P>, C>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        self.authenticate.layer(self.authorize.layer(inner))
+    }
 }
 
 impl<S, C: CustomClaims> Layer<S> for AuthenticateLayer<C> {

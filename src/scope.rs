@@ -39,8 +39,18 @@ impl Scope {
     }
 }
 
-fn is_scope(text: &str) -> bool {
-    !text.is_empty() && !text.contains(' ') && is_scope_text(text)
+/// Whether `text` is a scope, but for its length. For constants as well.
+pub(crate) const fn is_scope(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        #[expect(clippy::indexing_slicing, reason = "below the length")]
+        if !matches!(bytes[at], 0x21 | 0x23..=0x5b | 0x5d..=0x7e) {
+            return false;
+        }
+        at += 1;
+    }
+    !bytes.is_empty()
 }
 
 /// Whether `text` is empty or one or more scopes with single spaces between them.

@@ -1,11 +1,17 @@
 //! What a program does with users and their sessions.
 
+use tower_layer::Layer;
+
 use super::AuthorizationServer;
 use crate::{
+    authz::{Authorize, AuthorizeLayer, CurrentUserLayer, LoadCurrentUser, Policy},
+    config::{ConfigError, ConfigErrors},
     endpoint::NotChanged,
     ident::{LoginName, SessionId, UserId},
+    jwt::JwtVerify,
     principal::Principal,
     rejection::Rejection,
+    resource_server::AuthenticateLayer,
     secret::Secret,
     store::{StoreError, UserRecord, active_user},
 };
@@ -77,6 +83,30 @@ impl AuthorizationServer {
         self.issuer.set_disabled(user.clone(), disabled).await
     }
 
+    /// A layer, to sit inside [`ResourceServer::authenticate`](crate::ResourceServer::authenticate), that refuses callers who are
+    /// none of this server's users, or were disabled since their token was issued, and leaves the
+    /// [`CurrentUser`](crate::authz::CurrentUser) with the others. Users are read anew after 5 seconds, and at once where
+    /// [`set_disabled`](Self::set_disabled) has changed them; for other times, see [`CurrentUsers`](crate::authz::CurrentUsers).
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::CurrentUserWithoutLogin`] if the server has no users.
+    pub fn current_user(&self) -> Result<CurrentUserLayer, ConfigErrors> {
+        let users = self.issuer.current.as_ref().ok_or(ConfigError::CurrentUserWithoutLogin)?;
+        Ok(users.layer().answers(self.own.answers().clone()))
+    }
+
+    /// All that a route of this server's users needs, in the one right order: the token is verified, then the user is looked up as
+    /// in [`current_user`](Self::current_user), then `policy` decides.
+    ///
+    /// # Errors
+    ///
+    /// As [`current_user`](Self::current_user).
+    pub fn protect<P: Policy>(&self, policy: P) -> Result<ProtectUsersLayer<P>, ConfigErrors> {
+        let users = self.current_user()?;
+        Ok(ProtectUsersLayer { authenticate: self.own.authenticate(), users, authorize: self.own.authorize(policy) })
+    }
+
     /// The user who is calling, if they may still act: for routes that must know at once that somebody was disabled,
     /// because a token says what was true when it was issued.
     ///
@@ -87,5 +117,22 @@ impl AuthorizationServer {
     pub async fn active_user(&self, caller: &Principal) -> Result<UserRecord, Rejection> {
         let login = self.issuer.login.as_ref().ok_or(Rejection::UserInactive)?;
         active_user(&*login.users, &self.issuer.name, caller).await
+    }
+}
+
+/// The layers for routes of a server's own users, stacked: from [`AuthorizationServer::protect`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct ProtectUsersLayer<P> {
+    authenticate: AuthenticateLayer,
+    users: CurrentUserLayer,
+    authorize: AuthorizeLayer<P>,
+}
+
+impl<S, P> Layer<S> for ProtectUsersLayer<P> {
+    type Service = JwtVerify<LoadCurrentUser<Authorize<S, P>>>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        self.authenticate.layer(self.users.layer(self.authorize.layer(inner)))
     }
 }

@@ -1,29 +1,62 @@
-//! The gate: a caller in, and on if the scopes are there.
+//! The gate: a caller in, and on if the policy allows.
 
 use std::{
+    fmt,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
+use bytes::Bytes;
+use futures::FutureExt as _;
 use http::{Extensions, Request, Response};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::scopes::Requirement;
+use super::{
+    decision::{Decision, Denial},
+    policy::{Access, Outcome, Policy},
+    scopes::Scopes,
+};
 use crate::{
+    clock::{Clock, SystemClock},
     config::ConfigErrors,
-    gate::{GateBody, GateFuture},
+    gate::{AskFuture, Asks, GateBody, Sight, sealed::Sealed},
     principal::{self, Principal},
-    rejection::{Answers, Rejection, Wire},
+    rejection::{Answers, Needs, Rejection, Wire},
     scope::ScopeSet,
+    stripe::{Apart, Striped},
 };
 
-/// Layer that applies [`RequireScopes`]; the [module docs](crate::authz) have an example.
-#[derive(Clone, Debug)]
+/// How long a policy that asks may take, unless the layer says otherwise.
+const PATIENCE: Duration = Duration::from_millis(1500);
+
+/// Layer that applies [`Authorize`]; the [module docs](crate::authz) have an example.
 #[must_use]
-pub struct RequireScopesLayer {
-    requirement: Requirement,
-    answers: Answers,
+pub struct AuthorizeLayer<P> {
+    gate: Arc<Gate<P>>,
+}
+
+/// Layer that demands scopes: [`AuthorizeLayer`] with [`Scopes`].
+pub type RequireScopesLayer = AuthorizeLayer<Scopes>;
+
+/// Middleware that demands scopes: from [`RequireScopesLayer`].
+pub type RequireScopes<S> = Authorize<S, Scopes>;
+
+/// What decides, and how it answers.
+pub struct Gate<P> {
+    policy: Arc<P>,
+    settings: Settings,
+}
+
+#[derive(Clone)]
+struct Settings {
+    /// What is demanded, for callers to take along; each core counts its own references.
+    demands: Option<Arc<Striped<Arc<Apart<ScopeSet>>>>>,
+    clock: Arc<dyn Clock>,
+    /// As the caller is answered further out, unless set.
+    answers: Option<Answers>,
+    patience: Duration,
 }
 
 impl RequireScopesLayer {
@@ -33,7 +66,7 @@ impl RequireScopesLayer {
     ///
     /// [`ConfigErrors`] that name each text that is no scope, or say that there is none.
     pub fn all_of<S: AsRef<str>>(scopes: impl IntoIterator<Item = S>) -> Result<Self, ConfigErrors> {
-        Ok(Self { requirement: Requirement::new(scopes, true)?, answers: Answers::default() })
+        Scopes::all_of(scopes).map(Self::new)
     }
 
     /// Demands at least one of `scopes`. The challenge names them all.
@@ -42,63 +75,168 @@ impl RequireScopesLayer {
     ///
     /// As [`all_of`](Self::all_of).
     pub fn any_of<S: AsRef<str>>(scopes: impl IntoIterator<Item = S>) -> Result<Self, ConfigErrors> {
-        Ok(Self { requirement: Requirement::new(scopes, false)?, answers: Answers::default() })
-    }
-
-    /// Sets the realm of the challenges: `api` unless set.
-    pub fn answers(self, answers: Answers) -> Self {
-        Self { answers, ..self }
-    }
-
-    /// Refuses, or notes in the caller what was demanded.
-    fn admit(&self, extensions: &mut Extensions) -> Result<(), (Rejection, Option<ScopeSet>)> {
-        let Some(caller) = extensions.get_mut::<Principal>() else {
-            return Err((principal::absence(extensions).0, None));
-        };
-        if !self.requirement.is_met_by(caller) {
-            return Err((Rejection::InsufficientScope, Some(caller.demanded_with(self.requirement.scopes()))));
-        }
-        caller.demand(self.requirement.scopes());
-        Ok(())
+        Scopes::any_of(scopes).map(Self::new)
     }
 }
 
-impl<S> Layer<S> for RequireScopesLayer {
-    type Service = RequireScopes<S>;
+impl<P: Policy> AuthorizeLayer<P> {
+    /// A layer that lets pass whom `policy` allows.
+    pub fn new(policy: P) -> Self {
+        let scopes = Some(policy.scopes()).filter(|scopes| !scopes.is_empty());
+        let striped = |scopes: ScopeSet| Arc::new(Striped::new(|| Arc::new(Apart(scopes.clone()))));
+        let clock = Arc::new(SystemClock);
+        let settings = Settings { demands: scopes.map(striped), clock, answers: None, patience: PATIENCE };
+        Self { gate: Arc::new(Gate { policy: Arc::new(policy), settings }) }
+    }
+}
+
+impl<P> AuthorizeLayer<P> {
+    fn with(self, change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = self.gate.settings.clone();
+        change(&mut settings);
+        Self { gate: Arc::new(Gate { policy: Arc::clone(&self.gate.policy), settings }) }
+    }
+
+    /// Sets the realm of the challenges: that of the layer which let the caller in, unless set.
+    pub fn answers(self, answers: Answers) -> Self {
+        self.with(|settings| settings.answers = Some(answers))
+    }
+
+    /// Sets where the time is read: the system's clock unless set.
+    pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
+        self.with(|settings| settings.clock = clock)
+    }
+
+    /// Sets how long a policy that asks may take before nobody knows: 1.5 seconds unless set. Needs a Tokio runtime with its
+    /// timer enabled.
+    pub fn patience(self, patience: Duration) -> Self {
+        self.with(|settings| settings.patience = patience)
+    }
+}
+
+impl<P: Policy> Gate<P> {
+    fn look<B>(&self, request: &mut Request<B>) -> Sight<Decision> {
+        let Some(access) = Access::of(request, self.settings.clock.now()) else {
+            return Sight::Refuse(refuse(request, self.settings.answers.as_ref(), None));
+        };
+        match self.policy.decide(&access) {
+            Outcome::Now(decision) => match self.settle(request, decision) {
+                Ok(()) => Sight::Pass,
+                Err(response) => Sight::Refuse(response),
+            },
+            Outcome::Later(asks) => {
+                let decision = tokio::time::timeout(self.settings.patience, asks);
+                let late = Decision::Undecided("answer in time");
+                Sight::Ask(decision.map(|decision| decision.unwrap_or(late)).boxed())
+            }
+        }
+    }
+}
+
+impl<P> Sealed for Gate<P> {}
+
+impl<P: Policy> Asks for Gate<P> {
+    type Answer = Decision;
+
+    fn settle<B>(&self, request: &mut Request<B>, decision: Decision) -> Result<(), Response<Bytes>> {
+        if decision.is_allowed() {
+            if let Some(caller) = request.extensions_mut().get_mut::<Principal>() {
+                caller.decide();
+                if let Some(demands) = &self.settings.demands {
+                    caller.demand(demands.own());
+                }
+                return Ok(());
+            }
+        }
+        Err(refuse(request, self.settings.answers.as_ref(), Some(&decision)))
+    }
+}
+
+/// Answers a request about which `decision` is not to allow it, or that has no caller to decide about.
+fn refuse<B>(request: &Request<B>, answers: Option<&Answers>, decision: Option<&Decision>) -> Response<Bytes> {
+    let (wire, extensions) = (Wire::of(request.headers()), request.extensions());
+    let caller = extensions.get::<Principal>();
+    let Some((caller, decision)) = caller.zip(decision) else {
+        return refuse_stranger(extensions, answers, wire);
+    };
+    let own = caller.answers();
+    let refuse = |rejection, needs: Option<Needs<'_>>| {
+        answers.unwrap_or(&own).refuse_caller(Some(caller.subject()), rejection, needs, wire)
+    };
+    match decision {
+        Decision::Deny(Denial::Scope(scopes)) => {
+            refuse(Rejection::InsufficientScope, Some(Needs::Scopes(&caller.demanded_with(scopes))))
+        }
+        Decision::Deny(Denial::Authentication(step_up)) => {
+            refuse(Rejection::InsufficientAuthentication, Some(step_up.needs()))
+        }
+        Decision::Deny(Denial::UserInactive) => refuse(Rejection::UserInactive, None),
+        Decision::Undecided(what) => refuse(Rejection::PolicyUndecided(what), None),
+        Decision::Deny(Denial::Forbidden) | Decision::Allow => refuse(Rejection::PolicyDenied, None),
+    }
+}
+
+/// Answers a request without a caller.
+pub(super) fn refuse_stranger(extensions: &Extensions, answers: Option<&Answers>, wire: Wire) -> Response<Bytes> {
+    let (rejection, theirs) = principal::absence(extensions);
+    answers.cloned().or(theirs).unwrap_or_default().refuse(rejection, None, wire)
+}
+
+impl<P> Clone for AuthorizeLayer<P> {
+    fn clone(&self) -> Self {
+        Self { gate: Arc::clone(&self.gate) }
+    }
+}
+
+impl<P: fmt::Debug> fmt::Debug for AuthorizeLayer<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthorizeLayer").field("policy", &self.gate.policy).finish_non_exhaustive()
+    }
+}
+
+impl<P: fmt::Debug> fmt::Debug for Gate<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gate").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}
+
+impl<S, P> Layer<S> for AuthorizeLayer<P> {
+    type Service = Authorize<S, P>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        RequireScopes { inner, layer: Arc::new(self.clone()) }
+        Authorize { inner, gate: Arc::clone(&self.gate) }
     }
 }
 
-/// Middleware that demands scopes; the [module docs](crate::authz) have an example.
-#[derive(Clone, Debug)]
-pub struct RequireScopes<S> {
+/// Middleware that lets pass whom a policy allows; the [module docs](crate::authz) have an example.
+#[derive(Debug)]
+pub struct Authorize<S, P> {
     inner: S,
     /// Shared, because some servers clone their services for each request.
-    layer: Arc<RequireScopesLayer>,
+    gate: Arc<Gate<P>>,
 }
 
-impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for RequireScopes<S>
+impl<S: Clone, P> Clone for Authorize<S, P> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), gate: Arc::clone(&self.gate) }
+    }
+}
+
+impl<S, P, ReqBody, ResBody> Service<Request<ReqBody>> for Authorize<S, P>
 where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
+    P: Policy,
 {
     type Response = Response<GateBody<ResBody>>;
     type Error = S::Error;
-    type Future = GateFuture<S::Future>;
+    type Future = AskFuture<S, Gate<P>, ReqBody>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        match self.layer.admit(request.extensions_mut()) {
-            Ok(()) => GateFuture::forwarded(self.inner.call(request)),
-            Err((rejection, scopes)) => {
-                let wire = Wire::of(request.headers());
-                let subject = request.extensions().get().map(Principal::subject);
-                GateFuture::refused(self.layer.answers.refuse_caller(subject, rejection, scopes.as_ref(), wire))
-            }
-        }
+        let sight = self.gate.look(&mut request);
+        AskFuture::new(sight, &mut self.inner, &self.gate, request)
     }
 }

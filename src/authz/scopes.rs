@@ -1,25 +1,53 @@
 //! The decision: do the granted scopes satisfy a requirement?
 
-use std::sync::Arc;
-
+use super::{
+    decision::{Decision, Denial},
+    demand::DemandId,
+    policy::{Access, Outcome, Policy},
+};
 use crate::{
     config::{ConfigError, ConfigErrors},
     principal::Principal,
     scope::{Scope, ScopeSet},
-    stripe::{Apart, Striped},
 };
 
-/// What a caller's scopes must contain.
+/// Policy that demands scopes.
+///
+/// ```
+/// use portcullis::authz::Scopes;
+///
+/// let reports = Scopes::all_of(["reports:read", "audit"])?;
+/// let either = Scopes::any_of(["items", "items:read"])?;
+/// assert!(Scopes::all_of(["two scopes", ""]).is_err());
+/// # Ok::<(), portcullis::config::ConfigErrors>(())
+/// ```
 #[derive(Clone, Debug)]
-pub(crate) struct Requirement {
-    /// Each request leaves a reference with its caller; each core counts its own.
-    scopes: Arc<Striped<Arc<Apart<ScopeSet>>>>,
+pub struct Scopes {
+    scopes: ScopeSet,
     every: bool,
+    id: DemandId,
 }
 
-impl Requirement {
-    /// All of `names` if `every`, else at least one of them. A requirement of nothing is a mistake.
-    pub(crate) fn new<S: AsRef<str>>(names: impl IntoIterator<Item = S>, every: bool) -> Result<Self, ConfigErrors> {
+impl Scopes {
+    /// Demands every one of `scopes`.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigErrors`] that name each text that is no scope, or say that there is none.
+    pub fn all_of<S: AsRef<str>>(scopes: impl IntoIterator<Item = S>) -> Result<Self, ConfigErrors> {
+        Self::new(scopes, true)
+    }
+
+    /// Demands at least one of `scopes`. The challenge names them all.
+    ///
+    /// # Errors
+    ///
+    /// As [`all_of`](Self::all_of).
+    pub fn any_of<S: AsRef<str>>(scopes: impl IntoIterator<Item = S>) -> Result<Self, ConfigErrors> {
+        Self::new(scopes, false)
+    }
+
+    fn new<S: AsRef<str>>(names: impl IntoIterator<Item = S>, every: bool) -> Result<Self, ConfigErrors> {
         let mut errors = ConfigErrors::default();
         let mut scopes = Vec::new();
         let mut any = false;
@@ -31,17 +59,16 @@ impl Requirement {
         if !any {
             errors.push(ConfigError::NoScope);
         }
-        let scopes: ScopeSet = scopes.into_iter().collect();
-        let scopes = Arc::new(Striped::new(|| Arc::new(Apart(scopes.clone()))));
-        errors.finish(Some(Self { scopes, every }))
+        errors.finish(Some(Self { scopes: scopes.into_iter().collect(), every, id: DemandId::new() }))
     }
 
-    pub(crate) fn scopes(&self) -> &Arc<Apart<ScopeSet>> {
-        self.scopes.own()
+    /// Whether every one is demanded, and not one of them.
+    pub const fn is_every(&self) -> bool {
+        self.every
     }
 
-    pub(crate) fn is_met_by(&self, caller: &Principal) -> bool {
-        let mut scopes = self.scopes().iter();
+    fn is_met_by(&self, caller: &Principal) -> bool {
+        let mut scopes = self.scopes.iter();
         if self.every {
             scopes.all(|scope| caller.has_scope(scope))
         } else {
@@ -50,8 +77,26 @@ impl Requirement {
     }
 }
 
+impl Policy for Scopes {
+    fn decide(&self, access: &Access<'_>) -> Outcome {
+        let caller = access.caller();
+        if self.id.is_met(caller, || self.is_met_by(caller)) {
+            Decision::Allow
+        } else {
+            Decision::Deny(Denial::Scope(self.scopes.clone()))
+        }
+        .into()
+    }
+
+    fn scopes(&self) -> ScopeSet {
+        self.scopes.clone()
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::{clock::UnixSeconds, principal::Identity};
 
@@ -95,7 +140,7 @@ mod tests {
             (false, &["me", "items"], "admin", false),
             (false, &["me", "items"], "", false),
         ] {
-            let requirement = Requirement::new(needed, every);
+            let requirement = Scopes::new(needed, every);
             let caller = Principal::new(Arc::new(Granted(granted)));
             assert_eq!(requirement.is_ok_and(|r| r.is_met_by(&caller)), met, "{every} {needed:?} {granted:?}");
         }
@@ -103,8 +148,8 @@ mod tests {
 
     #[test]
     fn mistakes() {
-        assert_eq!(Requirement::new([""; 0], true).unwrap_err(), ConfigError::NoScope.into());
-        let errors = Requirement::new(["", "a b", "ok", "é"], false).unwrap_err();
+        assert_eq!(Scopes::new([""; 0], true).unwrap_err(), ConfigError::NoScope.into());
+        let errors = Scopes::new(["", "a b", "ok", "é"], false).unwrap_err();
         assert_eq!(errors.iter().count(), 3);
     }
 }

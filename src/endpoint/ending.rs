@@ -236,6 +236,9 @@ impl Issuer {
             if !within(login.users.set_disabled(&id, disabled)).await? {
                 return Ok(false);
             }
+            if let Some(current) = &issuer.current {
+                current.forget(&id);
+            }
             if disabled {
                 issuer.end_all(id.subject(), None, "user disabled").await?;
             }

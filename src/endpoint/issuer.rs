@@ -30,6 +30,7 @@ use crate::{
 };
 #[cfg(feature = "password")]
 use crate::{
+    authz::CurrentUsers,
     password::PasswordLogin,
     session::SessionPolicy,
     store::{CalledBack, SessionStore},
@@ -56,6 +57,9 @@ pub(crate) struct Issuer {
     pub(crate) sessions_note: bool,
     #[cfg(feature = "password")]
     pub(crate) login: Option<PasswordLogin>,
+    /// Its users, as layers see them.
+    #[cfg(feature = "password")]
+    pub(crate) current: Option<CurrentUsers>,
     #[cfg(feature = "password")]
     pub(crate) sessions: Option<Sessions>,
     #[cfg(feature = "password")]

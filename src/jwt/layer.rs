@@ -2,20 +2,16 @@
 
 use std::{
     fmt,
-    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
-use futures::{FutureExt as _, ready};
 use http::{Request, Response};
-use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
-    source::Fetched,
     verified::{CustomClaims, NoClaims, Verified},
     verifier::{Refused, Verifier},
 };
@@ -23,9 +19,10 @@ use crate::{
     audit::Preflights,
     bearer::{Credential, is_b64token, locate},
     clock::{Clock, SystemClock, UnixSeconds},
-    gate::{GateBody, GateFuture},
+    gate::{AskFuture, Asks, GateBody, Sight, sealed::Sealed},
     principal::Anonymous,
     rejection::{Answers, Rejection, Wire},
+    stripe::Striped,
 };
 
 /// Layer that applies [`JwtVerify`]; the [module docs](crate::jwt) have an example.
@@ -33,9 +30,14 @@ use crate::{
 pub struct JwtVerifyLayer<C = NoClaims> {
     verifier: Verifier<C>,
     clock: Arc<dyn Clock>,
-    answers: Answers,
+    answers: Striped<Answers>,
     reads: Reads,
     preflights: Preflights,
+}
+
+/// Each caller takes a reference along; each core counts its own.
+fn striped(answers: &Answers) -> Striped<Answers> {
+    Striped::new(|| answers.copy())
 }
 
 /// Where the token is.
@@ -50,8 +52,8 @@ enum Reads {
 impl<C: CustomClaims> JwtVerifyLayer<C> {
     /// A layer that lets pass what `verifier` accepts.
     pub fn new(verifier: Verifier<C>) -> Self {
-        let (clock, answers, preflights) = (Arc::new(SystemClock), Answers::default(), Preflights::default());
-        Self { verifier, clock, answers, reads: Reads::Credential, preflights }
+        let (clock, preflights) = (Arc::new(SystemClock), Preflights::default());
+        Self { verifier, clock, answers: striped(&Answers::default()), reads: Reads::Credential, preflights }
     }
 
     /// Reads the header by itself, with no other layer outside it.
@@ -66,13 +68,13 @@ impl<C: CustomClaims> JwtVerifyLayer<C> {
 
     /// Sets the realm of the challenges: `api` unless set.
     pub fn answers(self, answers: Answers) -> Self {
-        Self { answers, ..self }
+        Self { answers: striped(&answers), ..self }
     }
 }
 
 impl<C> Clone for JwtVerifyLayer<C> {
     fn clone(&self) -> Self {
-        let (verifier, clock, answers) = (self.verifier.clone(), Arc::clone(&self.clock), self.answers.clone());
+        let (verifier, clock, answers) = (self.verifier.clone(), Arc::clone(&self.clock), striped(self.answers.own()));
         Self { verifier, clock, answers, reads: self.reads, preflights: self.preflights.clone() }
     }
 }
@@ -120,8 +122,10 @@ impl<C: CustomClaims> JwtVerifyLayer<C> {
         };
         let extensions = request.extensions_mut();
         match verified {
-            None => drop(extensions.insert(Anonymous { answers: self.answers.clone() })),
-            Some(verified) => drop(extensions.insert(verified.into_principal())),
+            None => drop(extensions.insert(Anonymous { answers: self.answers.own().clone() })),
+            Some(verified) => {
+                drop(extensions.insert(verified.into_principal().answered(self.answers.own().clone())));
+            }
         }
         Ok(())
     }
@@ -146,7 +150,19 @@ impl<C: CustomClaims> JwtVerifyLayer<C> {
     }
 
     fn refuse<B>(&self, rejection: Rejection, request: &Request<B>) -> Response<Bytes> {
-        self.answers.refuse(rejection, None, Wire::of(request.headers()))
+        self.answers.own().refuse(rejection, None, Wire::of(request.headers()))
+    }
+}
+
+impl<C> Sealed for JwtVerifyLayer<C> {}
+
+impl<C: CustomClaims> Asks for JwtVerifyLayer<C> {
+    type Answer = ();
+
+    fn settle<B>(&self, request: &mut Request<B>, (): ()) -> Result<(), Response<Bytes>> {
+        // Whatever the fetch brought is what there is.
+        let last: Check<C> = |verifier, token, now| verifier.check_again(token, now).map_err(Refused::from);
+        self.admit(request, last).map_err(|refused| self.refuse(refused.rejection, request))
     }
 }
 
@@ -160,100 +176,18 @@ where
 {
     type Response = Response<GateBody<ResBody>>;
     type Error = S::Error;
-    type Future = VerifyFuture<S, C, ReqBody>;
+    type Future = AskFuture<S, JwtVerifyLayer<C>, ReqBody>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let state = match self.layer.admit(&mut request, Verifier::check) {
-            Ok(()) => State::Decided { future: GateFuture::forwarded(self.inner.call(request)) },
-            Err(Refused { retry: None, rejection }) => {
-                State::Decided { future: GateFuture::refused(self.layer.refuse(rejection, &request)) }
-            }
-            Err(Refused { retry: Some(fetched), .. }) => {
-                // A clone, and not the service that is ready: what it has reserved is not held while this one waits.
-                let rest = Rest { service: self.inner.clone(), layer: Arc::clone(&self.layer), request };
-                State::Fetching { fetched, rest: Some(Box::new(rest)) }
-            }
+        let sight = match self.layer.admit(&mut request, Verifier::check) {
+            Ok(()) => Sight::Pass,
+            Err(Refused { retry: None, rejection }) => Sight::Refuse(self.layer.refuse(rejection, &request)),
+            Err(Refused { retry: Some(fetched), .. }) => Sight::Ask(fetched),
         };
-        VerifyFuture { state }
-    }
-}
-
-pin_project! {
-    /// Response future of [`JwtVerify`]: decided at once, but for a token with a key that is being fetched.
-    pub struct VerifyFuture<S, C, ReqBody>
-    where
-        S: Service<Request<ReqBody>>,
-    {
-        #[pin]
-        state: State<S, C, ReqBody>,
-    }
-}
-
-pin_project! {
-    #[project = StateProj]
-    enum State<S, C, ReqBody>
-    where
-        S: Service<Request<ReqBody>>,
-    {
-        Fetching { fetched: Fetched, rest: Option<Box<Rest<S, C, ReqBody>>> },
-        Admitted { rest: Option<Box<Rest<S, C, ReqBody>>> },
-        Decided { #[pin] future: GateFuture<S::Future> },
-    }
-}
-
-/// What is to be done when keys have been fetched.
-struct Rest<S, C, ReqBody> {
-    service: S,
-    layer: Arc<JwtVerifyLayer<C>>,
-    request: Request<ReqBody>,
-}
-
-impl<S, C, ReqBody, ResBody> Future for VerifyFuture<S, C, ReqBody>
-where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
-    C: CustomClaims,
-{
-    type Output = Result<Response<GateBody<ResBody>>, S::Error>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let last: Check<C> = |verifier, token, now| verifier.check_again(token, now).map_err(Refused::from);
-        let mut state = self.project().state;
-        loop {
-            let next = match state.as_mut().project() {
-                StateProj::Decided { future } => return future.poll(cx),
-                StateProj::Fetching { fetched, rest } => {
-                    ready!(fetched.poll_unpin(cx));
-                    // Taken once, because the state is replaced right away; so below.
-                    let Some(mut rest) = rest.take() else { return Poll::Pending };
-                    match rest.layer.admit(&mut rest.request, last) {
-                        Ok(()) => State::Admitted { rest: Some(rest) },
-                        Err(refused) => {
-                            let answer = rest.layer.refuse(refused.rejection, &rest.request);
-                            State::Decided { future: GateFuture::refused(answer) }
-                        }
-                    }
-                }
-                StateProj::Admitted { rest } => {
-                    let Some(waiting) = rest.as_mut() else { return Poll::Pending };
-                    ready!(waiting.service.poll_ready(cx))?;
-                    let Some(mut rest) = rest.take() else { return Poll::Pending };
-                    State::Decided { future: GateFuture::forwarded(rest.service.call(rest.request)) }
-                }
-            };
-            state.set(next);
-        }
-    }
-}
-
-impl<S, C, ReqBody> fmt::Debug for VerifyFuture<S, C, ReqBody>
-where
-    S: Service<Request<ReqBody>>,
-{
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("VerifyFuture").finish_non_exhaustive()
+        AskFuture::new(sight, &mut self.inner, &self.layer, request)
     }
 }

@@ -2,6 +2,8 @@
 
 use std::{
     any::Any,
+    borrow::Cow,
+    collections::HashMap,
     fmt,
     sync::{
         Arc,
@@ -11,6 +13,7 @@ use std::{
 
 use http::Extensions;
 use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Value, value::RawValue};
 
 use super::{
     claims::RegisteredClaims,
@@ -21,7 +24,7 @@ use super::{
 };
 use crate::{
     clock::UnixSeconds,
-    principal::{Identity, Principal},
+    principal::{Identity, Met, Principal},
     rejection::Rejection,
     revocation::RevocationList,
 };
@@ -54,6 +57,7 @@ pub(super) struct Checked<C> {
     pub(super) not_revoked: AtomicU64,
     /// Scopes as they count here, where the policy gives them other names.
     pub(super) scope: Option<String>,
+    pub(super) met: Met,
 }
 
 impl<C> Verified<C> {
@@ -134,6 +138,7 @@ impl<C: CustomClaims> Verified<C> {
             keys: AtomicU64::new(keys.load(Ordering::Relaxed)),
             not_revoked: AtomicU64::new(not_revoked.load(Ordering::Relaxed)),
             scope: scope.clone(),
+            met: Met::default(),
         })))
     }
 }
@@ -184,6 +189,16 @@ impl<C: Send + Sync + 'static> Identity for Checked<C> {
 
     fn auth_time(&self) -> Option<UnixSeconds> {
         self.registered.auth_time
+    }
+
+    fn claim(&self, name: &str) -> Option<Value> {
+        // Strict JSON with members that are named once: the verifier has seen to it.
+        let claims: HashMap<Cow<'_, str>, &RawValue> = serde_json::from_str(self.registered.payload()).ok()?;
+        serde_json::from_str(claims.get(name)?.get()).ok()
+    }
+
+    fn met(&self) -> Option<&Met> {
+        Some(&self.met)
     }
 }
 

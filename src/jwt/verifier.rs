@@ -17,6 +17,7 @@ use super::{
 use crate::{
     clock::UnixSeconds,
     config::{ConfigError, ConfigErrors},
+    principal::Met,
     rejection::Rejection,
     revocation::RevocationList,
 };
@@ -228,6 +229,7 @@ impl<C: CustomClaims> Verifier<C> {
             key,
             keys: AtomicU64::new(current.id().0),
             not_revoked: AtomicU64::new(NO_VERSION),
+            met: Met::default(),
         }));
         trusted.check_revocations(&verified, now)?;
         if let Some(cache) = &self.cache {
@@ -352,7 +354,7 @@ mod tests {
         let copy = proof.copy().unwrap();
         assert!(!Arc::ptr_eq(&proof.0, &copy.0));
         let facts = |proof: &Verified<Tenant>| {
-            let Checked { registered, custom, issuer, key, keys, not_revoked, scope } = &*proof.0;
+            let Checked { registered, custom, issuer, key, keys, not_revoked, scope, met: _ } = &*proof.0;
             let names = [proof.issuer(), proof.subject(), registered.payload(), &custom.tenant].map(str::to_owned);
             let ids = [registered.client_id(), registered.token_id(), registered.session_id(), registered.scope()];
             let times = [Some(proof.expires_at()), proof.not_before(), proof.issued_at(), registered.auth_time];

@@ -1,6 +1,6 @@
 //! A refusal as a response: problem details for HTTP, a trailers-only answer for gRPC.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use base64_simd::STANDARD;
 use bytes::Bytes;
@@ -36,13 +36,37 @@ pub(crate) const RETRY_SECONDS: u64 = 5;
 pub struct Answers(Arc<Challenges>);
 
 /// Challenges that do not depend on the request, made once.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Challenges {
     realm: String,
     plain: HeaderValue,
     invalid_request: HeaderValue,
     invalid_token: HeaderValue,
     insufficient_scope: HeaderValue,
+    insufficient_authentication: HeaderValue,
+}
+
+/// What would have been needed: attributes of the challenge, made of what was checked to fit a quoted string.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Needs<'a> {
+    /// All these scopes.
+    Scopes(&'a ScopeSet),
+    /// To sign in again: at most so many seconds ago, in one of these ways (RFC 9470 §3).
+    Authentication { max_age: Option<u64>, acr_values: &'a [String] },
+}
+
+impl fmt::Display for Needs<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Scopes(scopes) => write!(f, ", scope=\"{scopes}\""),
+            Self::Authentication { max_age, acr_values } => {
+                if !acr_values.is_empty() {
+                    write!(f, ", acr_values=\"{}\"", acr_values.join(" "))?;
+                }
+                max_age.map_or(Ok(()), |seconds| write!(f, ", max_age=\"{seconds}\""))
+            }
+        }
+    }
 }
 
 /// How the request came, and so how the refusal must be framed.
@@ -106,6 +130,11 @@ impl Answers {
         Self::with_checked(&self.0.realm, &format!(", resource_metadata=\"{address}\""))
     }
 
+    /// The same in memory of its own, for one core to count the references to.
+    pub(crate) fn copy(&self) -> Self {
+        Self(Arc::new(Challenges::clone(&self.0)))
+    }
+
     fn with_checked(realm: &str, more: &str) -> Self {
         let plain = format!("Bearer realm=\"{realm}\"{more}");
         let with = |error: BearerError| {
@@ -117,6 +146,7 @@ impl Answers {
             invalid_request: with(BearerError::InvalidRequest),
             invalid_token: with(BearerError::InvalidToken),
             insufficient_scope: with(BearerError::InsufficientScope),
+            insufficient_authentication: with(BearerError::InsufficientUserAuthentication),
             plain: field(&plain),
         }))
     }
@@ -126,7 +156,7 @@ impl Answers {
     /// `scopes` is all that would have been needed; it goes into the challenge of
     /// [`InsufficientScope`](Rejection::InsufficientScope).
     pub fn refuse(&self, rejection: Rejection, scopes: Option<&ScopeSet>, wire: Wire) -> Response<Bytes> {
-        self.refuse_caller(None, rejection, scopes, wire)
+        self.refuse_caller(None, rejection, scopes.map(Needs::Scopes), wire)
     }
 
     /// As [`refuse`](Self::refuse), where it is known whose request it is.
@@ -134,39 +164,43 @@ impl Answers {
         &self,
         subject: Option<&str>,
         rejection: Rejection,
-        scopes: Option<&ScopeSet>,
+        needs: Option<Needs<'_>>,
         wire: Wire,
     ) -> Response<Bytes> {
         let verdict = rejection.verdict();
+        let scopes = needs.and_then(|needs| if let Needs::Scopes(scopes) = needs { Some(scopes) } else { None });
         audit::refused(rejection, subject, scopes);
         let mut response = match wire {
             Wire::Http => http_answer(rejection, verdict),
             Wire::Grpc => grpc_answer(verdict),
             Wire::GrpcWeb | Wire::GrpcWebText => grpc_web_answer(verdict, wire),
         };
+        response.extensions_mut().insert(rejection);
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(seconds) = retry_after(rejection, verdict).filter(|_| wire == Wire::Http) {
             response.headers_mut().insert(RETRY_AFTER, seconds.into());
         }
-        if let Some(challenge) = self.challenge(verdict.challenge, scopes) {
+        if let Some(challenge) = self.challenge(verdict.challenge, needs) {
             response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
         }
         response
     }
 
-    fn challenge(&self, challenge: Challenge, scopes: Option<&ScopeSet>) -> Option<HeaderValue> {
+    fn challenge(&self, challenge: Challenge, needs: Option<Needs<'_>>) -> Option<HeaderValue> {
+        let with = |error: &HeaderValue| match needs {
+            None => error.clone(),
+            Some(needs) => {
+                let text = [error.as_bytes(), needs.to_string().as_bytes()].concat();
+                HeaderValue::from_bytes(&text).unwrap_or_else(|_| error.clone())
+            }
+        };
         Some(match challenge {
             Challenge::Silent => return None,
             Challenge::Plain => self.0.plain.clone(),
             Challenge::Error(BearerError::InvalidRequest) => self.0.invalid_request.clone(),
             Challenge::Error(BearerError::InvalidToken) => self.0.invalid_token.clone(),
-            Challenge::Error(BearerError::InsufficientScope) => {
-                let mut text = self.0.insufficient_scope.as_bytes().to_vec();
-                if let Some(scopes) = scopes {
-                    text.extend_from_slice(format!(", scope=\"{scopes}\"").as_bytes());
-                }
-                HeaderValue::from_bytes(&text).unwrap_or_else(|_| self.0.insufficient_scope.clone())
-            }
+            Challenge::Error(BearerError::InsufficientScope) => with(&self.0.insufficient_scope),
+            Challenge::Error(BearerError::InsufficientUserAuthentication) => with(&self.0.insufficient_authentication),
         })
     }
 }
@@ -278,7 +312,12 @@ mod tests {
                 "{challenge:?}"
             );
         }
-        for error in [BearerError::InvalidRequest, BearerError::InvalidToken, BearerError::InsufficientScope] {
+        for error in [
+            BearerError::InvalidRequest,
+            BearerError::InvalidToken,
+            BearerError::InsufficientScope,
+            BearerError::InsufficientUserAuthentication,
+        ] {
             let fits = |text: &str| text.bytes().all(|b| matches!(b, 0x20..=0x21 | 0x23..=0x5b | 0x5d..=0x7e));
             assert!(fits(error.code()) && fits(error.description()));
         }

@@ -4,13 +4,14 @@ mod answers;
 
 use http::StatusCode;
 
-pub(crate) use self::answers::RETRY_SECONDS;
 pub use self::answers::{Answers, Wire};
+pub(crate) use self::answers::{Needs, RETRY_SECONDS};
 use crate::{audit, clock::UnixSeconds, throttle::Limit};
 
 /// Why a request was refused. `Display` is for operators; clients see a status and a challenge.
 ///
-/// Nothing in it was chosen by the client but numbers, so it can be logged as it is.
+/// Nothing in it was chosen by the client but numbers, so it can be logged as it is. Each refusal has it in the extensions of
+/// its response, for layers further out and for tests.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Rejection {
@@ -112,6 +113,18 @@ pub enum Rejection {
     /// A scope is missing.
     #[error("scope missing")]
     InsufficientScope,
+    /// A policy says no, whatever scopes the caller has.
+    #[error("denied by policy")]
+    PolicyDenied,
+    /// The caller signed in too long ago, or in a way that is not strong enough (RFC 9470).
+    #[error("authentication too old or too weak")]
+    InsufficientAuthentication,
+    /// What a policy needs to know does not answer.
+    #[error("policy undecided: {0} unavailable")]
+    PolicyUndecided(&'static str),
+    /// No layer has decided whether the request may pass, nor is its route marked as open.
+    #[error("no layer has decided about this request: require something of it, or mark its route with `Public`")]
+    NoDecision,
     /// A store cannot answer.
     #[error("store unavailable")]
     StoreUnavailable,
@@ -136,7 +149,9 @@ pub enum Rejection {
     #[error("request of another site: {0}")]
     CrossSite(&'static str),
     /// A layer that this one depends on is missing, or is further in.
-    #[error("{0} is missing, or sits inside the layer that needs it; `ResourceServer::authenticate` has it")]
+    #[error(
+        "{0} is missing, or sits inside what needs it; the stacks of `ResourceServer` and `AuthorizationServer` have it"
+    )]
     LayerMissing(&'static str),
     /// A handler takes claims of another type than the verifying layer reads.
     #[error("the handler takes `Verified` claims of another type than the layer reads: see `ResourceServer::claims`")]
@@ -149,6 +164,7 @@ pub(crate) enum BearerError {
     InvalidRequest,
     InvalidToken,
     InsufficientScope,
+    InsufficientUserAuthentication,
 }
 
 impl BearerError {
@@ -157,6 +173,7 @@ impl BearerError {
             Self::InvalidRequest => "invalid_request",
             Self::InvalidToken => "invalid_token",
             Self::InsufficientScope => "insufficient_scope",
+            Self::InsufficientUserAuthentication => "insufficient_user_authentication",
         }
     }
 
@@ -166,6 +183,7 @@ impl BearerError {
             Self::InvalidRequest => "the request must carry exactly one well-formed bearer credential",
             Self::InvalidToken => "the access token is expired, revoked, malformed or not valid here",
             Self::InsufficientScope => "the access token does not carry the scope that is needed",
+            Self::InsufficientUserAuthentication => "a newer or stronger authentication is needed",
         }
     }
 }
@@ -204,7 +222,7 @@ pub(crate) enum Grpc {
 impl Rejection {
     /// The one mapping from reason to answer. Every variant is named: a new one compiles only once its answer is chosen.
     pub(crate) const fn verdict(self) -> Verdict {
-        use BearerError::{InsufficientScope, InvalidRequest, InvalidToken};
+        use BearerError::{InsufficientScope, InsufficientUserAuthentication, InvalidRequest, InvalidToken};
         let (status, challenge, grpc, kind) = match self {
             Self::NoCredential | Self::OtherScheme => {
                 (StatusCode::UNAUTHORIZED, Challenge::Plain, Grpc::Unauthenticated, audit::Kind::CredentialMissing)
@@ -238,7 +256,7 @@ impl Rejection {
                 Grpc::Unauthenticated,
                 audit::Kind::CredentialInvalid,
             ),
-            Self::ClaimNotAllowed => {
+            Self::ClaimNotAllowed | Self::PolicyDenied => {
                 (StatusCode::FORBIDDEN, Challenge::Plain, Grpc::PermissionDenied, audit::Kind::AuthorizationDenied)
             }
             // No challenge: the same request with other credentials would be refused as well.
@@ -251,7 +269,18 @@ impl Rejection {
                 Grpc::PermissionDenied,
                 audit::Kind::AuthorizationDenied,
             ),
-            Self::StoreUnavailable | Self::RevocationsUnavailable | Self::KeysUnavailable | Self::KeyIdRepeated => (
+            // 401, because signing in again is what helps (RFC 9470 §3).
+            Self::InsufficientAuthentication => (
+                StatusCode::UNAUTHORIZED,
+                Challenge::Error(InsufficientUserAuthentication),
+                Grpc::Unauthenticated,
+                audit::Kind::AuthorizationDenied,
+            ),
+            Self::StoreUnavailable
+            | Self::RevocationsUnavailable
+            | Self::KeysUnavailable
+            | Self::KeyIdRepeated
+            | Self::PolicyUndecided(_) => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 Challenge::Silent,
                 Grpc::Unavailable,
@@ -263,7 +292,7 @@ impl Rejection {
             Self::LoginUnreadable => {
                 (StatusCode::BAD_REQUEST, Challenge::Silent, Grpc::InvalidArgument, audit::Kind::RequestMalformed)
             }
-            Self::LayerMissing(_) | Self::OtherClaims => (
+            Self::LayerMissing(_) | Self::OtherClaims | Self::NoDecision => (
                 StatusCode::INTERNAL_SERVER_ERROR,
                 Challenge::Silent,
                 Grpc::Internal,

@@ -1,5 +1,7 @@
 //! What all gates share: a body that is somebody else's or was made here, and the future that yields it.
 
+mod waiting;
+
 use std::{
     pin::Pin,
     task::{Context, Poll},
@@ -9,6 +11,9 @@ use bytes::Bytes;
 use http::{HeaderMap, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
+
+pub(crate) use self::waiting::Sight;
+pub use self::waiting::{AskFuture, Asks};
 
 pin_project! {
     /// Body that passed a gate: of a response, the inner service's own or the refusal's; of a request, as it came or read whole.

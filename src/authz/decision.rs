@@ -1,0 +1,127 @@
+//! What a policy says, in three values, and how such answers combine. Pure.
+
+use std::sync::Arc;
+
+use super::step_up::StepUp;
+use crate::scope::ScopeSet;
+
+/// What a policy says of a request.
+///
+/// Three values, combined as Kleene does: what does not answer never opens a door, nor does its contrary.
+///
+/// ```
+/// use portcullis::authz::{Decision, Denial};
+///
+/// let (yes, no, open) = (Decision::Allow, Decision::from(false), Decision::Undecided("directory"));
+/// assert_eq!(no, Decision::Deny(Denial::Forbidden));
+/// assert_eq!(no.clone().and(open.clone()), no);
+/// assert_eq!(yes.clone().or(open.clone()), yes);
+/// assert_eq!(yes.and(open.clone()), open);
+/// assert_eq!(open.clone().not(), open);
+/// ```
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[must_use]
+pub enum Decision {
+    /// The caller may.
+    Allow,
+    /// The caller may not.
+    Deny(Denial),
+    /// What is named does not answer, so nobody knows: 503.
+    Undecided(&'static str),
+}
+
+/// Why a caller may not, and so what they are told.
+///
+/// In the order of what is told where several hold: what no other token of theirs would change comes first.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Denial {
+    /// The user is disabled, or gone: 401 `invalid_token`.
+    UserInactive,
+    /// They may not, whatever they are granted: 403.
+    Forbidden,
+    /// They lack scopes, of which these are needed: 403 `insufficient_scope`.
+    Scope(ScopeSet),
+    /// They must sign in again, or in a stronger way: 401 `insufficient_user_authentication` (RFC 9470).
+    Authentication(Arc<StepUp>),
+}
+
+impl Denial {
+    const fn rank(&self) -> u8 {
+        match self {
+            Self::UserInactive => 0,
+            Self::Forbidden => 1,
+            Self::Scope(_) => 2,
+            Self::Authentication(_) => 3,
+        }
+    }
+
+    /// Both, told as one: scopes are added up, sign-ins are those that satisfy both.
+    fn both(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Scope(one), Self::Scope(other)) => Self::Scope(one.union(&other)),
+            (Self::Authentication(one), Self::Authentication(other)) => {
+                Self::Authentication(Arc::new(one.with(&other)))
+            }
+            (one, other) if other.rank() < one.rank() => other,
+            (one, _) => one,
+        }
+    }
+
+    /// Either would have done: told is what is easiest to come by. Of several scopes all are named.
+    fn either(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Scope(one), Self::Scope(other)) => Self::Scope(one.union(&other)),
+            (one, other) if other.rank() > one.rank() => other,
+            (one, _) => one,
+        }
+    }
+}
+
+impl Decision {
+    /// Both must allow.
+    pub fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Deny(one), Self::Deny(other)) => Self::Deny(one.both(other)),
+            (deny @ Self::Deny(_), _) | (_, deny @ Self::Deny(_)) => deny,
+            (Self::Undecided(what), _) | (_, Self::Undecided(what)) => Self::Undecided(what),
+            (Self::Allow, Self::Allow) => Self::Allow,
+        }
+    }
+
+    /// One of them must allow.
+    pub fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Allow, _) | (_, Self::Allow) => Self::Allow,
+            (Self::Undecided(what), _) | (_, Self::Undecided(what)) => Self::Undecided(what),
+            (Self::Deny(one), Self::Deny(other)) => Self::Deny(one.either(other)),
+        }
+    }
+
+    /// The contrary. What is undecided stays so.
+    #[expect(clippy::should_implement_trait, reason = "`!decision` would read as a condition")]
+    pub fn not(self) -> Self {
+        match self {
+            Self::Allow => Self::Deny(Denial::Forbidden),
+            Self::Deny(_) => Self::Allow,
+            Self::Undecided(what) => Self::Undecided(what),
+        }
+    }
+
+    /// Whether nothing that is added with [`and`](Self::and) can change it.
+    pub(super) const fn is_denied(&self) -> bool {
+        matches!(self, Self::Deny(_))
+    }
+
+    /// Whether nothing that is added with [`or`](Self::or) can change it.
+    pub(super) const fn is_allowed(&self) -> bool {
+        matches!(self, Self::Allow)
+    }
+}
+
+impl From<bool> for Decision {
+    /// `true` allows, `false` forbids.
+    fn from(allowed: bool) -> Self {
+        if allowed { Self::Allow } else { Self::Deny(Denial::Forbidden) }
+    }
+}

@@ -1,0 +1,315 @@
+//! Policies, and how they are put together. Pure.
+
+use std::{fmt, sync::Arc};
+
+use futures::future::BoxFuture;
+use http::{Extensions, HeaderMap, Method, Request, Uri};
+
+use super::decision::Decision;
+use crate::{clock::UnixSeconds, principal::Principal, scope::ScopeSet};
+
+/// Who wants to do what, as a policy sees it.
+#[derive(Clone, Copy)]
+pub struct Access<'r> {
+    caller: &'r Principal,
+    method: &'r Method,
+    uri: &'r Uri,
+    headers: &'r HeaderMap,
+    extensions: &'r Extensions,
+    now: UnixSeconds,
+}
+
+impl<'r> Access<'r> {
+    /// What a request wants, as of `now`. `None` if no layer has put a caller into its extensions.
+    pub fn of<B>(request: &'r Request<B>, now: UnixSeconds) -> Option<Self> {
+        let extensions = request.extensions();
+        let caller = extensions.get()?;
+        Some(Self { caller, method: request.method(), uri: request.uri(), headers: request.headers(), extensions, now })
+    }
+
+    /// Who is calling.
+    pub const fn caller(&self) -> &'r Principal {
+        self.caller
+    }
+
+    /// What for. Only ever the request's own: no header overrides it.
+    pub const fn method(&self) -> &'r Method {
+        self.method
+    }
+
+    /// Of what. In a nested router it may be what is left of the path.
+    pub const fn uri(&self) -> &'r Uri {
+        self.uri
+    }
+
+    /// The request's header fields, which the client has chosen.
+    pub const fn headers(&self) -> &'r HeaderMap {
+        self.headers
+    }
+
+    /// What layers further out have found.
+    pub const fn extensions(&self) -> &'r Extensions {
+        self.extensions
+    }
+
+    /// The moment.
+    pub const fn at(&self) -> UnixSeconds {
+        self.now
+    }
+}
+
+impl fmt::Debug for Access<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { caller, method, .. } = self;
+        f.debug_struct("Access").field("caller", caller).field("method", method).finish_non_exhaustive()
+    }
+}
+
+/// What a policy says: at once, or when it has asked.
+pub enum Outcome {
+    /// At once.
+    Now(Decision),
+    /// When this has resolved. Dropped if the client hangs up, or if the layer's patience ends.
+    Later(BoxFuture<'static, Decision>),
+}
+
+impl From<Decision> for Outcome {
+    fn from(decision: Decision) -> Self {
+        Self::Now(decision)
+    }
+}
+
+impl fmt::Debug for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Now(decision) => f.debug_tuple("Now").field(decision).finish(),
+            Self::Later(_) => f.write_str("Later"),
+        }
+    }
+}
+
+/// Decides who may do what.
+///
+/// [`Scopes`](super::Scopes), [`Claim`](super::Claim), [`StepUp`](super::StepUp) and [`SignedIn`] are ready made; [`policy_fn`],
+/// [`async_policy_fn`](super::async_policy_fn) and [`ServicePolicy`](super::ServicePolicy) make one of what a program has; [`all`], [`any`] and [`not`] put them together.
+pub trait Policy: Send + Sync + 'static {
+    /// Decides.
+    fn decide(&self, access: &Access<'_>) -> Outcome;
+
+    /// The scopes that it asks for: in challenges of layers further in, and in documents.
+    fn scopes(&self) -> ScopeSet {
+        ScopeSet::default()
+    }
+}
+
+macro_rules! forward {
+    ($($type:ty),*) => {$(
+        impl<P: Policy + ?Sized> Policy for $type {
+            fn decide(&self, access: &Access<'_>) -> Outcome {
+                (**self).decide(access)
+            }
+
+            fn scopes(&self) -> ScopeSet {
+                (**self).scopes()
+            }
+        }
+    )*};
+}
+forward!(Arc<P>, Box<P>);
+
+/// Whoever is signed in may.
+#[derive(Clone, Copy, Debug)]
+pub struct SignedIn;
+
+impl Policy for SignedIn {
+    fn decide(&self, _: &Access<'_>) -> Outcome {
+        Decision::Allow.into()
+    }
+}
+
+/// A policy that asks nobody: a function of the request, to [`Decision`] or `bool`.
+///
+/// ```
+/// use portcullis::authz::{Access, AuthorizeLayer, policy_fn};
+///
+/// let own = AuthorizeLayer::new(policy_fn(|access: &Access<'_>| {
+///     access.uri().path().strip_prefix("/users/") == Some(access.caller().subject())
+/// }));
+/// ```
+pub const fn policy_fn<F, D>(decide: F) -> PolicyFn<F>
+where
+    F: Fn(&Access<'_>) -> D + Send + Sync + 'static,
+    D: Into<Decision>,
+{
+    PolicyFn(decide)
+}
+
+/// From [`policy_fn`].
+#[derive(Clone, Copy)]
+pub struct PolicyFn<F>(F);
+
+impl<F, D> Policy for PolicyFn<F>
+where
+    F: Fn(&Access<'_>) -> D + Send + Sync + 'static,
+    D: Into<Decision>,
+{
+    fn decide(&self, access: &Access<'_>) -> Outcome {
+        Outcome::Now((self.0)(access).into())
+    }
+}
+
+/// All of `policies` must allow: a tuple of up to eight, or an array.
+///
+/// One that denies is the end of it; else one that cannot tell is. Those that ask do so one after the other, and only if none
+/// that need not ask denies. Of nothing, it does not compile:
+///
+/// ```compile_fail
+/// let policy = portcullis::authz::all(());
+/// ```
+pub const fn all<P: Policies>(policies: P) -> All<P> {
+    All(policies)
+}
+
+/// One of `policies` must allow: a tuple of up to eight, or an array.
+///
+/// ```
+/// use portcullis::authz::{AuthorizeLayer, Claim, Scopes, all, any, not};
+///
+/// let policy = any((
+///     Scopes::all_of(["admin"])?,
+///     all((Scopes::all_of(["reports:read"])?, not(Claim::one_of("status", ["suspended"])?))),
+/// ));
+/// let layer = AuthorizeLayer::new(policy);
+/// # Ok::<(), portcullis::config::ConfigErrors>(())
+/// ```
+pub const fn any<P: Policies>(policies: P) -> Any<P> {
+    Any(policies)
+}
+
+/// `policy` must deny, and not merely be unable to tell.
+pub const fn not<P: Policy>(policy: P) -> Not<P> {
+    Not(policy)
+}
+
+/// From [`all`].
+#[derive(Clone, Copy, Debug)]
+pub struct All<P>(P);
+
+/// From [`any`].
+#[derive(Clone, Copy, Debug)]
+pub struct Any<P>(P);
+
+/// From [`not`].
+#[derive(Clone, Copy, Debug)]
+pub struct Not<P>(P);
+
+/// Policies that can be combined: tuples of up to eight, and arrays of one or more.
+pub trait Policies: Send + Sync + 'static {
+    /// What each of them says.
+    #[doc(hidden)]
+    fn decide_each(&self, access: &Access<'_>, each: &mut dyn FnMut(Outcome));
+    /// All scopes that they ask for.
+    #[doc(hidden)]
+    fn scopes(&self) -> ScopeSet;
+}
+
+impl<P: Policy, const N: usize> Policies for [P; N] {
+    fn decide_each(&self, access: &Access<'_>, each: &mut dyn FnMut(Outcome)) {
+        const { assert!(N > 0, "a policy of no policies would decide nothing") }
+        self.iter().for_each(|policy| each(policy.decide(access)));
+    }
+
+    fn scopes(&self) -> ScopeSet {
+        self.iter().fold(ScopeSet::default(), |all, policy| all.union(&policy.scopes()))
+    }
+}
+
+macro_rules! tuples {
+    ($($name:ident)+) => {
+        impl<$($name: Policy),+> Policies for ($($name,)+) {
+            fn decide_each(&self, access: &Access<'_>, each: &mut dyn FnMut(Outcome)) {
+                #[expect(non_snake_case, reason = "a value named after its type")]
+                let ($($name,)+) = self;
+                $(each($name.decide(access));)+
+            }
+
+            fn scopes(&self) -> ScopeSet {
+                #[expect(non_snake_case, reason = "a value named after its type")]
+                let ($($name,)+) = self;
+                ScopeSet::default()$(.union(&$name.scopes()))+
+            }
+        }
+    };
+}
+tuples!(A);
+tuples!(A B);
+tuples!(A B C);
+tuples!(A B C D);
+tuples!(A B C D E);
+tuples!(A B C D E F);
+tuples!(A B C D E F G);
+tuples!(A B C D E F G H);
+
+/// Joins what is said now; then, unless that settles it, what is said later, one after the other.
+fn combine(
+    policies: &impl Policies,
+    access: &Access<'_>,
+    first: Decision,
+    join: fn(Decision, Decision) -> Decision,
+    settled: fn(&Decision) -> bool,
+) -> Outcome {
+    let (mut decision, mut later) = (first, Vec::new());
+    policies.decide_each(access, &mut |outcome| match outcome {
+        Outcome::Now(now) => decision = join(std::mem::replace(&mut decision, Decision::Allow), now),
+        Outcome::Later(asks) => later.push(asks),
+    });
+    if later.is_empty() || settled(&decision) {
+        return Outcome::Now(decision);
+    }
+    Outcome::Later(Box::pin(async move {
+        for asks in later {
+            decision = join(decision, asks.await);
+            if settled(&decision) {
+                break;
+            }
+        }
+        decision
+    }))
+}
+
+impl<P: Policies> Policy for All<P> {
+    fn decide(&self, access: &Access<'_>) -> Outcome {
+        combine(&self.0, access, Decision::Allow, Decision::and, Decision::is_denied)
+    }
+
+    fn scopes(&self) -> ScopeSet {
+        self.0.scopes()
+    }
+}
+
+impl<P: Policies> Policy for Any<P> {
+    fn decide(&self, access: &Access<'_>) -> Outcome {
+        // Denied by none: what any of them says is more.
+        let none = Decision::Deny(super::Denial::UserInactive);
+        combine(&self.0, access, none, Decision::or, Decision::is_allowed)
+    }
+
+    fn scopes(&self) -> ScopeSet {
+        self.0.scopes()
+    }
+}
+
+impl<P: Policy> Policy for Not<P> {
+    fn decide(&self, access: &Access<'_>) -> Outcome {
+        match self.0.decide(access) {
+            Outcome::Now(decision) => Outcome::Now(decision.not()),
+            Outcome::Later(asks) => Outcome::Later(Box::pin(async { asks.await.not() })),
+        }
+    }
+}
+
+impl<F> fmt::Debug for PolicyFn<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PolicyFn")
+    }
+}

@@ -1,0 +1,112 @@
+//! How recent and how strong the caller's authentication must be (RFC 9470). Pure.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::Value;
+
+use super::{
+    decision::{Decision, Denial},
+    policy::{Access, Outcome, Policy},
+};
+use crate::{
+    clock::UnixSeconds,
+    config::{ConfigError, ConfigErrors},
+    rejection::Needs,
+};
+
+/// Longest value of `acr`, in bytes.
+const MAX_ACR: usize = 256;
+
+/// Policy that asks for a newer or a stronger sign-in: 401 `insufficient_user_authentication` with what would do, so that the
+/// client can ask for just that (RFC 9470).
+///
+/// Looks at the claims `auth_time` and `acr`. A credential without them is not known to be new, or strong: refused.
+///
+/// ```
+/// use std::time::Duration;
+/// use portcullis::authz::{AuthorizeLayer, StepUp};
+///
+/// let transfer = AuthorizeLayer::new(StepUp::within(Duration::from_secs(300)).acr(["phr", "phrh"])?);
+/// # Ok::<(), portcullis::config::ConfigErrors>(())
+/// ```
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct StepUp {
+    max_age: Option<Duration>,
+    acr_values: Vec<String>,
+}
+
+impl StepUp {
+    /// At most so long ago, in whole seconds.
+    pub const fn within(max_age: Duration) -> Self {
+        Self { max_age: Some(max_age), acr_values: Vec::new() }
+    }
+
+    /// In one of these ways, whatever its age.
+    ///
+    /// # Errors
+    ///
+    /// As [`acr`](Self::acr).
+    pub fn by<S: Into<String>>(acr_values: impl IntoIterator<Item = S>) -> Result<Self, ConfigErrors> {
+        Self { max_age: None, acr_values: Vec::new() }.acr(acr_values)
+    }
+
+    /// In one of these ways as well: the value of `acr` is one of them.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::AuthenticationContext`] for each that is empty, longer than 256 bytes, or has a character that the challenge
+    /// cannot carry: anything but printable ASCII, spaces, quotes, backslashes. [`ConfigError::NoAllowedValue`] if there is none.
+    pub fn acr<S: Into<String>>(mut self, values: impl IntoIterator<Item = S>) -> Result<Self, ConfigErrors> {
+        let mut errors = ConfigErrors::default();
+        for value in values.into_iter().map(Into::into) {
+            let fits = |byte: u8| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
+            if (1..=MAX_ACR).contains(&value.len()) && value.bytes().all(fits) {
+                self.acr_values.push(value);
+            } else {
+                errors.push(ConfigError::AuthenticationContext(value));
+            }
+        }
+        if self.acr_values.is_empty() && errors.iter().next().is_none() {
+            errors.push(ConfigError::NoAllowedValue("acr".to_owned()));
+        }
+        errors.finish(Some(self))
+    }
+
+    /// What a client needs to know of it.
+    pub(super) fn needs(&self) -> Needs<'_> {
+        let max_age = self.max_age.map(|age| age.as_secs());
+        Needs::Authentication { max_age, acr_values: &self.acr_values }
+    }
+
+    /// What satisfies both, as far as there is such a thing.
+    pub(super) fn with(&self, other: &Self) -> Self {
+        let max_age = self.max_age.into_iter().chain(other.max_age).min();
+        let acr_values = match (self.acr_values.is_empty(), other.acr_values.is_empty()) {
+            (true, _) => other.acr_values.clone(),
+            (_, true) => self.acr_values.clone(),
+            _ => {
+                let both: Vec<_> = self.acr_values.iter().filter(|v| other.acr_values.contains(v)).cloned().collect();
+                // No way is good enough for both: name those that are for one, rather than none.
+                if both.is_empty() { self.acr_values.clone() } else { both }
+            }
+        };
+        Self { max_age, acr_values }
+    }
+
+    /// Decides about somebody who signed in at `auth_time`, in the way `acr`.
+    pub(super) fn is_met(&self, auth_time: Option<UnixSeconds>, acr: Option<&str>, now: UnixSeconds) -> bool {
+        // A moment that has not come yet says nothing.
+        let recent = |max| auth_time.is_some_and(|then: UnixSeconds| then <= now && now <= then.saturating_add(max));
+        let strong = || acr.is_some_and(|acr| self.acr_values.iter().any(|value| value == acr));
+        self.max_age.is_none_or(recent) && (self.acr_values.is_empty() || strong())
+    }
+}
+
+impl Policy for StepUp {
+    fn decide(&self, access: &Access<'_>) -> Outcome {
+        let caller = access.caller();
+        let acr = if self.acr_values.is_empty() { None } else { caller.claim("acr") };
+        let met = self.is_met(caller.auth_time(), acr.as_ref().and_then(Value::as_str), access.at());
+        if met { Decision::Allow } else { Decision::Deny(Denial::Authentication(Arc::new(self.clone()))) }.into()
+    }
+}
