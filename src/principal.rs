@@ -238,20 +238,18 @@ impl Principal {
         self.identity.met()
     }
 
-    /// Notes that a layer has decided that the caller may pass.
-    pub(crate) const fn decide(&mut self) {
+    /// Notes that a layer has decided that the caller may pass, and what it demanded, for layers further in to name too.
+    pub(crate) fn decide(&mut self, demanded: Option<&Arc<Apart<ScopeSet>>>) {
         self.decided = true;
+        if let Some(scopes) = demanded {
+            let outer = self.demanded.take().map(Arc::new);
+            self.demanded = Some(Demand { scopes: Arc::clone(scopes), outer });
+        }
     }
 
     /// Whether a layer has decided about the caller.
     pub(crate) const fn is_decided(&self) -> bool {
         self.decided
-    }
-
-    /// Notes that a layer demanded `scopes`, so that a layer further in can name them too.
-    pub(crate) fn demand(&mut self, scopes: &Arc<Apart<ScopeSet>>) {
-        let outer = self.demanded.take().map(Arc::new);
-        self.demanded = Some(Demand { scopes: Arc::clone(scopes), outer });
     }
 
     /// Everything that was demanded so far, and `scopes`.

@@ -117,7 +117,7 @@ impl<P> AuthorizeLayer<P> {
 impl<P: Policy> Gate<P> {
     fn look<B>(&self, request: &mut Request<B>) -> Sight<Decision> {
         let Some(access) = Access::of(request, self.settings.clock.now()) else {
-            return Sight::Refuse(refuse(request, self.settings.answers.as_ref(), None));
+            return Sight::Refuse(refuse(request, self.settings.answers.as_ref(), None).into());
         };
         match self.policy.decide(&access) {
             Outcome::Now(decision) => match self.settle(request, decision) {
@@ -138,17 +138,12 @@ impl<P> Sealed for Gate<P> {}
 impl<P: Policy> Asks for Gate<P> {
     type Answer = Decision;
 
-    fn settle<B>(&self, request: &mut Request<B>, decision: Decision) -> Result<(), Response<Bytes>> {
-        if decision.is_allowed() {
-            if let Some(caller) = request.extensions_mut().get_mut::<Principal>() {
-                caller.decide();
-                if let Some(demands) = &self.settings.demands {
-                    caller.demand(demands.own());
-                }
-                return Ok(());
-            }
+    fn settle<B>(&self, request: &mut Request<B>, decision: Decision) -> Result<(), Box<Response<Bytes>>> {
+        match request.extensions_mut().get_mut::<Principal>().filter(|_| decision.is_allowed()) {
+            Some(caller) => caller.decide(self.settings.demands.as_ref().map(|demands| demands.own())),
+            None => return Err(refuse(request, self.settings.answers.as_ref(), Some(&decision)).into()),
         }
-        Err(refuse(request, self.settings.answers.as_ref(), Some(&decision)))
+        Ok(())
     }
 }
 

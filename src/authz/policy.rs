@@ -216,7 +216,9 @@ pub trait Policies: Send + Sync + 'static {
 impl<P: Policy, const N: usize> Policies for [P; N] {
     fn decide_each(&self, access: &Access<'_>, each: &mut dyn FnMut(Outcome)) {
         const { assert!(N > 0, "a policy of no policies would decide nothing") }
-        self.iter().for_each(|policy| each(policy.decide(access)));
+        for policy in self {
+            each(policy.decide(access));
+        }
     }
 
     fn scopes(&self) -> ScopeSet {

@@ -23,7 +23,7 @@ use crate::{
 /// ```
 #[derive(Clone, Debug)]
 pub struct Scopes {
-    scopes: ScopeSet,
+    needed: ScopeSet,
     every: bool,
     id: DemandId,
 }
@@ -59,7 +59,7 @@ impl Scopes {
         if !any {
             errors.push(ConfigError::NoScope);
         }
-        errors.finish(Some(Self { scopes: scopes.into_iter().collect(), every, id: DemandId::new() }))
+        errors.finish(Some(Self { needed: scopes.into_iter().collect(), every, id: DemandId::new() }))
     }
 
     /// Whether every one is demanded, and not one of them.
@@ -68,7 +68,7 @@ impl Scopes {
     }
 
     fn is_met_by(&self, caller: &Principal) -> bool {
-        let mut scopes = self.scopes.iter();
+        let mut scopes = self.needed.iter();
         if self.every {
             scopes.all(|scope| caller.has_scope(scope))
         } else {
@@ -83,13 +83,13 @@ impl Policy for Scopes {
         if self.id.is_met(caller, || self.is_met_by(caller)) {
             Decision::Allow
         } else {
-            Decision::Deny(Denial::Scope(self.scopes.clone()))
+            Decision::Deny(Denial::Scope(self.needed.clone()))
         }
         .into()
     }
 
     fn scopes(&self) -> ScopeSet {
-        self.scopes.clone()
+        self.needed.clone()
     }
 }
 

@@ -100,8 +100,8 @@ impl<F> GateFuture<F> {
         Self { kind: FutureKind::Forwarded { future } }
     }
 
-    pub(crate) fn refused(response: Response<Bytes>) -> Self {
-        Self { kind: FutureKind::Refused { response: Some(Box::new(response)) } }
+    pub(crate) fn refused(response: impl Into<Box<Response<Bytes>>>) -> Self {
+        Self { kind: FutureKind::Refused { response: Some(response.into()) } }
     }
 }
 

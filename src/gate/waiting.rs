@@ -23,13 +23,13 @@ pub trait Asks: Sealed {
 
     /// Lets the request pass, or says how it is refused.
     #[doc(hidden)]
-    fn settle<B>(&self, request: &mut Request<B>, answer: Self::Answer) -> Result<(), Response<Bytes>>;
+    fn settle<B>(&self, request: &mut Request<B>, answer: Self::Answer) -> Result<(), Box<Response<Bytes>>>;
 }
 
 /// What a gate makes of a request at first sight.
 pub(crate) enum Sight<A> {
     Pass,
-    Refuse(Response<Bytes>),
+    Refuse(Box<Response<Bytes>>),
     Ask(BoxFuture<'static, A>),
 }
 

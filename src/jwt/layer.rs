@@ -67,6 +67,7 @@ impl<C: CustomClaims> JwtVerifyLayer<C> {
     }
 
     /// Sets the realm of the challenges: `api` unless set.
+    #[expect(clippy::needless_pass_by_value, reason = "as all layers take it")]
     pub fn answers(self, answers: Answers) -> Self {
         Self { answers: striped(&answers), ..self }
     }
@@ -159,10 +160,10 @@ impl<C> Sealed for JwtVerifyLayer<C> {}
 impl<C: CustomClaims> Asks for JwtVerifyLayer<C> {
     type Answer = ();
 
-    fn settle<B>(&self, request: &mut Request<B>, (): ()) -> Result<(), Response<Bytes>> {
+    fn settle<B>(&self, request: &mut Request<B>, (): ()) -> Result<(), Box<Response<Bytes>>> {
         // Whatever the fetch brought is what there is.
         let last: Check<C> = |verifier, token, now| verifier.check_again(token, now).map_err(Refused::from);
-        self.admit(request, last).map_err(|refused| self.refuse(refused.rejection, request))
+        self.admit(request, last).map_err(|refused| self.refuse(refused.rejection, request).into())
     }
 }
 
@@ -185,7 +186,7 @@ where
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let sight = match self.layer.admit(&mut request, Verifier::check) {
             Ok(()) => Sight::Pass,
-            Err(Refused { retry: None, rejection }) => Sight::Refuse(self.layer.refuse(rejection, &request)),
+            Err(Refused { retry: None, rejection }) => Sight::Refuse(self.layer.refuse(rejection, &request).into()),
             Err(Refused { retry: Some(fetched), .. }) => Sight::Ask(fetched),
         };
         AskFuture::new(sight, &mut self.inner, &self.layer, request)

@@ -54,7 +54,7 @@ impl Gate {
     fn look<B>(&self, request: &mut Request<B>) -> Sight<Result<CurrentUser, Rejection>> {
         let Some(caller) = request.extensions().get::<Principal>() else {
             let wire = Wire::of(request.headers());
-            return Sight::Refuse(stranger(request.extensions(), self.answers.as_ref(), wire));
+            return Sight::Refuse(stranger(request.extensions(), self.answers.as_ref(), wire).into());
         };
         match self.users.recall(caller) {
             Some(known) => match self.settle(request, known) {
@@ -71,7 +71,7 @@ impl Sealed for Gate {}
 impl Asks for Gate {
     type Answer = Result<CurrentUser, Rejection>;
 
-    fn settle<B>(&self, request: &mut Request<B>, user: Self::Answer) -> Result<(), Response<Bytes>> {
+    fn settle<B>(&self, request: &mut Request<B>, user: Self::Answer) -> Result<(), Box<Response<Bytes>>> {
         let rejection = match user {
             Ok(user) => {
                 request.extensions_mut().insert(user);
@@ -82,7 +82,7 @@ impl Asks for Gate {
         let caller = request.extensions().get::<Principal>();
         let answers = self.answers.clone().or_else(|| caller.map(Principal::answers)).unwrap_or_default();
         let wire = Wire::of(request.headers());
-        Err(answers.refuse_caller(caller.map(Principal::subject), rejection, None, wire))
+        Err(answers.refuse_caller(caller.map(Principal::subject), rejection, None, wire).into())
     }
 }
 
