@@ -4,6 +4,7 @@ mod layer;
 
 use std::{
     fmt,
+    hash::{BuildHasher as _, RandomState},
     ops::Deref,
     sync::{
         Arc,
@@ -54,8 +55,26 @@ struct State {
     clock: Arc<dyn Clock>,
     kept_for: Duration,
     kept: Cache<UserId, Kept>,
-    /// How often somebody was forgotten. What was read before that is not kept.
-    forgotten: AtomicU64,
+    forgotten: Forgotten,
+}
+
+/// How often users were forgotten, some of them counted together: what was read of one before that does not count any more,
+/// even if it arrives only afterwards.
+struct Forgotten {
+    hasher: RandomState,
+    times: [AtomicU64; 64],
+}
+
+impl Forgotten {
+    fn new() -> Self {
+        Self { hasher: RandomState::new(), times: [const { AtomicU64::new(0) }; 64] }
+    }
+
+    fn of(&self, user: &UserId) -> &AtomicU64 {
+        let [first, ..] = &self.times;
+        let place = usize::try_from(self.hasher.hash_one(user) % 64).unwrap_or_default();
+        self.times.get(place).unwrap_or(first)
+    }
 }
 
 #[derive(Clone)]
@@ -63,14 +82,16 @@ struct Kept {
     /// `None` of who is disabled or gone.
     user: Option<CurrentUser>,
     read: UnixSeconds,
+    /// How often they had been forgotten before.
+    forgotten: u64,
 }
 
 impl CurrentUsers {
     /// The users that `issuer` vouches for, who are in `users`.
     pub fn new(users: Arc<dyn UserStore>, issuer: impl Into<String>) -> Self {
-        let (clock, kept) = (Arc::new(SystemClock), Cache::new(MOST));
-        let forgotten = AtomicU64::new(0);
-        Self(Arc::new(State { users, issuer: issuer.into(), clock, kept_for: KEPT, kept, forgotten }))
+        let (issuer, clock, kept_for) = (issuer.into(), Arc::new(SystemClock), KEPT);
+        let (kept, forgotten) = (Cache::new(MOST), Forgotten::new());
+        Self(Arc::new(State { users, issuer, clock, kept_for, kept, forgotten }))
     }
 
     fn with(self, change: impl FnOnce(&mut State)) -> Self {
@@ -81,7 +102,7 @@ impl CurrentUsers {
             clock: Arc::clone(clock),
             kept_for: *kept_for,
             kept: Cache::new(MOST),
-            forgotten: AtomicU64::new(0),
+            forgotten: Forgotten::new(),
         };
         change(&mut state);
         Self(Arc::new(state))
@@ -112,8 +133,7 @@ impl CurrentUsers {
 
     /// Reads a user anew when they call next: for who was changed, on this machine.
     pub fn forget(&self, user: &UserId) {
-        self.0.forgotten.fetch_add(1, SeqCst);
-        self.0.kept.remove(user);
+        self.0.forgotten.of(user).fetch_add(1, SeqCst);
     }
 
     /// What is kept of the caller, if that is not too old.
@@ -124,25 +144,21 @@ impl CurrentUsers {
         let (kept, now) = (self.0.kept.get(&id)?, self.0.clock.now());
         // A clock that was set back says nothing about the age.
         let fresh = kept.read <= now && now < kept.read.saturating_add(self.0.kept_for);
-        fresh.then(|| kept.user.ok_or(Rejection::UserInactive))
+        let holds = fresh && kept.forgotten == self.0.forgotten.of(&id).load(SeqCst);
+        holds.then(|| kept.user.ok_or(Rejection::UserInactive))
     }
 
     /// The caller, read from the store.
     async fn read(self, caller: Principal) -> Result<CurrentUser, Rejection> {
         let State { users, issuer, clock, kept, forgotten, .. } = &*self.0;
-        let (read, before) = (clock.now(), forgotten.load(SeqCst));
+        let id = caller.user_id(issuer).ok_or(Rejection::UserInactive)?;
+        let (read, before) = (clock.now(), forgotten.of(&id).load(SeqCst));
         let user = match active_user(&**users, issuer, &caller).await {
             Ok(user) => Some(CurrentUser(Arc::new(user.public()))),
             Err(Rejection::UserInactive) => None,
             Err(rejection) => return Err(rejection),
         };
-        if let Some(id) = caller.user_id(issuer) {
-            kept.insert(id.clone(), Kept { user: user.clone(), read });
-            // Looked at afterwards: who is forgotten between the two is removed twice.
-            if forgotten.load(SeqCst) != before {
-                kept.remove(&id);
-            }
-        }
+        kept.insert(id, Kept { user: user.clone(), read, forgotten: before });
         user.ok_or(Rejection::UserInactive)
     }
 }

@@ -125,3 +125,73 @@ impl From<bool> for Decision {
         if allowed { Self::Allow } else { Self::Deny(Denial::Forbidden) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn scope(names: &str) -> Denial {
+        Denial::Scope(names.parse().unwrap())
+    }
+
+    fn age(seconds: u64) -> Denial {
+        Denial::Authentication(Arc::new(StepUp::within(Duration::from_secs(seconds))))
+    }
+
+    /// Yes, no, and nobody knows, as numbers: the larger is nearer to yes.
+    fn value(decision: &Decision) -> i8 {
+        match decision {
+            Decision::Allow => 1,
+            Decision::Undecided(_) => 0,
+            Decision::Deny(_) => -1,
+        }
+    }
+
+    #[test]
+    fn the_three_values_combine_as_kleene_has_it() {
+        let all = [
+            Decision::Allow,
+            Decision::Undecided("x"),
+            Decision::Deny(Denial::Forbidden),
+            Decision::Deny(scope("a")),
+            Decision::Deny(age(5)),
+            Decision::Deny(Denial::UserInactive),
+        ];
+        for one in &all {
+            assert_eq!(value(&one.clone().not()), -value(one), "not {one:?}");
+            for other in &all {
+                let (and, or) = (one.clone().and(other.clone()), one.clone().or(other.clone()));
+                assert_eq!(value(&and), value(one).min(value(other)), "{one:?} and {other:?}");
+                assert_eq!(value(&or), value(one).max(value(other)), "{one:?} or {other:?}");
+                let mirrored = one.clone().not().or(other.clone().not());
+                assert_eq!(value(&and.not()), value(&mirrored), "not ({one:?} and {other:?})");
+                for third in &all {
+                    let left = one.clone().and(other.clone()).and(third.clone());
+                    assert_eq!(value(&left), value(one).min(value(other)).min(value(third)));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn of_several_reasons_one_is_told() {
+        let inactive = || Denial::UserInactive;
+        for (one, other, both, either) in [
+            (inactive(), Denial::Forbidden, inactive(), Denial::Forbidden),
+            (Denial::Forbidden, scope("a"), Denial::Forbidden, scope("a")),
+            (scope("a"), age(5), scope("a"), age(5)),
+            (scope("a"), scope("b a"), scope("a b"), scope("a b")),
+            (age(5), age(9), age(5), age(5)),
+            (Denial::Forbidden, age(5), Denial::Forbidden, age(5)),
+        ] {
+            assert_eq!(one.clone().both(other.clone()), both, "{one:?} and {other:?}");
+            assert_eq!(other.clone().both(one.clone()), both, "{other:?} and {one:?}");
+            assert_eq!(one.clone().either(other.clone()), either, "{one:?} or {other:?}");
+            if one.rank() != other.rank() {
+                assert_eq!(other.clone().either(one.clone()), either, "{other:?} or {one:?}");
+            }
+        }
+    }
+}

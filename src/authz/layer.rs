@@ -8,7 +8,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::FutureExt as _;
 use http::{Extensions, Request, Response};
 use tower_layer::Layer;
 use tower_service::Service;
@@ -125,9 +124,11 @@ impl<P: Policy> Gate<P> {
                 Err(response) => Sight::Refuse(response),
             },
             Outcome::Later(asks) => {
-                let decision = tokio::time::timeout(self.settings.patience, asks);
-                let late = Decision::Undecided("answer in time");
-                Sight::Ask(decision.map(|decision| decision.unwrap_or(late)).boxed())
+                let patience = self.settings.patience;
+                // The timer is made where it is polled, which is inside a runtime.
+                Sight::Ask(Box::pin(async move {
+                    tokio::time::timeout(patience, asks).await.unwrap_or(Decision::Undecided("policy in time"))
+                }))
             }
         }
     }

@@ -110,3 +110,57 @@ impl Policy for StepUp {
         if met { Decision::Allow } else { Decision::Deny(Denial::Authentication(Arc::new(self.clone()))) }.into()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn req_185_how_old_and_how_strong() {
+        let now = UnixSeconds::new(10_000);
+        let within = StepUp::within(Duration::from_secs(300));
+        let strong = StepUp::by(["phr", "phrh"]).unwrap();
+        let both = within.clone().acr(["phr"]).unwrap();
+        for (policy, auth_time, acr, met) in [
+            (&within, Some(10_000), None, true),
+            (&within, Some(9_700), None, true),
+            (&within, Some(9_699), None, false),
+            (&within, Some(10_001), None, false),
+            (&within, Some(u64::MAX), None, false),
+            (&within, Some(0), Some("phr"), false),
+            (&within, None, Some("phr"), false),
+            (&strong, None, Some("phr"), true),
+            (&strong, None, Some("phrh"), true),
+            (&strong, None, Some("PHR"), false),
+            (&strong, None, Some("phr phrh"), false),
+            (&strong, None, Some(""), false),
+            (&strong, Some(10_000), None, false),
+            (&both, Some(9_999), Some("phr"), true),
+            (&both, Some(9_999), Some("phrh"), false),
+            (&both, Some(1), Some("phr"), false),
+        ] {
+            assert_eq!(
+                policy.is_met(auth_time.map(UnixSeconds::new), acr, now),
+                met,
+                "{policy:?} {auth_time:?} {acr:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn values_fit_the_challenge() {
+        let needs = |step_up: &StepUp| step_up.needs().to_string();
+        assert_eq!(needs(&StepUp::within(Duration::from_millis(5_900))), ", max_age=\"5\"");
+        let acr = StepUp::by(["phr", "urn:mace:incommon:iap:silver"]).unwrap();
+        assert_eq!(needs(&acr), ", acr_values=\"phr urn:mace:incommon:iap:silver\"");
+        let both = acr.with(&StepUp::within(Duration::from_secs(9)).acr(["phr"]).unwrap());
+        assert_eq!(needs(&both), ", acr_values=\"phr\", max_age=\"9\"");
+        let apart = StepUp::by(["a"]).unwrap().with(&StepUp::by(["b"]).unwrap());
+        assert_eq!(needs(&apart), ", acr_values=\"a\"");
+        for bad in ["", "two words", "a\"b", "a\\b", "é", "a\r\nset-cookie: x", &"x".repeat(257)] {
+            let error = ConfigError::AuthenticationContext(bad.to_owned());
+            assert_eq!(StepUp::by([bad]).unwrap_err(), error.into(), "{bad:?}");
+        }
+        assert_eq!(StepUp::by([""; 0]).unwrap_err(), ConfigError::NoAllowedValue("acr".to_owned()).into());
+    }
+}

@@ -29,6 +29,7 @@ mod layers;
 mod limits;
 mod login;
 mod passwords;
+mod policies;
 mod programs;
 mod remote;
 mod revocation;
