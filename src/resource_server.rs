@@ -264,18 +264,31 @@ impl<C> fmt::Debug for ResourceServer<C> {
 
 /// What [`BearerExtractLayer`](crate::bearer::BearerExtractLayer) around [`JwtVerifyLayer`] answers and lets pass, in one
 /// step: from [`ResourceServer::authenticate`]. It leaves no [`Credential`](crate::bearer::Credential) in the extensions.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 #[must_use]
 pub struct AuthenticateLayer<C = NoClaims> {
     verify: JwtVerifyLayer<C>,
 }
 
+/// Whether the claims can be cloned makes no difference.
+impl<C> Clone for AuthenticateLayer<C> {
+    fn clone(&self) -> Self {
+        Self { verify: self.verify.clone() }
+    }
+}
+
 /// [`AuthenticateLayer`] around [`AuthorizeLayer`]: from [`ResourceServer::protect`].
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 #[must_use]
 pub struct ProtectLayer<P, C = NoClaims> {
     authenticate: AuthenticateLayer<C>,
     authorize: AuthorizeLayer<P>,
+}
+
+impl<P, C> Clone for ProtectLayer<P, C> {
+    fn clone(&self) -> Self {
+        Self { authenticate: self.authenticate.clone(), authorize: self.authorize.clone() }
+    }
 }
 
 impl<S, P, C: CustomClaims> Layer<S> for ProtectLayer<P, C> {

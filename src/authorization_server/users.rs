@@ -121,12 +121,20 @@ impl AuthorizationServer {
 }
 
 /// The layers for routes of a server's own users, stacked: from [`AuthorizationServer::protect`].
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 #[must_use]
 pub struct ProtectUsersLayer<P> {
     authenticate: AuthenticateLayer,
     users: CurrentUserLayer,
     authorize: AuthorizeLayer<P>,
+}
+
+/// Whether the policy can be cloned makes no difference.
+impl<P> Clone for ProtectUsersLayer<P> {
+    fn clone(&self) -> Self {
+        let Self { authenticate, users, authorize } = self;
+        Self { authenticate: authenticate.clone(), users: users.clone(), authorize: authorize.clone() }
+    }
 }
 
 impl<S, P> Layer<S> for ProtectUsersLayer<P> {

@@ -1,5 +1,8 @@
 //! Pages to read before the reference: how the pieces fit, what they refuse, and how each promise is proved.
 
+#[doc = include_str!("ten_minutes.md")]
+pub mod ten_minutes {}
+
 #[doc = include_str!("layers.md")]
 pub mod layers {}
 
@@ -26,6 +29,12 @@ pub mod transport {}
 
 #[doc = include_str!("from_fastapi.md")]
 pub mod from_fastapi {}
+
+#[doc = include_str!("from_jwt.md")]
+pub mod from_jwt {}
+
+#[doc = include_str!("deployment.md")]
+pub mod deployment {}
 
 #[doc = include_str!("defaults.md")]
 pub mod defaults {}

@@ -9,11 +9,18 @@ use crate::{
 };
 
 /// [`CookieExtractLayer`] around [`JwtVerifyLayer`]: from [`ResourceServer::authenticate_cookie`](super::ResourceServer::authenticate_cookie).
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 #[must_use]
 pub struct CookieAuthenticateLayer<C = NoClaims> {
     extract: CookieExtractLayer,
     verify: JwtVerifyLayer<C>,
+}
+
+/// Whether the claims can be cloned makes no difference.
+impl<C> Clone for CookieAuthenticateLayer<C> {
+    fn clone(&self) -> Self {
+        Self { extract: self.extract.clone(), verify: self.verify.clone() }
+    }
 }
 
 impl<C: CustomClaims> CookieAuthenticateLayer<C> {

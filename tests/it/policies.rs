@@ -394,8 +394,8 @@ async fn single_layers_in_a_wrong_order_say_what_is_missing() {
     let decided = ServiceBuilder::new().layer(authority.api().protect(SignedIn)).layer(DenyUndecidedLayer).into_inner();
     assert_eq!(answer(&decided, request()).await.0, 200);
     assert_eq!(answer(&decided, Request::new(())).await.0, 401);
-    let scoped = ServiceBuilder::new().layer(authority.api().authenticate()).layer(scopes).layer(DenyUndecidedLayer);
-    assert_eq!(answer(&scoped.into_inner(), request()).await.0, 200);
+    let demanding = ServiceBuilder::new().layer(authority.api().authenticate()).layer(scopes).layer(DenyUndecidedLayer);
+    assert_eq!(answer(&demanding.into_inner(), request()).await.0, 200);
     let public = ServiceBuilder::new().layer(Public).layer(DenyUndecidedLayer).into_inner();
     assert_eq!(answer(&public, Request::new(())).await.0, 200);
 }
