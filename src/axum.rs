@@ -133,7 +133,8 @@ impl IntoResponse for Absent {
 
 /// The proof that a gate left, or `None` where a gate saw that there is no credential.
 fn optional<T>(parts: &Parts, proof: Option<T>) -> Result<Option<T>, Absent> {
-    if proof.is_some() || parts.extensions.get::<Anonymous>().is_some() { Ok(proof) } else { Err(absent(parts)) }
+    let nobody = parts.extensions.get::<Principal>().is_none() && parts.extensions.get::<Anonymous>().is_some();
+    if proof.is_some() || nobody { Ok(proof) } else { Err(absent(parts)) }
 }
 
 fn present<T>(parts: &Parts, proof: Option<T>) -> Result<T, Absent> {

@@ -290,4 +290,6 @@ pub(crate) fn absence(extensions: &Extensions) -> (Rejection, Option<Answers>) {
 pub(crate) struct Anonymous {
     /// How the verifying layer answers, for refusals further in that have no layer of their own.
     pub(crate) answers: Answers,
+    /// Whether the route is open on purpose.
+    pub(crate) decided: bool,
 }

@@ -209,7 +209,7 @@ impl<C: CustomClaims> ResourceServer<C> {
 
     /// A layer, to sit inside [`authenticate`](Self::authenticate), that lets pass whom `policy` allows.
     pub fn authorize<P: Policy>(&self, policy: P) -> AuthorizeLayer<P> {
-        AuthorizeLayer::new(policy).clock(Arc::clone(&self.clock)).answers(self.answers.clone())
+        AuthorizeLayer::new(policy).clock(Arc::clone(&self.clock))
     }
 
     /// All that a route needs, in the one right order: [`authenticate`](Self::authenticate), and inside it

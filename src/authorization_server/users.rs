@@ -4,7 +4,7 @@ use tower_layer::Layer;
 
 use super::AuthorizationServer;
 use crate::{
-    authz::{Authorize, AuthorizeLayer, CurrentUserLayer, LoadCurrentUser, Policy},
+    authz::{Authorize, AuthorizeLayer, CurrentUserLayer, CurrentUsers, LoadCurrentUser, Policy},
     config::{ConfigError, ConfigErrors},
     endpoint::NotChanged,
     ident::{LoginName, SessionId, UserId},
@@ -86,14 +86,23 @@ impl AuthorizationServer {
     /// A layer, to sit inside [`ResourceServer::authenticate`](crate::ResourceServer::authenticate), that refuses callers who are
     /// none of this server's users, or were disabled since their token was issued, and leaves the
     /// [`CurrentUser`](crate::authz::CurrentUser) with the others. Users are read anew after 5 seconds, and at once where
-    /// [`set_disabled`](Self::set_disabled) has changed them; for other times, see [`CurrentUsers`](crate::authz::CurrentUsers).
+    /// [`set_disabled`](Self::set_disabled) has changed them; for other times, see [`current_users`](Self::current_users).
     ///
     /// # Errors
     ///
     /// [`ConfigError::CurrentUserWithoutLogin`] if the server has no users.
     pub fn current_user(&self) -> Result<CurrentUserLayer, ConfigErrors> {
-        let users = self.issuer.current.as_ref().ok_or(ConfigError::CurrentUserWithoutLogin)?;
-        Ok(users.layer().answers(self.own.answers().clone()))
+        Ok(self.current_users()?.layer())
+    }
+
+    /// The users that [`current_user`](Self::current_user) looks at: to keep them for another time, or to
+    /// [`forget`](CurrentUsers::forget) one whom the program has changed by itself.
+    ///
+    /// # Errors
+    ///
+    /// As [`current_user`](Self::current_user).
+    pub fn current_users(&self) -> Result<CurrentUsers, ConfigErrors> {
+        Ok(self.issuer.current.clone().ok_or(ConfigError::CurrentUserWithoutLogin)?)
     }
 
     /// All that a route of this server's users needs, in the one right order: the token is verified, then the user is looked up as
@@ -112,10 +121,11 @@ impl AuthorizationServer {
     ///
     /// # Errors
     ///
-    /// [`Rejection::UserInactive`] if the caller is none of this server's users, or is disabled;
+    /// [`Rejection::PolicyDenied`] if the caller is none of this server's users: a client, or another issuer's user;
+    /// [`Rejection::UserInactive`] if they are disabled or gone;
     /// [`Rejection::StoreUnavailable`] if the store cannot tell.
     pub async fn active_user(&self, caller: &Principal) -> Result<UserRecord, Rejection> {
-        let login = self.issuer.login.as_ref().ok_or(Rejection::UserInactive)?;
+        let login = self.issuer.login.as_ref().ok_or(Rejection::PolicyDenied)?;
         active_user(&*login.users, &self.issuer.name, caller).await
     }
 }

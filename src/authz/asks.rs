@@ -11,18 +11,19 @@ use super::{
 };
 use crate::{audit, principal::Principal};
 
-/// A policy that asks: a function to a future of [`Decision`] or `bool`, which takes along what it needs of the request.
+/// A policy that asks: a function to a future of [`Decision`] or `bool`, which takes along what it needs of the request. The
+/// function is called for each request; the future is left alone where others have settled it.
 ///
 /// ```
-/// use portcullis::authz::{Access, AuthorizeLayer, Decision, async_policy_fn};
+/// use portcullis::{authz::{Access, AuthorizeLayer, Decision, async_policy_fn}, ident::UserId};
 ///
-/// async fn owns(subject: String, path: String) -> Result<bool, std::io::Error> {
+/// async fn owns(user: Option<UserId>, path: String) -> Result<bool, std::io::Error> {
 /// #    Ok(true)
 ///     // …a look into the program's own tables
 /// }
 ///
 /// let layer = AuthorizeLayer::new(async_policy_fn(|access: &Access<'_>| {
-///     let owns = owns(access.caller().subject().to_owned(), access.uri().path().to_owned());
+///     let owns = owns(access.caller().user_id("https://id.example"), access.uri().path().to_owned());
 ///     async { owns.await.map_or(Decision::Undecided("tables"), Decision::from) }
 /// }));
 /// ```
@@ -69,7 +70,7 @@ pub struct Question {
 /// use tower::{BoxError, service_fn};
 ///
 /// let directory = service_fn(|question: Question| async move {
-///     Ok::<_, BoxError>(Decision::from(question.caller.subject() == "user:7"))
+///     Ok::<_, BoxError>(Decision::from(question.caller.user_id("https://id.example").is_some()))
 /// });
 /// let layer = AuthorizeLayer::new(ServicePolicy::new(directory));
 /// ```

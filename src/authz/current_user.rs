@@ -3,16 +3,22 @@
 mod layer;
 
 use std::{
+    collections::HashMap,
     fmt,
     hash::{BuildHasher as _, RandomState},
     ops::Deref,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::SeqCst},
     },
     time::Duration,
 };
 
+use futures::{
+    FutureExt as _,
+    future::{BoxFuture, Shared, WeakShared},
+};
+use http::Extensions;
 use quick_cache::sync::Cache;
 
 pub use self::layer::{CurrentUserLayer, LoadCurrentUser};
@@ -20,8 +26,8 @@ use crate::{
     clock::{Clock, SystemClock, UnixSeconds},
     config::ConfigErrors,
     ident::UserId,
-    principal::Principal,
-    rejection::Rejection,
+    principal::{Anonymous, Principal},
+    rejection::{Answers, Rejection},
     store::{UserPublic, UserStore, active_user},
 };
 
@@ -45,17 +51,63 @@ impl Deref for CurrentUser {
     }
 }
 
-/// Users of an issuer, those who called lately kept for some seconds. Cheap to clone; clones keep the same ones.
-#[derive(Clone)]
-pub struct CurrentUsers(Arc<State>);
+/// A caller takes the place of whoever a layer further out has found, and of what was found about them.
+pub(crate) fn enter(extensions: &mut Extensions, caller: Principal) {
+    if extensions.insert(caller).is_some() {
+        extensions.remove::<CurrentUser>();
+    }
+}
 
-struct State {
-    users: Arc<dyn UserStore>,
-    issuer: String,
+/// So does nobody.
+pub(crate) fn enter_nobody(extensions: &mut Extensions, answers: Answers) {
+    extensions.insert(Anonymous { answers, decided: false });
+    extensions.remove::<Principal>();
+    extensions.remove::<CurrentUser>();
+}
+
+/// Users of an issuer, those who called lately kept for some seconds. Cheap to clone; clones keep the same ones, and forget
+/// them together, whatever time is set for each.
+///
+/// ```
+/// use std::{sync::Arc, time::Duration};
+/// use portcullis::{authz::CurrentUsers, store::MemoryStore};
+///
+/// let users = CurrentUsers::new(Arc::new(MemoryStore::new()), "https://id.example");
+/// let payments = users.clone().kept_for(Duration::ZERO)?.layer();
+/// let rest = users.layer();
+/// # Ok::<(), portcullis::config::ConfigErrors>(())
+/// ```
+#[derive(Clone)]
+pub struct CurrentUsers {
+    users: Arc<Users>,
     clock: Arc<dyn Clock>,
     kept_for: Duration,
+}
+
+struct Users {
+    store: Arc<dyn UserStore>,
+    issuer: String,
     kept: Cache<UserId, Kept>,
+    reading: Mutex<HashMap<UserId, WeakShared<Reading>>>,
     forgotten: Forgotten,
+}
+
+/// A user who is being read. All who ask meanwhile wait for the same answer.
+type Reading = BoxFuture<'static, Result<Kept, Rejection>>;
+
+#[derive(Clone)]
+struct Kept {
+    /// `None` of who is disabled or gone.
+    user: Option<CurrentUser>,
+    read: UnixSeconds,
+    /// How often they had been forgotten before.
+    forgotten: u64,
+}
+
+impl Kept {
+    fn verdict(self) -> Result<CurrentUser, Rejection> {
+        self.user.ok_or(Rejection::UserInactive)
+    }
 }
 
 /// How often users were forgotten, some of them counted together: what was read of one before that does not count any more,
@@ -77,35 +129,12 @@ impl Forgotten {
     }
 }
 
-#[derive(Clone)]
-struct Kept {
-    /// `None` of who is disabled or gone.
-    user: Option<CurrentUser>,
-    read: UnixSeconds,
-    /// How often they had been forgotten before.
-    forgotten: u64,
-}
-
 impl CurrentUsers {
-    /// The users that `issuer` vouches for, who are in `users`.
-    pub fn new(users: Arc<dyn UserStore>, issuer: impl Into<String>) -> Self {
-        let (issuer, clock, kept_for) = (issuer.into(), Arc::new(SystemClock), KEPT);
-        let (kept, forgotten) = (Cache::new(MOST), Forgotten::new());
-        Self(Arc::new(State { users, issuer, clock, kept_for, kept, forgotten }))
-    }
-
-    fn with(self, change: impl FnOnce(&mut State)) -> Self {
-        let State { users, issuer, clock, kept_for, .. } = &*self.0;
-        let mut state = State {
-            users: Arc::clone(users),
-            issuer: issuer.clone(),
-            clock: Arc::clone(clock),
-            kept_for: *kept_for,
-            kept: Cache::new(MOST),
-            forgotten: Forgotten::new(),
-        };
-        change(&mut state);
-        Self(Arc::new(state))
+    /// The users that `issuer` vouches for, who are in `store`.
+    pub fn new(store: Arc<dyn UserStore>, issuer: impl Into<String>) -> Self {
+        let (kept, reading, forgotten) = (Cache::new(MOST), Mutex::default(), Forgotten::new());
+        let users = Arc::new(Users { store, issuer: issuer.into(), kept, reading, forgotten });
+        Self { users, clock: Arc::new(SystemClock), kept_for: KEPT }
     }
 
     /// Sets for how long a user is believed to be as they were read: 5 seconds unless set, a minute at most. With zero,
@@ -117,13 +146,13 @@ impl CurrentUsers {
     pub fn kept_for(self, duration: Duration) -> Result<Self, ConfigErrors> {
         let mut errors = ConfigErrors::default();
         errors.bound("time for which a current user is kept", duration, Duration::ZERO, KEPT_MOST);
-        errors.finish(Some(self.with(|state| state.kept_for = duration)))
+        errors.finish(Some(Self { kept_for: duration, ..self }))
     }
 
     /// Sets where the time is read: the system's clock unless set.
     #[must_use]
     pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
-        self.with(|state| state.clock = clock)
+        Self { clock, ..self }
     }
 
     /// A layer that refuses callers who are disabled or gone.
@@ -131,40 +160,80 @@ impl CurrentUsers {
         CurrentUserLayer::new(self.clone())
     }
 
-    /// Reads a user anew when they call next: for who was changed, on this machine.
+    /// Whatever was read of a user so far counts no more, what is being read included: for who was changed, on this machine.
     pub fn forget(&self, user: &UserId) {
-        self.0.forgotten.of(user).fetch_add(1, SeqCst);
+        self.users.forgotten.of(user).fetch_add(1, SeqCst);
     }
 
     /// What is kept of the caller, if that is not too old.
     fn recall(&self, caller: &Principal) -> Option<Result<CurrentUser, Rejection>> {
-        let Some(id) = caller.user_id(&self.0.issuer) else {
-            return Some(Err(Rejection::UserInactive));
+        let Some(id) = caller.user_id(&self.users.issuer) else {
+            return Some(Err(Rejection::PolicyDenied));
         };
-        let (kept, now) = (self.0.kept.get(&id)?, self.0.clock.now());
+        let (kept, now) = (self.users.kept.get(&id)?, self.clock.now());
         // A clock that was set back says nothing about the age.
-        let fresh = kept.read <= now && now < kept.read.saturating_add(self.0.kept_for);
-        let holds = fresh && kept.forgotten == self.0.forgotten.of(&id).load(SeqCst);
-        holds.then(|| kept.user.ok_or(Rejection::UserInactive))
+        let fresh = kept.read <= now && now < kept.read.saturating_add(self.kept_for);
+        (fresh && self.users.is_current(&id, &kept)).then(|| kept.verdict())
     }
 
     /// The caller, read from the store.
     async fn read(self, caller: Principal) -> Result<CurrentUser, Rejection> {
-        let State { users, issuer, clock, kept, forgotten, .. } = &*self.0;
-        let id = caller.user_id(issuer).ok_or(Rejection::UserInactive)?;
-        let (read, before) = (clock.now(), forgotten.of(&id).load(SeqCst));
-        let user = match active_user(&**users, issuer, &caller).await {
+        let id = caller.user_id(&self.users.issuer).ok_or(Rejection::PolicyDenied)?;
+        for _ in 0..2 {
+            let kept = self.join(&id, &caller).await?;
+            if self.users.is_current(&id, &kept) {
+                return kept.verdict();
+            }
+            // They were changed meanwhile: what was read may be from before. Somebody else may have read them again.
+            if let Some(known) = self.recall(&caller) {
+                return known;
+            }
+        }
+        Err(Rejection::StoreUnavailable)
+    }
+
+    /// Joins whoever is reading the user, or begins to.
+    fn join(&self, id: &UserId, caller: &Principal) -> Shared<Reading> {
+        let forgotten = self.users.forgotten.of(id).load(SeqCst);
+        let mut reading = self.users.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        let going = reading.get(id).and_then(WeakShared::upgrade);
+        // One that has ended is of those who waited for it.
+        if let Some(going) = going.filter(|going| going.peek().is_none() && self.kept_for > Duration::ZERO) {
+            return going;
+        }
+        let begun = Arc::clone(&self.users).read(caller.clone(), self.clock.now(), forgotten).boxed().shared();
+        // Most are gone already: each is held by those who wait alone.
+        if reading.len() >= MOST {
+            reading.retain(|_, going| going.upgrade().is_some());
+        }
+        if let Some(weak) = begun.downgrade() {
+            reading.insert(id.clone(), weak);
+        }
+        begun
+    }
+}
+
+impl Users {
+    fn is_current(&self, id: &UserId, kept: &Kept) -> bool {
+        kept.forgotten == self.forgotten.of(id).load(SeqCst)
+    }
+
+    async fn read(self: Arc<Self>, caller: Principal, read: UnixSeconds, forgotten: u64) -> Result<Kept, Rejection> {
+        let user = match active_user(&*self.store, &self.issuer, &caller).await {
             Ok(user) => Some(CurrentUser(Arc::new(user.public()))),
             Err(Rejection::UserInactive) => None,
             Err(rejection) => return Err(rejection),
         };
-        kept.insert(id, Kept { user: user.clone(), read, forgotten: before });
-        user.ok_or(Rejection::UserInactive)
+        let kept = Kept { user, read, forgotten };
+        if let Some(id) = caller.user_id(&self.issuer) {
+            self.kept.insert(id, kept.clone());
+        }
+        Ok(kept)
     }
 }
 
 impl fmt::Debug for CurrentUsers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CurrentUsers").field("issuer", &self.0.issuer).finish_non_exhaustive()
+        f.debug_struct("CurrentUsers").field("issuer", &self.users.issuer).finish_non_exhaustive()
     }
 }

@@ -26,7 +26,7 @@ pub enum Decision {
     Allow,
     /// The caller may not.
     Deny(Denial),
-    /// What is named does not answer, so nobody knows: 503.
+    /// Nobody knows, because of what is named, for the log: 503.
     Undecided(&'static str),
 }
 
@@ -98,11 +98,12 @@ impl Decision {
         }
     }
 
-    /// The contrary. What is undecided stays so.
+    /// The contrary. What is undecided stays so, and so does that somebody is disabled or gone.
     #[expect(clippy::should_implement_trait, reason = "`!decision` would read as a condition")]
     pub fn not(self) -> Self {
         match self {
             Self::Allow => Self::Deny(Denial::Forbidden),
+            Self::Deny(Denial::UserInactive) => Self::Deny(Denial::UserInactive),
             Self::Deny(_) => Self::Allow,
             Self::Undecided(what) => Self::Undecided(what),
         }
@@ -157,8 +158,9 @@ mod tests {
             Decision::Deny(Denial::Forbidden),
             Decision::Deny(scope("a")),
             Decision::Deny(age(5)),
-            Decision::Deny(Denial::UserInactive),
         ];
+        let gone = Decision::Deny(Denial::UserInactive);
+        assert_eq!(gone.clone().not(), gone);
         for one in &all {
             assert_eq!(value(&one.clone().not()), -value(one), "not {one:?}");
             for other in &all {

@@ -127,7 +127,7 @@ impl<P: Policy> Gate<P> {
                 let patience = self.settings.patience;
                 // The timer is made where it is polled, which is inside a runtime.
                 Sight::Ask(Box::pin(async move {
-                    tokio::time::timeout(patience, asks).await.unwrap_or(Decision::Undecided("policy in time"))
+                    tokio::time::timeout(patience, asks).await.unwrap_or(Decision::Undecided("no answer in time"))
                 }))
             }
         }

@@ -38,6 +38,7 @@ mod policy;
 mod scopes;
 mod step_up;
 
+pub(crate) use self::current_user::{enter, enter_nobody};
 use self::layer::refuse_stranger as stranger;
 pub use self::{
     asks::{AsyncPolicyFn, Question, ServicePolicy, async_policy_fn},
@@ -46,7 +47,9 @@ pub use self::{
     decision::{Decision, Denial},
     layer::{Authorize, AuthorizeLayer, RequireScopes, RequireScopesLayer},
     open::{DenyUndecided, DenyUndecidedLayer, MarkPublic, Public},
-    policy::{Access, All, Any, Not, Outcome, Policies, Policy, PolicyFn, SignedIn, all, any, not, policy_fn},
+    policy::{
+        Access, All, Any, IssuedBy, Not, Outcome, Policies, Policy, PolicyFn, SignedIn, all, any, not, policy_fn,
+    },
     scopes::Scopes,
     step_up::StepUp,
 };

@@ -12,7 +12,10 @@ use crate::{
     rejection::{Answers, Rejection, Wire},
 };
 
-/// Layer that marks a route as open on purpose: [`DenyUndecidedLayer`] further in lets its requests pass.
+/// Layer that marks a route as open on purpose: [`DenyUndecidedLayer`] further in lets its requests pass, unless a layer between
+/// the two asks who is calling, and nobody decides about them.
+///
+/// For single routes: around a router, it opens whatever is added to that later.
 ///
 /// ```
 /// use axum::{Router, routing::get};
@@ -31,7 +34,7 @@ impl<S> Layer<S> for Public {
     }
 }
 
-/// In the extensions of a request whose route is open.
+/// In the extensions of a request whose route is open, before anybody has asked who is calling.
 #[derive(Clone, Copy)]
 struct Open;
 
@@ -54,7 +57,14 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        request.extensions_mut().insert(Open);
+        let extensions = request.extensions_mut();
+        if let Some(caller) = extensions.get_mut::<Principal>() {
+            caller.decide(None);
+        } else if let Some(stranger) = extensions.get_mut::<Anonymous>() {
+            stranger.decided = true;
+        } else {
+            extensions.insert(Open);
+        }
         self.inner.call(request)
     }
 }
@@ -81,8 +91,13 @@ pub struct DenyUndecided<S> {
     inner: S,
 }
 
+/// What counts is what was decided since somebody last asked who is calling.
 fn is_decided(extensions: &Extensions) -> bool {
-    extensions.get::<Principal>().is_some_and(Principal::is_decided) || extensions.get::<Open>().is_some()
+    match (extensions.get::<Principal>(), extensions.get::<Anonymous>()) {
+        (Some(caller), _) => caller.is_decided(),
+        (None, Some(stranger)) => stranger.decided,
+        (None, None) => extensions.get::<Open>().is_some(),
+    }
 }
 
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for DenyUndecided<S>

@@ -37,7 +37,7 @@ impl<'r> Access<'r> {
         self.method
     }
 
-    /// Of what. In a nested router it may be what is left of the path.
+    /// Of what, as it came: escapes are not resolved. In a nested router it may be what is left of the path.
     pub const fn uri(&self) -> &'r Uri {
         self.uri
     }
@@ -117,6 +117,30 @@ macro_rules! forward {
 }
 forward!(Arc<P>, Box<P>);
 
+/// Policy that allows the callers of one issuer: where several are trusted, what a claim means is said by each for itself.
+///
+/// ```
+/// use portcullis::authz::{AuthorizeLayer, Claim, IssuedBy, all};
+///
+/// let staff = AuthorizeLayer::new(all((IssuedBy::new("https://id.example"), Claim::one_of("staff", [true])?)));
+/// # Ok::<(), portcullis::config::ConfigErrors>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct IssuedBy(String);
+
+impl IssuedBy {
+    /// Allows whom `issuer` vouches for, compared byte for byte.
+    pub fn new(issuer: impl Into<String>) -> Self {
+        Self(issuer.into())
+    }
+}
+
+impl Policy for IssuedBy {
+    fn decide(&self, access: &Access<'_>) -> Outcome {
+        Decision::from(access.caller().issuer() == self.0).into()
+    }
+}
+
 /// Whoever is signed in may.
 #[derive(Clone, Copy, Debug)]
 pub struct SignedIn;
@@ -132,8 +156,10 @@ impl Policy for SignedIn {
 /// ```
 /// use portcullis::authz::{Access, AuthorizeLayer, policy_fn};
 ///
+/// // A subject alone is nobody: another issuer's `user:7` is somebody else.
 /// let own = AuthorizeLayer::new(policy_fn(|access: &Access<'_>| {
-///     access.uri().path().strip_prefix("/users/") == Some(access.caller().subject())
+///     let user = access.caller().user_id("https://id.example");
+///     user.is_some_and(|user| access.uri().path().strip_prefix("/users/") == Some(&*user.to_string()))
 /// }));
 /// ```
 pub const fn policy_fn<F, D>(decide: F) -> PolicyFn<F>
@@ -160,8 +186,8 @@ where
 
 /// All of `policies` must allow: a tuple of up to eight, or an array.
 ///
-/// One that denies is the end of it; else one that cannot tell is. Those that ask do so one after the other, and only if none
-/// that need not ask denies. Of nothing, it does not compile:
+/// One that denies is the end of it; else one that cannot tell is. Those that ask are waited for one after the other, and only if
+/// none that need not ask denies; the first to deny then says why. Of nothing, it does not compile:
 ///
 /// ```compile_fail
 /// let policy = portcullis::authz::all(());
@@ -173,11 +199,11 @@ pub const fn all<P: Policies>(policies: P) -> All<P> {
 /// One of `policies` must allow: a tuple of up to eight, or an array.
 ///
 /// ```
-/// use portcullis::authz::{AuthorizeLayer, Claim, Scopes, all, any, not};
+/// use portcullis::authz::{AuthorizeLayer, Claim, Scopes, all, any};
 ///
 /// let policy = any((
 ///     Scopes::all_of(["admin"])?,
-///     all((Scopes::all_of(["reports:read"])?, not(Claim::one_of("status", ["suspended"])?))),
+///     all((Scopes::all_of(["reports:read"])?, Claim::none_of("status", ["suspended"])?)),
 /// ));
 /// let layer = AuthorizeLayer::new(policy);
 /// # Ok::<(), portcullis::config::ConfigErrors>(())
@@ -186,7 +212,9 @@ pub const fn any<P: Policies>(policies: P) -> Any<P> {
     Any(policies)
 }
 
-/// `policy` must deny, and not merely be unable to tell.
+/// `policy` must deny, and not merely be unable to tell. Somebody who is disabled or gone is refused all the same.
+///
+/// A claim that is missing is not in any set, so `not(Claim::one_of(…))` allows who has none: [`Claim::none_of`](super::Claim::none_of) does not.
 pub const fn not<P: Policy>(policy: P) -> Not<P> {
     Not(policy)
 }
@@ -204,7 +232,7 @@ pub struct Any<P>(P);
 pub struct Not<P>(P);
 
 /// Policies that can be combined: tuples of up to eight, and arrays of one or more.
-pub trait Policies: Send + Sync + 'static {
+pub trait Policies: sealed::Sealed + Send + Sync + 'static {
     /// What each of them says.
     #[doc(hidden)]
     fn decide_each(&self, access: &Access<'_>, each: &mut dyn FnMut(Outcome));
@@ -212,6 +240,13 @@ pub trait Policies: Send + Sync + 'static {
     #[doc(hidden)]
     fn scopes(&self) -> ScopeSet;
 }
+
+mod sealed {
+    /// One that says nothing would allow everything.
+    pub trait Sealed {}
+}
+
+impl<P: Policy, const N: usize> sealed::Sealed for [P; N] {}
 
 impl<P: Policy, const N: usize> Policies for [P; N] {
     fn decide_each(&self, access: &Access<'_>, each: &mut dyn FnMut(Outcome)) {
@@ -228,6 +263,8 @@ impl<P: Policy, const N: usize> Policies for [P; N] {
 
 macro_rules! tuples {
     ($($name:ident)+) => {
+        impl<$($name: Policy),+> sealed::Sealed for ($($name,)+) {}
+
         impl<$($name: Policy),+> Policies for ($($name,)+) {
             fn decide_each(&self, access: &Access<'_>, each: &mut dyn FnMut(Outcome)) {
                 #[expect(non_snake_case, reason = "a value named after its type")]
@@ -294,10 +331,6 @@ impl<P: Policies> Policy for Any<P> {
         // Denied by none: what any of them says is more.
         let none = Decision::Deny(super::Denial::UserInactive);
         combine(&self.0, access, none, Decision::or, Decision::is_allowed)
-    }
-
-    fn scopes(&self) -> ScopeSet {
-        self.0.scopes()
     }
 }
 

@@ -16,11 +16,15 @@ use crate::{
 
 /// Longest value of `acr`, in bytes.
 const MAX_ACR: usize = 256;
+/// How far the clock of whoever signed the caller in may be ahead.
+const LEEWAY: Duration = Duration::from_secs(30);
 
 /// Policy that asks for a newer or a stronger sign-in: 401 `insufficient_user_authentication` with what would do, so that the
 /// client can ask for just that (RFC 9470).
 ///
-/// Looks at the claims `auth_time` and `acr`. A credential without them is not known to be new, or strong: refused.
+/// Looks at the claims `auth_time` and `acr`, in the words of whoever issued the token: with several issuers, see
+/// [`IssuedBy`](super::IssuedBy). A credential without them is not known to be new, or strong: refused. Tokens of
+/// [`AuthorizationServer`](crate::AuthorizationServer) have `auth_time`; its users sign in with a password and nothing else, so they have no `acr`.
 ///
 /// ```
 /// use std::time::Duration;
@@ -36,8 +40,10 @@ pub struct StepUp {
 }
 
 impl StepUp {
-    /// At most so long ago, in whole seconds.
+    /// At most so long ago: in whole seconds, rounded up, and one at the least.
     pub const fn within(max_age: Duration) -> Self {
+        let seconds = max_age.as_secs().saturating_add((max_age.subsec_nanos() > 0) as u64);
+        let max_age = Duration::from_secs(if seconds == 0 { 1 } else { seconds });
         Self { max_age: Some(max_age), acr_values: Vec::new() }
     }
 
@@ -95,8 +101,9 @@ impl StepUp {
 
     /// Decides about somebody who signed in at `auth_time`, in the way `acr`.
     pub(super) fn is_met(&self, auth_time: Option<UnixSeconds>, acr: Option<&str>, now: UnixSeconds) -> bool {
-        // A moment that has not come yet says nothing.
-        let recent = |max| auth_time.is_some_and(|then: UnixSeconds| then <= now && now <= then.saturating_add(max));
+        // A moment that has not come yet says nothing, unless it is the clocks that differ.
+        let has_been = |then: UnixSeconds| then <= now.saturating_add(LEEWAY);
+        let recent = |max| auth_time.is_some_and(|then: UnixSeconds| has_been(then) && now <= then.saturating_add(max));
         let strong = || acr.is_some_and(|acr| self.acr_values.iter().any(|value| value == acr));
         self.max_age.is_none_or(recent) && (self.acr_values.is_empty() || strong())
     }
@@ -125,7 +132,8 @@ mod tests {
             (&within, Some(10_000), None, true),
             (&within, Some(9_700), None, true),
             (&within, Some(9_699), None, false),
-            (&within, Some(10_001), None, false),
+            (&within, Some(10_030), None, true),
+            (&within, Some(10_031), None, false),
             (&within, Some(u64::MAX), None, false),
             (&within, Some(0), Some("phr"), false),
             (&within, None, Some("phr"), false),
@@ -150,7 +158,10 @@ mod tests {
     #[test]
     fn values_fit_the_challenge() {
         let needs = |step_up: &StepUp| step_up.needs().to_string();
-        assert_eq!(needs(&StepUp::within(Duration::from_millis(5_900))), ", max_age=\"5\"");
+        for (millis, seconds) in [(0, "1"), (900, "1"), (5_000, "5"), (5_001, "6")] {
+            let told = needs(&StepUp::within(Duration::from_millis(millis)));
+            assert_eq!(told, format!(", max_age=\"{seconds}\""), "{millis}");
+        }
         let acr = StepUp::by(["phr", "urn:mace:incommon:iap:silver"]).unwrap();
         assert_eq!(needs(&acr), ", acr_values=\"phr urn:mace:incommon:iap:silver\"");
         let both = acr.with(&StepUp::within(Duration::from_secs(9)).acr(["phr"]).unwrap());

@@ -233,11 +233,13 @@ impl Issuer {
         let issuer = Arc::clone(self);
         let change = async move {
             let Some(login) = &issuer.login else { return Ok(false) };
-            if !within(login.users.set_disabled(&id, disabled)).await? {
-                return Ok(false);
-            }
+            let changed = within(login.users.set_disabled(&id, disabled)).await;
+            // Also where it is not known whether the store has done it.
             if let Some(current) = &issuer.current {
                 current.forget(&id);
+            }
+            if !changed? {
+                return Ok(false);
             }
             if disabled {
                 issuer.end_all(id.subject(), None, "user disabled").await?;

@@ -78,7 +78,9 @@ where
             Sight::Pass => State::Decided { future: GateFuture::forwarded(service.call(request)) },
             Sight::Refuse(response) => State::Decided { future: GateFuture::refused(response) },
             Sight::Ask(answer) => {
-                // A clone, and not the service that is ready: what it has reserved is not held while this one waits.
+                // Clones, in place of the service that is ready: what it has reserved is neither held while this one waits, nor
+                // by whoever called, where this one would wait for it.
+                *service = service.clone();
                 let rest = Rest { service: service.clone(), gate: Arc::clone(gate), request };
                 State::Asking { answer, rest: Some(Box::new(rest)) }
             }

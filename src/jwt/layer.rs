@@ -17,10 +17,10 @@ use super::{
 };
 use crate::{
     audit::Preflights,
+    authz,
     bearer::{Credential, is_b64token, locate},
     clock::{Clock, SystemClock, UnixSeconds},
     gate::{AskFuture, Asks, GateBody, Sight, sealed::Sealed},
-    principal::Anonymous,
     rejection::{Answers, Rejection, Wire},
     stripe::Striped,
 };
@@ -123,10 +123,8 @@ impl<C: CustomClaims> JwtVerifyLayer<C> {
         };
         let extensions = request.extensions_mut();
         match verified {
-            None => drop(extensions.insert(Anonymous { answers: self.answers.own().clone() })),
-            Some(verified) => {
-                drop(extensions.insert(verified.into_principal().answered(self.answers.own().clone())));
-            }
+            None => authz::enter_nobody(extensions, self.answers.own().clone()),
+            Some(verified) => authz::enter(extensions, verified.into_principal().answered(self.answers.own().clone())),
         }
         Ok(())
     }

@@ -58,6 +58,7 @@ pub(crate) enum Needs<'a> {
 impl fmt::Display for Needs<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Scopes(scopes) if scopes.is_empty() => Ok(()),
             Self::Scopes(scopes) => write!(f, ", scope=\"{scopes}\""),
             Self::Authentication { max_age, acr_values } => {
                 if !acr_values.is_empty() {

@@ -120,7 +120,7 @@ pub enum Rejection {
     #[error("authentication too old or too weak")]
     InsufficientAuthentication,
     /// What a policy needs to know does not answer.
-    #[error("policy undecided: {0} unavailable")]
+    #[error("policy undecided: {0}")]
     PolicyUndecided(&'static str),
     /// No layer has decided whether the request may pass, nor is its route marked as open.
     #[error("no layer has decided about this request: require something of it, or mark its route with `Public`")]

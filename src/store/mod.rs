@@ -114,10 +114,10 @@ pub trait UserStore: Send + Sync + 'static {
 ///
 /// # Errors
 ///
-/// [`Rejection::UserInactive`] if the caller is no user of the store, or is disabled; [`Rejection::StoreUnavailable`]
-/// if the store cannot tell.
+/// [`Rejection::PolicyDenied`] if the caller is nobody's user, or another issuer's: their token is good, but not for this;
+/// [`Rejection::UserInactive`] if the store has them no more, or they are disabled; [`Rejection::StoreUnavailable`] if it cannot tell.
 pub async fn active_user(users: &dyn UserStore, issuer: &str, caller: &Principal) -> Result<UserRecord, Rejection> {
-    let id = caller.user_id(issuer).ok_or(Rejection::UserInactive)?;
+    let id = caller.user_id(issuer).ok_or(Rejection::PolicyDenied)?;
     let user = within(users.find_by_id(&id)).await.map_err(|error| {
         audit::infrastructure_failed("user store", &error);
         Rejection::StoreUnavailable

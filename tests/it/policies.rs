@@ -14,9 +14,9 @@ use http::{Request, Response};
 use portcullis::{
     AuthorizationServer,
     authz::{
-        Access, AuthorizeLayer, Claim, CurrentUser, CurrentUsers, Decision, Denial, DenyUndecidedLayer, Policy, Public,
-        Question, RequireScopesLayer, Scopes, ServicePolicy, SignedIn, StepUp, all, any, async_policy_fn, not,
-        policy_fn,
+        Access, AuthorizeLayer, Claim, CurrentUser, CurrentUsers, Decision, Denial, DenyUndecidedLayer, IssuedBy,
+        Policy, Public, Question, RequireScopesLayer, Scopes, ServicePolicy, SignedIn, StepUp, all, any,
+        async_policy_fn, not, policy_fn,
     },
     clock::{ManualClock, UnixSeconds},
     ident::{LoginName, UserId},
@@ -123,6 +123,10 @@ async fn req_016_req_129_policies_and_what_clients_are_told() {
                    needed\", scope=\"a\"";
     let step_up = "error=\"insufficient_user_authentication\", error_description=\"a newer or stronger authentication is \
                    needed\", max_age=\"300\"";
+    let acr = "error=\"insufficient_user_authentication\", error_description=\"a newer or stronger authentication is \
+               needed\", acr_values=\"phr\", max_age=\"300\"";
+    let gone = "error=\"invalid_token\", error_description=\"the access token is expired, revoked, malformed or not valid \
+                here\"";
     type Row = (Box<dyn Policy>, Value, u16, String);
     let row = |policy: Box<dyn Policy>, claims, status, more: &str| -> Row {
         let plain = "Bearer realm=\"test\"";
@@ -147,6 +151,14 @@ async fn req_016_req_129_policies_and_what_clients_are_told() {
         row(Box::new(industry()), json!({"industry": {"C24": "C24"}}), 403, ""),
         row(Box::new(industry()), json!({"industry": null}), 403, ""),
         row(Box::new(industry()), json!({}), 403, ""),
+        row(Box::new(Claim::none_of("status", ["suspended"]).unwrap()), json!({"status": "active"}), 200, ""),
+        row(Box::new(Claim::none_of("status", ["suspended"]).unwrap()), json!({"status": "suspended"}), 403, ""),
+        row(Box::new(Claim::none_of("status", ["suspended"]).unwrap()), json!({"status": ["a", "suspended"]}), 403, ""),
+        row(Box::new(Claim::none_of("status", ["suspended"]).unwrap()), json!({}), 403, ""),
+        row(Box::new(Claim::one_of("path", [json!(["a", "b"])]).unwrap()), json!({"path": ["a", "b"]}), 200, ""),
+        row(Box::new(Claim::one_of("path", [json!(["a", "b"])]).unwrap()), json!({"path": ["a"]}), 403, ""),
+        row(Box::new(IssuedBy::new(ISSUER)), json!({}), 200, ""),
+        row(Box::new(IssuedBy::new(ISSUER)), json!({"iss": "https://id.example/"}), 403, ""),
         row(Box::new(Claim::one_of("tier", [1, 2]).unwrap()), json!({"tier": 2}), 200, ""),
         row(Box::new(Claim::one_of("tier", [1, 2]).unwrap()), json!({"tier": "2"}), 403, ""),
         row(Box::new(Claim::one_of("staff", [true]).unwrap()), json!({"staff": true}), 200, ""),
@@ -154,6 +166,8 @@ async fn req_016_req_129_policies_and_what_clients_are_told() {
         row(Box::new(fresh()), json!({"auth_time": NOW - 300}), 200, ""),
         row(Box::new(fresh()), json!({"auth_time": NOW - 301}), 401, step_up),
         row(Box::new(fresh()), json!({}), 401, step_up),
+        row(Box::new(fresh().acr(["phr"]).unwrap()), json!({"auth_time": NOW, "acr": "phr"}), 200, ""),
+        row(Box::new(fresh().acr(["phr"]).unwrap()), json!({"auth_time": NOW, "acr": ["phr"]}), 401, acr),
         row(Box::new(unknown()), json!({}), 503, ""),
         row(Box::new(later(Decision::Allow)), json!({}), 200, ""),
         row(Box::new(later(Decision::Deny(Denial::Forbidden))), json!({}), 403, ""),
@@ -177,6 +191,8 @@ async fn req_016_req_129_policies_and_what_clients_are_told() {
         // What is not known is not known to be otherwise either.
         row(Box::new(not(industry())), json!({"industry": "A01"}), 200, ""),
         row(Box::new(not(industry())), json!({"industry": "C17"}), 403, ""),
+        row(Box::new(not(industry())), json!({}), 200, ""),
+        row(Box::new(not(later(Decision::Deny(Denial::UserInactive)))), json!({}), 401, gone),
         row(Box::new(not(unknown())), json!({}), 503, ""),
         row(Box::new(not(later(Decision::Undecided("x")))), json!({}), 503, ""),
         row(Box::new(not(later(Decision::from(false)))), json!({}), 200, ""),
@@ -220,13 +236,31 @@ async fn nobody_is_asked_about_what_is_settled() {
     assert_eq!(times.load(SeqCst), 0, "any");
 }
 
+/// A decision point that says beforehand that it will not answer.
+#[derive(Clone)]
+struct NeverReady;
+
+impl Service<Question> for NeverReady {
+    type Response = Decision;
+    type Error = BoxError;
+    type Future = std::future::Ready<Result<Decision, BoxError>>;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), BoxError>> {
+        std::task::Poll::Ready(Err("not today".into()))
+    }
+
+    fn call(&mut self, _: Question) -> Self::Future {
+        std::future::ready(Ok(Decision::Allow))
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn req_193_a_policy_that_does_not_answer_lets_nobody_in() {
     let never = async_policy_fn(|_: &Access<'_>| std::future::pending::<Decision>());
     let started = tokio::time::Instant::now();
     let (status, challenge, rejection, called) = answer(&AuthorizeLayer::new(never), request_of(json!({}))).await;
     assert_eq!((status, challenge.as_str(), called), (503, "", false));
-    assert_eq!(rejection, Some(Rejection::PolicyUndecided("policy in time")));
+    assert_eq!(rejection, Some(Rejection::PolicyUndecided("no answer in time")));
     assert!((1.4..1.7).contains(&started.elapsed().as_secs_f64()), "{:?}", started.elapsed());
     let layer = AuthorizeLayer::new(async_policy_fn(|_: &Access<'_>| std::future::pending::<Decision>()));
     let started = tokio::time::Instant::now();
@@ -239,6 +273,9 @@ async fn req_193_a_policy_that_does_not_answer_lets_nobody_in() {
     let fails = service_fn(|_: Question| async { Err::<Decision, BoxError>("directory on fire".into()) });
     assert_eq!(answer(&AuthorizeLayer::new(ServicePolicy::new(fails)), request_of(json!({}))).await.0, 503);
     assert!(log.text().contains("directory on fire"), "{}", log.text());
+    let unready = tower::util::BoxCloneSyncService::new(NeverReady);
+    assert_eq!(answer(&AuthorizeLayer::new(ServicePolicy::new(unready)), request_of(json!({}))).await.0, 503);
+    assert!(log.text().contains("not today"), "{}", log.text());
     let seven =
         service_fn(|q: Question| async move { Ok::<_, BoxError>(Decision::from(q.caller.subject() == "user:7")) });
     let layer = AuthorizeLayer::new(ServicePolicy::new(seven));
@@ -292,7 +329,167 @@ async fn readiness_is_asked_for_again_after_a_wait() {
     for response in futures::future::join_all(calls).await {
         assert_eq!(response.unwrap().status(), 200);
     }
+    // And where it is kept: what was reserved for the request is not waited for by it.
+    let mut service = service;
+    for _ in 0..3 {
+        let response = service.ready().await.unwrap().call(request_of(json!({})));
+        let response = tokio::time::timeout(Duration::from_secs(10), response).await.expect("no deadlock");
+        assert_eq!(response.unwrap().status(), 200);
+    }
     assert_eq!(most.load(SeqCst), 1);
+}
+
+/// Whoever a layer further in finds, or does not find, takes the place of whoever was found before.
+#[tokio::test]
+async fn the_innermost_verifier_says_who_is_calling() {
+    let (pages, reports) = (Authority::new(Algorithm::EdDsa), Authority::new(Algorithm::Es256));
+    let store = Arc::new(MemoryStore::new());
+    let alice = user(&*store, "alice").await;
+    let outer = || {
+        // As another kind of credential would: nothing of it is in the header.
+        let found = json!({"sub": alice.subject(), "scope": "reports:read"});
+        tower::util::MapRequestLayer::new(move |mut request: Request<()>| {
+            request.extensions_mut().insert(Principal::new(Arc::new(Says(found.clone()))));
+            request
+        })
+    };
+    let users = CurrentUsers::new(store, ISSUER).layer();
+    let require = || RequireScopesLayer::all_of(["reports:read"]).unwrap();
+    let nested = ServiceBuilder::new()
+        .layer(outer())
+        .layer(users.clone())
+        .layer(reports.api().authenticate_optional())
+        .layer(require())
+        .into_inner();
+    assert_eq!(answer(&nested, Request::new(())).await.0, 401, "the header is what counts here, and there is none");
+    let with = |token: String| Request::builder().header("authorization", format!("Bearer {token}")).body(()).unwrap();
+    assert_eq!(answer(&nested, with(pages.token("reports:read"))).await.0, 401);
+    assert_eq!(answer(&nested, with(reports.token("reports:read"))).await.0, 200);
+
+    // The user of the one is not the user of the other.
+    let seen = service_fn(|request: Request<()>| async move {
+        let user = request.extensions().get::<CurrentUser>().map(|user| user.username.clone());
+        Ok::<_, Infallible>(Response::new(user))
+    });
+    let stack = ServiceBuilder::new().layer(outer()).layer(users).layer(reports.api().authenticate_optional());
+    let service = stack.service(seen);
+    for request in [Request::new(()), with(reports.token(""))] {
+        let response = service.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert!(format!("{:?}", response.into_body()).contains("None"), "alice is not calling");
+    }
+
+    // Open further out does not make open what somebody asks about further in.
+    let public = ServiceBuilder::new().layer(Public).layer(reports.api().authenticate()).layer(DenyUndecidedLayer);
+    assert_eq!(answer(&public.into_inner(), with(reports.token(""))).await.2, Some(Rejection::NoDecision));
+    let inside = ServiceBuilder::new().layer(reports.api().authenticate_optional()).layer(Public);
+    let inside = inside.layer(DenyUndecidedLayer).into_inner();
+    assert_eq!(answer(&inside, Request::new(())).await.0, 200);
+    assert_eq!(answer(&inside, with(reports.token(""))).await.0, 200);
+}
+
+/// A store that answers only when it is told to.
+struct Slow {
+    users: MemoryStore,
+    reads: AtomicUsize,
+    gate: tokio::sync::Semaphore,
+}
+
+impl UserStore for Slow {
+    fn find_by_login<'a>(&'a self, login: &'a LoginName) -> StoreFuture<'a, Option<UserRecord>> {
+        self.users.find_by_login(login)
+    }
+    fn find_by_id<'a>(&'a self, id: &'a UserId) -> StoreFuture<'a, Option<UserRecord>> {
+        Box::pin(async move {
+            // What is read is from before, however late it arrives.
+            let user = self.users.find_by_id(id).await;
+            self.reads.fetch_add(1, SeqCst);
+            self.gate.acquire().await.unwrap().forget();
+            user
+        })
+    }
+    fn insert(&self, user: UserRecord) -> StoreFuture<'_, ()> {
+        self.users.insert(user)
+    }
+    fn replace_hash<'a>(&'a self, id: &'a UserId, hash: PasswordHash) -> StoreFuture<'a, bool> {
+        self.users.replace_hash(id, hash)
+    }
+    fn swap_hash<'a>(&'a self, id: &'a UserId, from: &'a PasswordHash, to: PasswordHash) -> StoreFuture<'a, bool> {
+        self.users.swap_hash(id, from, to)
+    }
+    fn set_disabled<'a>(&'a self, id: &'a UserId, disabled: bool) -> StoreFuture<'a, bool> {
+        self.users.set_disabled(id, disabled)
+    }
+}
+
+#[tokio::test]
+async fn req_181_whoever_is_being_read_while_they_are_disabled_is_refused() {
+    let gate = tokio::sync::Semaphore::new(0);
+    let store = Arc::new(Slow { users: MemoryStore::new(), reads: AtomicUsize::new(0), gate });
+    let alice = user(&*store, "alice").await;
+    let key = SigningKey::generate(Algorithm::EdDsa).unwrap();
+    let server = AuthorizationServer::builder(ISSUER, "orders", key)
+        .first_party_login(store.clone(), PasswordHasher::builder().build().unwrap())
+        .build()
+        .unwrap();
+    let layer = server.current_user().unwrap();
+    let ask = || {
+        let (layer, request) = (layer.clone(), request_of(json!({"sub": alice.subject()})));
+        tokio::spawn(async move { answer(&layer, request).await })
+    };
+    // Many at once cost one read.
+    let many: Vec<_> = (0..500).map(|_| ask()).collect();
+    while store.reads.load(SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(store.reads.load(SeqCst), 1);
+    server.set_disabled(&alice, true).await.unwrap();
+    store.gate.add_permits(500);
+    for asked in many {
+        let (status, _, rejection, called) = asked.await.unwrap();
+        assert_eq!((status, rejection, called), (401, Some(Rejection::UserInactive), false));
+    }
+    assert_eq!(store.reads.load(SeqCst), 2, "once more, for all of them");
+}
+
+#[tokio::test]
+async fn req_181_the_stack_of_a_server_knows_its_users_and_one_realm() {
+    let store = Arc::new(MemoryStore::new());
+    let alice = user(&*store, "alice").await;
+    let pem = include_bytes!("../keys/ed25519.pem");
+    let [key, signer] = [(); 2].map(|()| SigningKey::from_pem(Algorithm::EdDsa, pem).unwrap());
+    let server = AuthorizationServer::builder(ISSUER, "orders", key)
+        .first_party_login(store, PasswordHasher::builder().build().unwrap())
+        .build()
+        .unwrap();
+    let name = |user: CurrentUser| async move { user.username.clone() };
+    let shop = server.resource_server().unwrap().realm("shop").unwrap();
+    let app =
+        Router::new().route("/name", get(name)).layer(server.protect(Scopes::all_of(["me"]).unwrap()).unwrap()).merge(
+            Router::new().route("/shop", get(name)).layer(server.current_user().unwrap()).layer(shop.authenticate()),
+        );
+    let serving = serve(app).await;
+    let token = |subject: &str, scope: &str| {
+        let now = crate::support::now();
+        let claims = json!({
+            "iss": ISSUER, "aud": "orders", "sub": subject, "client_id": "app", "jti": "t", "iat": now, "exp": now + 600,
+            "scope": scope,
+        });
+        signer.sign(&claims).unwrap()
+    };
+    let ask = async |path: &str, token: &str| {
+        let reply = get_with(serving.address, path, token).await;
+        (reply.status, reply.header("www-authenticate").unwrap_or_default().to_owned())
+    };
+    assert_eq!(ask("/name", &token(&alice.subject(), "me")).await.0, 200);
+    let (status, challenge) = ask("/name", &token(&alice.subject(), "")).await;
+    assert!(status == 403 && challenge.contains("scope=\"me\""), "{challenge}");
+    assert_eq!(ask("/name", &token("app", "me")).await, (403, "Bearer realm=\"api\"".to_owned()));
+    server.set_disabled(&alice, true).await.unwrap();
+    assert_eq!(ask("/name", &token(&alice.subject(), "me")).await.0, 401);
+    let (status, challenge) = ask("/shop", &token(&alice.subject(), "me")).await;
+    assert!(status == 401 && challenge.starts_with("Bearer realm=\"shop\", error=\"invalid_token\""), "{challenge}");
 }
 
 proptest! {
@@ -479,9 +676,12 @@ async fn req_181_a_current_user_is_read_again_and_at_once_where_they_were_change
 
     // Whom the store does not have, and whom another issuer calls by the same name.
     inactive(ask("user:AAAAAAAAAAAAAAAAAAAAAA").await);
-    inactive(ask("service:7").await);
-    let theirs = json!({"sub": alice.subject(), "iss": "https://partner.example"});
-    inactive(answer(&layer, request_of(theirs)).await);
+    // A good token of somebody who is no user here: another one would not help.
+    for claims in [json!({"sub": "service:7"}), json!({"sub": alice.subject(), "iss": "https://partner.example"})] {
+        let (status, challenge, rejection, called) = answer(&layer, request_of(claims)).await;
+        assert_eq!((status, challenge.as_str(), called), (403, "Bearer realm=\"test\"", false));
+        assert_eq!(rejection, Some(Rejection::PolicyDenied));
+    }
 
     // An outage is none of the caller's doing, and is not kept.
     assert_eq!(ask(&alice.subject()).await.0, 200);
@@ -493,6 +693,18 @@ async fn req_181_a_current_user_is_read_again_and_at_once_where_they_were_change
     assert_eq!(rejection, Some(Rejection::StoreUnavailable));
     store.down.store(false, SeqCst);
     assert_eq!(ask(&alice.subject()).await.0, 200);
+
+    // Kept for another time, forgotten together.
+    let shorter = server.current_users().unwrap().kept_for(Duration::from_secs(1)).unwrap();
+    let before = reads();
+    assert_eq!(answer(&shorter.layer(), request_of(json!({"sub": alice.subject()}))).await.0, 200);
+    assert_eq!(reads(), before, "read for the other layer");
+    server.current_users().unwrap().forget(&alice);
+    assert_eq!(answer(&shorter.layer(), request_of(json!({"sub": alice.subject()}))).await.0, 200);
+    assert_eq!(reads(), before + 1);
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(answer(&shorter.layer(), request_of(json!({"sub": alice.subject()}))).await.0, 200);
+    assert_eq!(reads(), before + 2);
 
     let none = CurrentUsers::new(store.clone(), ISSUER).kept_for(Duration::ZERO).unwrap().layer();
     let before = reads();
