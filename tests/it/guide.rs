@@ -26,7 +26,6 @@ fn a_protected_route_is_at_most_ten_lines_more() {
     let [plain, protected, own_login] = page.try_into().unwrap();
     let new = |line: &&String| !plain.contains(line) && !plain.contains(&format!("{line};"));
     let more = |block: &[String]| block.iter().filter(new).count();
-    println!("lines more: {} with somebody else's login, {} with one's own", more(&protected), more(&own_login));
     assert_eq!(more(&protected), 6, "{protected:#?}");
     assert!(more(&own_login) > 10, "a login of one's own is not a protected route alone");
 }
