@@ -43,4 +43,5 @@ mod support;
 #[cfg(feature = "legacy-hashes")]
 mod timing;
 mod transport;
+mod verdicts;
 mod wire;
