@@ -17,7 +17,7 @@ use std::{
 
 use axum::{Extension, Router, body::Body, routing::any};
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Method, Request, Response, Version};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_util::{
@@ -100,7 +100,7 @@ impl World {
     }
 
     /// A good token but for its type.
-    pub fn typed(&self, typ: &str) -> String {
+    pub fn typed(typ: &str) -> String {
         let mut header = jwt::Header::new(jwt::Algorithm::EdDSA);
         header.typ = Some(typ.to_owned());
         jwt::encode(&header, &Self::claims(), &jwt::EncodingKey::from_ed_pem(ED25519).unwrap()).unwrap()
@@ -182,7 +182,10 @@ impl<B> Service<Request<B>> for Handler {
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        std::future::ready(Ok(answer(&self.0, request.headers(), request.extensions().get())))
+        let answer = answer(&self.0, request.headers(), request.extensions().get());
+        // Over HTTP/2, hyper leaves it to those who answer.
+        let body = if request.method() == "HEAD" { Full::default() } else { answer.body().clone() };
+        std::future::ready(Ok(answer.map(|_| body)))
     }
 }
 
@@ -201,6 +204,14 @@ pub enum At {
 }
 
 impl Host {
+    /// The versions of HTTP that it speaks; a mock speaks none, and is asked once.
+    pub fn versions(&self) -> &'static [Version] {
+        match self.at {
+            At::Socket(_) => &[Version::HTTP_11, Version::HTTP_2],
+            At::Process(_) => &[Version::HTTP_11],
+        }
+    }
+
     pub fn calls(&self) -> usize {
         self.calls.load(SeqCst)
     }
@@ -322,12 +333,11 @@ async fn on_plain_hyper(world: &World) -> Host {
 async fn on_warp(world: &World) -> Host {
     let calls = Calls::default();
     let counted = Arc::clone(&calls);
-    let filter = warp::any().and(warp::ext::optional::<Principal>()).and(warp::header::headers_cloned()).map(
-        move |caller: Option<Principal>, headers: HeaderMap| {
-            let (parts, _) = answer(&counted, &headers, caller.as_ref()).into_parts();
-            Response::from_parts(parts, "ok")
-        },
-    );
+    let asked = warp::any().and(warp::ext::optional()).and(warp::header::headers_cloned()).and(warp::method());
+    let filter = asked.map(move |caller: Option<Principal>, headers: HeaderMap, method: Method| {
+        let (parts, _) = answer(&counted, &headers, caller.as_ref()).into_parts();
+        Response::from_parts(parts, if method == Method::HEAD { "" } else { "ok" })
+    });
     let places = PLACES.iter().map(|place| {
         let service = stack::<_, Incoming, _>(world, place, warp::service(filter.clone()));
         (path(place), service)
