@@ -127,7 +127,7 @@ fn print_commands(address: &str, token: Option<&str>) {
     let token = token.unwrap_or("...                      # the access_token of the issuer, with the scope `notes`");
     let call = "grpcurl -plaintext -import-path examples/tonic_api -proto notes.proto";
     println!(
-        "Listening on http://{address}. Try:
+        "Try:
 
     export TOKEN={token}
     export URL=http://{address}
