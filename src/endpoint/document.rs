@@ -128,7 +128,27 @@ fn matches(headers: &HeaderMap, tag: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use http::header::CONTENT_LENGTH;
+    use http_body_util::BodyExt as _;
+
     use super::*;
+
+    #[tokio::test]
+    async fn head_is_get_without_the_content() {
+        let mut endpoint = DocumentEndpoint::fixed(Bytes::from_static(b"{}"));
+        for (method, status, length, content) in [
+            (Method::GET, 200, None, "{}"),
+            (Method::HEAD, 200, Some("2"), ""),
+            (Method::POST, 405, None, r#"{"error":"invalid_request""#),
+        ] {
+            let request = Request::builder().method(&method).body(()).unwrap();
+            let answer = endpoint.call(request).await.unwrap();
+            assert_eq!(answer.status(), status, "{method}");
+            assert_eq!(answer.headers().get(CONTENT_LENGTH).map(|length| length.to_str().unwrap()), length, "{method}");
+            let body = answer.into_body().collect().await.unwrap().to_bytes();
+            assert!(body.starts_with(content.as_bytes()) && body.is_empty() == content.is_empty(), "{method} {body:?}");
+        }
+    }
 
     #[test]
     fn what_a_cache_has_already() {
