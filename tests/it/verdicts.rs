@@ -51,6 +51,9 @@ impl Answer {
         B::Error: std::fmt::Debug,
     {
         let (parts, body) = response.into_parts();
+        // Trailers-only: the end of the headers is the end of the answer.
+        let refused = parts.headers.contains_key("grpc-status") && !parts.headers.contains_key("x-caller");
+        assert!(!refused || body.is_end_stream(), "{parts:?}");
         let body = body.collect().await.unwrap();
         assert_eq!(body.trailers(), None, "what is refused at once has no trailers");
         let mut headers = BTreeMap::<_, Vec<_>>::new();
