@@ -57,6 +57,10 @@
 )]
 #![cfg_attr(feature = "axum", doc = "| [`axum`] | router and extractors |")]
 #![cfg_attr(
+    feature = "tonic",
+    doc = "| [`tonic`] | callers in handlers, `Status` for refusals, layers around one service |"
+)]
+#![cfg_attr(
     feature = "testing",
     doc = "| [`testing`] | tokens right and wrong, identities without tokens, an inventory of every route, what every store promises |"
 )]
@@ -79,7 +83,7 @@
 //! | `password` | Argon2id hashing, `grant_type=password`, registration, change of password |
 //! | `postgres` | users, sessions, revocations and signing keys in PostgreSQL, for several machines |
 //! | `redis` | sessions, revocations and counts of logins in Redis or Valkey, for several machines |
-//! | `tonic` | the client's address where tonic puts it |
+//! | `tonic` | `tonic::Status` for refusals, callers in handlers, layers around single services, the client's address where tonic puts it |
 //! | `sqlite` | users, sessions, revocations and signing keys in a SQLite file |
 
 #![forbid(unsafe_code)]
@@ -128,6 +132,8 @@ mod stripe;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod throttle;
+#[cfg(feature = "tonic")]
+pub mod tonic;
 pub mod transport;
 mod uri;
 

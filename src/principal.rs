@@ -9,7 +9,7 @@ use crate::{
     clock::UnixSeconds,
     ident::UserId,
     rejection::{Answers, Rejection},
-    scope::{self, Scope, ScopeSet},
+    scope::{self, ScopeSet},
     stripe::Apart,
 };
 
@@ -73,8 +73,9 @@ impl<S: ScopeName> Scoped<S> {
     }
 
     /// What is needed: the scope, and those that layers have demanded.
+    #[cfg(any(feature = "axum", feature = "tonic"))]
     pub(crate) fn needed(caller: &Principal) -> ScopeSet {
-        caller.demanded_with(&Scope::parse(S::SCOPE).into_iter().collect())
+        caller.demanded_with(&scope::Scope::parse(S::SCOPE).into_iter().collect())
     }
 
     /// The caller.

@@ -124,6 +124,9 @@ where
             (None, None) => Answers::default(),
         };
         let wire = Wire::of(request.headers());
-        GateFuture::refused(answers.refuse_caller(caller.map(Principal::subject), Rejection::NoDecision, None, wire))
+        GateFuture::refused(
+            request.method(),
+            answers.refuse_caller(caller.map(Principal::subject), Rejection::NoDecision, None, wire),
+        )
     }
 }

@@ -73,7 +73,7 @@ where
             Err(Rejection::NoCredential | Rejection::OtherScheme) if self.layer.optional => Credential::Absent,
             Err(rejection) => {
                 let wire = Wire::of(request.headers());
-                return GateFuture::refused(self.layer.answers.refuse(rejection, None, wire));
+                return GateFuture::refused(request.method(), self.layer.answers.refuse(rejection, None, wire));
             }
         };
         request.extensions_mut().insert(credential);

@@ -15,6 +15,7 @@ use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
     header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH},
 };
+use http_body::Body as _;
 use http_body_util::Full;
 use tower_service::Service;
 
@@ -22,6 +23,7 @@ use super::{
     error::EndpointError,
     issuer::{Issuer, failed},
 };
+use crate::gate;
 
 /// Service that answers `GET` and `HEAD` with a document, and other methods with `405`. It never reads the body.
 ///
@@ -99,7 +101,12 @@ impl<B> Service<Request<B>> for DocumentEndpoint {
         let (endpoint, method, headers) = (self.clone(), request.method().clone(), request.headers().clone());
         let answer = async move {
             let answer = endpoint.answer(&method, &headers).await;
-            Ok(answer.unwrap_or_else(EndpointError::response))
+            let mut answer = answer.unwrap_or_else(EndpointError::response);
+            let length = answer.body().size_hint().exact().unwrap_or_default();
+            if gate::leaves_out_content(&method, length, answer.headers_mut()) {
+                *answer.body_mut() = Full::default();
+            }
+            Ok(answer)
         };
         answer.boxed()
     }
@@ -121,7 +128,27 @@ fn matches(headers: &HeaderMap, tag: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use http::header::CONTENT_LENGTH;
+    use http_body_util::BodyExt as _;
+
     use super::*;
+
+    #[tokio::test]
+    async fn head_is_get_without_the_content() {
+        let mut endpoint = DocumentEndpoint::fixed(Bytes::from_static(b"{}"));
+        for (method, status, length, content) in [
+            (Method::GET, 200, None, "{}"),
+            (Method::HEAD, 200, Some("2"), ""),
+            (Method::POST, 405, None, r#"{"error":"invalid_request""#),
+        ] {
+            let request = Request::builder().method(&method).body(()).unwrap();
+            let answer = endpoint.call(request).await.unwrap();
+            assert_eq!(answer.status(), status, "{method}");
+            assert_eq!(answer.headers().get(CONTENT_LENGTH).map(|length| length.to_str().unwrap()), length, "{method}");
+            let body = answer.into_body().collect().await.unwrap().to_bytes();
+            assert!(body.starts_with(content.as_bytes()) && body.is_empty() == content.is_empty(), "{method} {body:?}");
+        }
+    }
 
     #[test]
     fn what_a_cache_has_already() {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Response};
+use http::{HeaderMap, Method, Response, header::CONTENT_LENGTH};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
@@ -100,8 +100,13 @@ impl<F> GateFuture<F> {
         Self { kind: FutureKind::Forwarded { future } }
     }
 
-    pub(crate) fn refused(response: impl Into<Box<Response<Bytes>>>) -> Self {
-        Self { kind: FutureKind::Refused { response: Some(response.into()) } }
+    /// The answer to a request with this method.
+    pub(crate) fn refused(method: &Method, response: impl Into<Box<Response<Bytes>>>) -> Self {
+        let mut response = response.into();
+        if leaves_out_content(method, response.body().len() as u64, response.headers_mut()) {
+            response.body_mut().clear();
+        }
+        Self { kind: FutureKind::Refused { response: Some(response) } }
     }
 }
 
@@ -123,6 +128,16 @@ where
             },
         }
     }
+}
+
+/// Whether the answer is to go without its content, of which the length is told then (RFC 9110 §9.3.2). Servers see to that over
+/// HTTP/1.1; over HTTP/2 hyper sends what is there, and the client takes it for a broken stream.
+pub(crate) fn leaves_out_content(method: &Method, length: u64, headers: &mut HeaderMap) -> bool {
+    let leaves_out = *method == Method::HEAD && length > 0;
+    if leaves_out {
+        headers.insert(CONTENT_LENGTH, length.into());
+    }
+    leaves_out
 }
 
 /// What a gate adds to the headers of the answer, whoever made it.

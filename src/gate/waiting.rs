@@ -76,7 +76,7 @@ where
     pub(crate) fn new(sight: Sight<G::Answer>, service: &mut S, gate: &Arc<G>, request: Request<ReqBody>) -> Self {
         let state = match sight {
             Sight::Pass => State::Decided { future: GateFuture::forwarded(service.call(request)) },
-            Sight::Refuse(response) => State::Decided { future: GateFuture::refused(response) },
+            Sight::Refuse(response) => State::Decided { future: GateFuture::refused(request.method(), response) },
             Sight::Ask(answer) => {
                 // Clones, in place of the service that is ready: what it has reserved is neither held while this one waits, nor
                 // by whoever called, where this one would wait for it.
@@ -107,7 +107,9 @@ where
                     let Some(mut rest) = rest.take() else { return Poll::Pending };
                     match rest.gate.settle(&mut rest.request, answer) {
                         Ok(()) => State::Admitted { rest: Some(rest) },
-                        Err(response) => State::Decided { future: GateFuture::refused(response) },
+                        Err(response) => {
+                            State::Decided { future: GateFuture::refused(rest.request.method(), response) }
+                        }
                     }
                 }
                 StateProj::Admitted { rest } => {

@@ -6,6 +6,9 @@ pub mod ten_minutes {}
 #[doc = include_str!("layers.md")]
 pub mod layers {}
 
+#[doc = include_str!("frameworks.md")]
+pub mod frameworks {}
+
 #[doc = include_str!("sessions.md")]
 #[cfg(feature = "password")]
 pub mod sessions {}

@@ -85,22 +85,23 @@ pub enum Wire {
 }
 
 impl Wire {
-    /// Told by the prefix of the request's content type.
+    /// Told by the request's content type: `application/grpc`, alone, or with a format (`+proto`) or parameters after it, as the
+    /// protocol's grammar has it (gRPC over HTTP/2, "Content-Type"). A longer word, such as `application/grpcs`, is another type.
     pub fn of(headers: &HeaderMap) -> Self {
-        let Some(content_type) = headers.get(CONTENT_TYPE) else {
+        let Some(field) = headers.get(CONTENT_TYPE) else {
             return Self::Http;
         };
-        let starts_with = |prefix: &str| {
-            content_type.as_bytes().get(..prefix.len()).is_some_and(|p| p.eq_ignore_ascii_case(prefix.as_bytes()))
-        };
-        if !starts_with("application/grpc") {
-            Self::Http
-        } else if starts_with("application/grpc-web-text") {
-            Self::GrpcWebText
-        } else if starts_with("application/grpc-web") {
-            Self::GrpcWeb
-        } else {
+        let media_type = field.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii_end();
+        let name = media_type.split(|&byte| byte == b'+').next().unwrap_or_default();
+        let is = |grpc: &str| name.eq_ignore_ascii_case(grpc.as_bytes());
+        if is("application/grpc") {
             Self::Grpc
+        } else if is("application/grpc-web") {
+            Self::GrpcWeb
+        } else if is("application/grpc-web-text") {
+            Self::GrpcWebText
+        } else {
+            Self::Http
         }
     }
 }
@@ -325,16 +326,34 @@ mod tests {
     }
 
     #[test]
-    fn how_the_request_came() {
+    fn req_190_how_the_request_came() {
         for (content_type, wire) in [
             ("application/json", Wire::Http),
             ("application/grp", Wire::Http),
             ("text/plain; application/grpc", Wire::Http),
             ("application/grpc", Wire::Grpc),
             ("APPLICATION/GRPC+PROTO", Wire::Grpc),
+            ("application/grpc+x.y-z", Wire::Grpc),
+            ("application/grpc+web", Wire::Grpc),
+            ("application/grpc;charset=utf-8", Wire::Grpc),
+            ("application/grpc+proto ; charset=utf-8", Wire::Grpc),
+            ("application/grpcx", Wire::Http),
+            ("application/grpcs+proto", Wire::Http),
+            ("application/grpc-proto", Wire::Http),
+            ("application/grpc/proto", Wire::Http),
+            ("application/grpc, application/json", Wire::Http),
+            ("application/json; application/grpc", Wire::Http),
+            (" application/grpc", Wire::Http),
+            ("grpc", Wire::Http),
+            ("", Wire::Http),
             ("application/grpc-web", Wire::GrpcWeb),
             ("application/grpc-web+proto", Wire::GrpcWeb),
-            ("application/grpc-web-text+proto", Wire::GrpcWebText),
+            ("application/grpc-web;a=b", Wire::GrpcWeb),
+            ("application/grpc-webs", Wire::Http),
+            ("application/grpc-web-", Wire::Http),
+            ("application/grpc-web-text", Wire::GrpcWebText),
+            ("Application/gRPC-Web-Text+proto", Wire::GrpcWebText),
+            ("application/grpc-web-texts", Wire::Http),
         ] {
             let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]);
             assert_eq!(Wire::of(&headers), wire, "{content_type}");

@@ -12,7 +12,7 @@ fn blocks(page: &str) -> Vec<Vec<String>> {
             (true, None) => block = Some(Vec::new()),
             (true, Some(_)) => blocks.extend(block.take()),
             (false, Some(lines)) if !line.starts_with("# ") && !line.trim().is_empty() => {
-                lines.push(line.trim().to_owned())
+                lines.push(line.trim().to_owned());
             }
             (false, _) => {}
         }

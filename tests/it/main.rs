@@ -23,6 +23,7 @@ mod costs;
 mod crashes;
 mod csrf;
 mod endpoints;
+mod grpc;
 mod guide;
 mod key_rings;
 mod keys;
@@ -45,4 +46,5 @@ mod support;
 #[cfg(feature = "legacy-hashes")]
 mod timing;
 mod transport;
+mod verdicts;
 mod wire;

@@ -1,4 +1,4 @@
-//! The two programs, as a user starts them.
+//! The examples, as a user starts them.
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -29,7 +29,11 @@ impl Drop for Program {
 
 /// Exit code and stderr of a program that must end by itself, and soon.
 fn ended(mut command: Command) -> (bool, String) {
-    let mut child = command.spawn().unwrap();
+    let child = command.spawn().unwrap();
+    until_ended(child, &command)
+}
+
+fn until_ended(mut child: Child, command: &Command) -> (bool, String) {
     let stderr = child.stderr.take().unwrap();
     let text = std::thread::spawn(move || std::io::read_to_string(stderr).unwrap());
     for _ in 0..200 {
@@ -41,6 +45,15 @@ fn ended(mut command: Command) -> (bool, String) {
     child.kill().unwrap();
     child.wait().unwrap();
     panic!("it runs: {command:?} {}", text.join().unwrap());
+}
+
+/// What a program printed that must end well, and soon.
+fn said(mut command: Command) -> String {
+    let mut child = command.spawn().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    let (success, stderr) = until_ended(child, &command);
+    assert!(success, "{stderr}");
+    std::io::read_to_string(&mut stdout).unwrap()
 }
 
 fn command(name: &str, folder: &Folder, variables: &[(&str, &str)]) -> Command {
@@ -437,4 +450,83 @@ fn a_bad_value_ends_auth_server_and_names_the_variable() {
         assert!(!stderr.contains("pa55word") && !stderr.contains("PRIVATE KEY"), "{stderr}");
         assert!(!stderr.contains("panicked"), "{stderr}");
     }
+}
+
+/// What follows a name in what was printed.
+fn printed<'p>(program: &'p Program, name: &str) -> &'p str {
+    program.printed.split_once(name).unwrap().1.split_whitespace().next().unwrap()
+}
+
+/// Calls of each kind by the example's own client: code and message, or the answer.
+fn called(folder: &Folder, program: &Program, token: &str) -> Vec<String> {
+    let url = format!("http://{}", program.address);
+    let mut client = command("tonic_api", folder, &[("URL", &url), ("TOKEN", token)]);
+    client.arg("client");
+    said(client).lines().map(|line| line.get(34..).unwrap().trim().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn tonic_api_takes_its_own_token_or_those_of_an_issuer() {
+    let folder = Folder::new("tonic-api");
+    let own = start("tonic_api", &folder, &[]);
+    let users = r#"[{"username":"demo","password":"pa55word pa55word","scopes":["notes"]}]"#;
+    let issuer = start("auth_server", &folder, &[("USERS", users)]);
+    let url = format!("http://{}", issuer.address);
+    let keys = format!("{url}/.well-known/jwks.json");
+    let theirs = [("JWKS_URL", keys.as_str()), ("ISSUER", &url), ("AUDIENCE", "api")];
+    let foreign = start("tonic_api", &folder, &theirs);
+    let (first, second) = (printed(&own, "TOKEN=").to_owned(), token(&issuer, "demo", "pa55word pa55word").await);
+    for (program, good, bad) in [(&own, &first, &second), (&foreign, &second, &first)] {
+        let calls = called(&folder, program, good);
+        assert_eq!(calls[..2], ["Count { notes: 1 }", "Count { notes: 3 }"]);
+        assert!(calls[2].matches("Note {").count() == 3 && calls[3].contains("CALL HOME"), "{calls:?}");
+        assert!(calls[4].starts_with("7: ") && calls[4].contains("scope=\"admin\""), "{calls:?}");
+        assert_eq!(calls[5], "Empty");
+        let calls = called(&folder, program, "");
+        assert!(calls[..5].iter().all(|call| call == "16: Unauthorized (Bearer realm=\"api\")"), "{calls:?}");
+        assert_eq!(calls[5], "Empty");
+        let calls = called(&folder, program, bad);
+        assert!(calls.iter().all(|call| call.starts_with("16: ") && call.contains("invalid_token")), "{calls:?}");
+        // As its printed commands say.
+        let text = [b"content-type: application/grpc-web".as_slice()];
+        let web = send(program.address, "POST /notes.v1.Notes/Add", &text, b"\0\0\0\0\0").await;
+        assert!(web.status == 200 && web.text().contains("grpc-status:16"), "{web:?}");
+        assert_eq!(send(program.address, "POST /notes.v1.Notes/Add", &[], b"").await.status, 401);
+    }
+    for (variables, name) in [
+        (&[("LISTEN", "nonsense")][..], "LISTEN=nonsense: "),
+        (&[("JWKS_URL", "https://id.example/keys")], "ISSUER is needed"),
+        (&[("JWKS_URL", "http://id.example/keys"), ("ISSUER", "a"), ("AUDIENCE", "b")], "JWKS_URL=http"),
+    ] {
+        let (success, stderr) = ended(command("tonic_api", &folder, variables));
+        assert!(!success && stderr.starts_with(&format!("tonic_api: {name}")), "{stderr}");
+    }
+}
+
+#[tokio::test]
+async fn warp_api_lets_in_whom_its_layers_let_in() {
+    let folder = Folder::new("warp-api");
+    let program = start("warp_api", &folder, &[]);
+    let (token, admin) = (printed(&program, "TOKEN=").to_owned(), printed(&program, "ADMIN=").to_owned());
+    assert_eq!(get(program.address, "/health", &[]).await.text(), "up");
+    assert_eq!(get(program.address, "/users/me", &[]).await.status, 401);
+    assert_eq!(get_with(program.address, "/users/me", &token).await.json()["subject"], "demo");
+    let refused = get_with(program.address, "/admin/reports", &token).await;
+    assert!(refused.status == 403 && refused.header("www-authenticate").unwrap().ends_with("scope=\"me admin\""));
+    assert_eq!(get_with(program.address, "/admin/reports", &admin).await.json()["visitors"], 42);
+    // Paths that are not quite the one get nowhere, or are refused.
+    for (path, status) in [
+        ("/Users/me", 404),
+        ("//users/me", 404),
+        ("/users//me", 401),
+        ("/users/me/", 401),
+        ("/%75sers/me", 404),
+        ("/admin/reports?x", 401),
+        ("/health/../users/me", 404),
+        ("/nothing", 404),
+    ] {
+        assert_eq!(get(program.address, path, &[]).await.status, status, "{path}");
+    }
+    let (success, stderr) = ended(command("warp_api", &folder, &[("LISTEN", "nonsense")]));
+    assert!(!success && stderr.starts_with("warp_api: LISTEN=nonsense: "), "{stderr}");
 }

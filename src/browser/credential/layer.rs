@@ -119,7 +119,9 @@ where
                 request.extensions_mut().insert(credential);
                 GateFuture::forwarded(self.inner.call(request))
             }
-            Err(rejection) => GateFuture::refused(answers.refuse(rejection, None, Wire::of(request.headers()))),
+            Err(rejection) => {
+                GateFuture::refused(request.method(), answers.refuse(rejection, None, Wire::of(request.headers())))
+            }
         };
         FinishFuture::new(future, CookieFinish { varies, is_private })
     }

@@ -66,7 +66,9 @@ where
         let CsrfLayer { guard, answers } = &self.layer;
         match guard.check(request.method(), request.uri(), request.headers()) {
             Ok(()) => GateFuture::forwarded(self.inner.call(request)),
-            Err(rejection) => GateFuture::refused(answers.refuse(rejection, None, Wire::of(request.headers()))),
+            Err(rejection) => {
+                GateFuture::refused(request.method(), answers.refuse(rejection, None, Wire::of(request.headers())))
+            }
         }
     }
 }

@@ -123,10 +123,11 @@ where
         let RequireHttpsLayer { rules, answers } = &self.layer;
         match rules.passage(request.method(), request.uri(), request.headers(), request.extensions()) {
             Passage::Open => GateFuture::forwarded(self.inner.call(request)),
-            Passage::Redirect(location) => GateFuture::refused(super::redirect(location)),
-            Passage::Closed => {
-                GateFuture::refused(answers.refuse(Rejection::Plaintext, None, Wire::of(request.headers())))
-            }
+            Passage::Redirect(location) => GateFuture::refused(request.method(), super::redirect(location)),
+            Passage::Closed => GateFuture::refused(
+                request.method(),
+                answers.refuse(Rejection::Plaintext, None, Wire::of(request.headers())),
+            ),
         }
     }
 }
