@@ -7,6 +7,9 @@ pub mod layers {}
 #[cfg(feature = "password")]
 pub mod sessions {}
 
+#[doc = include_str!("providers.md")]
+pub mod providers {}
+
 #[doc = include_str!("cors.md")]
 pub mod cors {}
 

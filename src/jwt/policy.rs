@@ -56,11 +56,15 @@ enum Types {
     Any,
 }
 
-/// What names the audience of tokens whose `aud` does not.
+/// What names the audience of tokens beside `aud`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum StandIn {
+    /// `client_id`, where there is no `aud`.
     ClientId,
+    /// `azp`, whether there is an `aud` or not.
     AuthorizedParty,
+    /// `azp`, if it is there, besides `aud`, which must be.
+    PartyIfAny,
 }
 
 impl ClaimsPolicy {
@@ -101,12 +105,15 @@ impl ClaimsPolicy {
             // An `aud` that is there counts in any case.
             (true, _) if !claims.audience().any(ours) => false,
             (true, None | Some(StandIn::ClientId)) => true,
+            (true, Some(StandIn::PartyIfAny)) => {
+                payload.get("azp")?.is_none_or(|party| party.as_str().is_some_and(ours))
+            }
             (false, Some(StandIn::ClientId)) => claims.client_id().is_some_and(ours),
             (_, Some(StandIn::AuthorizedParty)) => {
                 let party = payload.get("azp")?.ok_or(Rejection::ClaimMissing("azp"))?;
                 ours(party.as_str().ok_or(Rejection::ClaimMalformed("azp"))?)
             }
-            (false, None) => return Err(Rejection::ClaimMissing("aud")),
+            (false, None | Some(StandIn::PartyIfAny)) => return Err(Rejection::ClaimMissing("aud")),
         };
         if named { Ok(()) } else { Err(Rejection::WrongAudience) }
     }
@@ -350,6 +357,22 @@ mod tests {
             (gone.clone(), vec![page].into(), Err(Rejection::ClaimMalformed("azp"))),
         ] {
             assert_eq!(check(&policy, &[("aud", aud.clone()), ("azp", azp.clone())]), expected, "{aud} {azp}");
+        }
+    }
+
+    #[test]
+    fn a_party_that_is_named_must_be_one_of_ours() {
+        let policy = policy().also_audience("app").with_party_of_ours().danger_any_token_type().build().unwrap();
+        let gone = Value::from("(gone)");
+        for (aud, azp, expected) in [
+            ("api", gone.clone(), Ok(())),
+            ("api", "app".into(), Ok(())),
+            ("api", "other".into(), Err(Rejection::WrongAudience)),
+            ("api", 1.into(), Err(Rejection::WrongAudience)),
+            ("other", "app".into(), Err(Rejection::WrongAudience)),
+            ("(gone)", "app".into(), Err(Rejection::ClaimMissing("aud"))),
+        ] {
+            assert_eq!(check(&policy, &[("aud", aud.into()), ("azp", azp.clone())]), expected, "{aud} {azp}");
         }
     }
 

@@ -164,7 +164,7 @@ fn floors_use_only_what_is_below() {
         &["browser", "login"],
         &["endpoint"],
         &["resource_server"],
-        &["authorization_server"],
+        &["authorization_server", "presets"],
         &["axum", "guide", "lib", "testing"],
     ];
     let floor = |module: &str| FLOORS.iter().position(|floor| floor.contains(&module));

@@ -30,6 +30,7 @@ mod limits;
 mod login;
 mod passwords;
 mod programs;
+mod providers;
 mod remote;
 mod revocation;
 #[cfg(any(feature = "postgres", feature = "redis"))]

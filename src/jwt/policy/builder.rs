@@ -102,8 +102,19 @@ impl ClaimsPolicyBuilder {
 
     /// As [`typed_by_claim`](Self::typed_by_claim), by what claims there are.
     pub(crate) fn marked(mut self, mark: Mark) -> Self {
-        self.0.types = Types::Plain;
         self.0.marks.push(mark);
+        self.plain_type()
+    }
+
+    /// Lets in what says in its header that it is `at+jwt`, `JWT`, or nothing: something else tells what it is.
+    pub(crate) fn plain_type(mut self) -> Self {
+        self.0.types = Types::Plain;
+        self
+    }
+
+    /// Demands that `azp`, if it is there, is one of the audiences as well (OpenID Connect Core §3.1.3.7).
+    pub(crate) fn with_party_of_ours(mut self) -> Self {
+        self.0.stand_in = Some(StandIn::PartyIfAny);
         self
     }
 
