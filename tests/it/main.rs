@@ -23,6 +23,7 @@ mod costs;
 mod crashes;
 mod csrf;
 mod endpoints;
+mod fastapi;
 mod key_rings;
 mod keys;
 mod layers;
