@@ -28,6 +28,7 @@ use crate::{
     endpoint::{Clients, DocumentEndpoint, Does, Issuer, LEEWAY, LONGEST_LIFETIME, OAuthEndpoint, ServerMetadata},
     jwt::{ClaimsPolicy, KeyRing, Verifier},
     login::{LoginLimiter, LoginRateLimit, LoginRateLimitLayer},
+    rejection::AnswerStyle,
     resource_server::ResourceServer,
     revocation::RevocationList,
     scope::{Scope, ScopeSet},
@@ -74,6 +75,7 @@ pub struct AuthorizationServerBuilder {
     clock: Arc<dyn Clock>,
     revocations: Option<RevocationList>,
     limits: Limits,
+    style: AnswerStyle,
     #[cfg(feature = "password")]
     login: Option<PasswordLogin>,
     #[cfg(feature = "password")]
@@ -114,6 +116,7 @@ impl AuthorizationServer {
             clock: Arc::new(SystemClock),
             revocations: None,
             limits: Limits::Default,
+            style: AnswerStyle::Standard,
             #[cfg(feature = "password")]
             login: None,
             #[cfg(feature = "password")]
@@ -234,6 +237,7 @@ const MOST_TOKEN: usize = 16 * 1024;
 fn accepting(issuer: &Issuer, audience: &str, scopes: Vec<String>) -> Result<ResourceServer, ConfigErrors> {
     let policy = ClaimsPolicy::builder(&issuer.name, audience).max_token(MOST_TOKEN).build()?;
     let server = ResourceServer::new(policy, issuer.keys.clone()).clock(Arc::clone(&issuer.clock));
+    let server = server.answer_style(issuer.style);
     let server = match &issuer.revocations {
         Some(list) => server.revocations(&issuer.name, list.clone())?,
         None => server,
@@ -350,6 +354,14 @@ impl AuthorizationServerBuilder {
         self
     }
 
+    /// Sets what the answers are like, of `/token` and of the layers of the server's own [`resource_server`](AuthorizationServer::resource_server):
+    /// as the standards say, unless set. The other endpoints say what is wrong with their forms and tokens in the terms of their
+    /// RFCs in any case.
+    pub fn answer_style(mut self, style: AnswerStyle) -> Self {
+        self.style = style;
+        self
+    }
+
     /// Sets where the time is read: the system's clock unless set.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
@@ -405,6 +417,7 @@ impl AuthorizationServerBuilder {
             keys: self.keys,
             verifier,
             lifetime: self.lifetime,
+            style: self.style,
             default_scope,
             clients,
             limiter,

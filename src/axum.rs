@@ -105,15 +105,32 @@ impl AuthorizationServer {
     }
 }
 
-/// For handlers that refuse by themselves: over HTTP, with the realm `api`. For another realm, another framing, or the
-/// scopes that are missing, see [`ResourceServer::answers`](crate::ResourceServer::answers).
+impl Principal {
+    /// For handlers that refuse by themselves: the answer over HTTP, as the layer that let the caller in gives it.
+    ///
+    /// ```
+    /// use portcullis::{axum::Absent, principal::Principal, rejection::Rejection};
+    ///
+    /// async fn orders_of_march(caller: Principal) -> Result<String, Absent> {
+    ///     Err(caller.refused(Rejection::PolicyDenied))
+    /// }
+    /// ```
+    #[must_use]
+    pub fn refused(&self, rejection: Rejection) -> Absent {
+        Absent { rejection, scopes: None, caller: Some(self.clone()), answers: self.answers(), wire: Wire::Http }
+    }
+}
+
+/// For handlers that refuse by themselves: over HTTP, with the realm `api`, in the style of the standards. For the realm and the
+/// style of the layer outside, see [`Principal::refused`]. For another realm, another framing, or the scopes that are missing, see [`ResourceServer::answers`](crate::ResourceServer::answers).
 impl IntoResponse for Rejection {
     fn into_response(self) -> Response {
         Answers::default().refuse(self, None, Wire::Http).map(Body::from)
     }
 }
 
-/// Why an extractor had nothing to give: nobody signed in, a scope is missing, or the layers are.
+/// Why an extractor had nothing to give: nobody signed in, a scope is missing, or the layers are. Or what a handler
+/// [refuses](Principal::refused).
 #[derive(Clone, Debug)]
 pub struct Absent {
     rejection: Rejection,

@@ -115,6 +115,26 @@ pub enum ConfigError {
     /// A text is not a scope (RFC 6749 §3.3).
     #[error("{0:?} is not a scope")]
     Scope(String),
+    /// A map of scopes reads a claim that cannot be, or gives a meaning to a name that is none.
+    #[error("scopes of claim {claim:?}: {reason}")]
+    ScopeMap {
+        /// The claim; `.` stands between the names of a path.
+        claim: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// What the preset of an identity provider was given is no such thing.
+    #[error("{provider}: {setting} {given:?} {reason}")]
+    Provider {
+        /// Whose preset.
+        provider: &'static str,
+        /// Name of the setting.
+        setting: &'static str,
+        /// What was given.
+        given: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
     /// A list of scopes is empty, so it would demand nothing.
     #[error("no scope given: a requirement must name at least one")]
     NoScope,
@@ -217,6 +237,10 @@ impl ConfigErrors {
 
     pub(crate) fn push(&mut self, error: ConfigError) {
         self.0.push(error);
+    }
+
+    pub(crate) fn append(&mut self, errors: Self) {
+        self.0.extend(errors.0);
     }
 
     /// Keeps the value, or the reason why there is none.

@@ -41,6 +41,7 @@
 //! | [`browser`] | [`CookieExtractLayer`](browser::CookieExtractLayer), [`CsrfLayer`](browser::CsrfLayer): tokens in cookies, and no forged requests |
 //! | [`jwt`] | [`JwtVerifyLayer`](jwt::JwtVerifyLayer): keys, the claims' policy, [`Verified`](jwt::Verified) |
 //! | [`authz`] | [`RequireScopesLayer`](authz::RequireScopesLayer): permissions |
+//! | [`presets`] | rules and addresses of keys for Cognito, Auth0, Clerk, Keycloak, Entra ID, Google |
 //! | [`principal`] | [`Principal`](principal::Principal): who is calling |
 //! | [`rejection`] | [`Rejection`](rejection::Rejection): why a request was refused, and the answer that follows |
 //! | [`login`] | [`LoginRateLimitLayer`](login::LoginRateLimitLayer): limits on guessing that lock no owner out |
@@ -119,6 +120,7 @@ pub mod jwt;
 pub mod login;
 #[cfg(feature = "password")]
 pub mod password;
+pub mod presets;
 pub mod principal;
 pub mod random;
 pub mod rejection;

@@ -14,8 +14,9 @@ use crate::{
     config::{ConfigError, ConfigErrors},
     endpoint::{DocumentEndpoint, ResourceMetadata},
     jwt::{ClaimsPolicy, CustomClaims, JwtVerify, JwtVerifyLayer, KeySource, NoClaims, Verifier},
-    rejection::Answers,
+    rejection::{AnswerStyle, Answers},
     revocation::RevocationList,
+    scope::ScopeSet,
 };
 
 /// Protects routes with bearer tokens. Cheap to clone.
@@ -101,12 +102,28 @@ impl<C: CustomClaims> ResourceServer<C> {
     ///
     /// As [`Answers::for_realm`].
     pub fn realm(self, realm: &str) -> Result<Self, ConfigErrors> {
-        let answers = Answers::for_realm(realm)?;
+        let answers = Answers::for_realm(realm)?.style(self.answers.its_style());
         let answers = match &self.metadata {
             Some(metadata) => answers.naming_metadata(&metadata.address),
             None => answers,
         };
         Ok(Self { answers, ..self })
+    }
+
+    /// Sets what the answers of its layers are like: as the standards say, unless set. What is further in follows it, extractors
+    /// and [`Principal::answers`](crate::principal::Principal::answers) included.
+    ///
+    /// ```
+    /// # use portcullis::{ResourceServer, jwt::*};
+    /// use portcullis::rejection::AnswerStyle;
+    /// # let key = SigningKey::generate(Algorithm::EdDsa)?.verifying_key();
+    /// # let policy = ClaimsPolicy::builder("https://id.example", "orders").build()?;
+    /// let api = ResourceServer::new(policy, KeySet::new([key])?).answer_style(AnswerStyle::FastApi);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn answer_style(self, style: AnswerStyle) -> Self {
+        Self { answers: self.answers.style(style), ..self }
     }
 
     /// Describes the resource for clients that do not know it yet (RFC 9728): what it is called, who issues its tokens, which
@@ -226,7 +243,12 @@ impl<C: CustomClaims> ResourceServer<C> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn protect<P: Policy>(&self, policy: P) -> ProtectLayer<P, C> {
-        ProtectLayer { authenticate: self.authenticate(), authorize: self.authorize(policy) }
+        ProtectLayer { authenticate: self.authenticate_for(&policy.scopes()), authorize: self.authorize(policy) }
+    }
+
+    /// As [`authenticate`](Self::authenticate), where it is known what will be demanded.
+    pub(crate) fn authenticate_for(&self, scopes: &ScopeSet) -> AuthenticateLayer<C> {
+        AuthenticateLayer { verify: self.verify().answers(self.answers.demanding(scopes)).reading_header(false) }
     }
 
     /// How its layers answer, for handlers that refuse by themselves.

@@ -27,6 +27,7 @@
 //! | `CORS_CREDENTIALS` | `false` | `true`: they may send cookies |
 //! | `CORS_MAX_AGE` | none | seconds for which a browser remembers what is allowed, 0 to 86400; by itself it does for 5 |
 //! | `HASH_CONCURRENCY` | cores | passwords that are hashed at once, 1 to 256 |
+//! | `ANSWER_STYLE` | `standard` | `fastapi`: statuses, challenges and bodies as FastAPI's security tutorial has them, for its clients |
 //! | `CLIENTS` | none | JSON array of `{"client_id", "client_secret", "grants": […], "scopes": […], "resources": […], "introspects": […]}`; all but the first may be left out, without a secret the client is public, grants are `password` and `client_credentials` |
 //! | `RESOURCES` | none | JSON array of `{"resource", "scopes": […]}`: what tokens can be for beside `AUDIENCE` |
 //! | `JWKS_URL` | none | where another issuer publishes its keys; its tokens are then accepted beside our own |
@@ -45,6 +46,7 @@ use std::{net::SocketAddr, process::ExitCode};
 use axum::{Json, Router, extract::State, routing::get};
 use portcullis::{
     AuthorizationServer, AuthorizationServerBuilder,
+    axum::Absent,
     client_ip::ClientIpLayer,
     cors::CorsStrictLayer,
     ident::{LoginName, UserId},
@@ -52,7 +54,6 @@ use portcullis::{
     login::{LoginLimiter, LoginLimiterBuilder},
     password::PasswordHasher,
     principal::Principal,
-    rejection::Rejection,
     secret::Secret,
     store::{Store, StoreError, UserRecord, UserStore},
 };
@@ -103,7 +104,8 @@ async fn run() -> Result<(), Mistakes> {
         .first_party_login(users, hasher)
         .login_limits(limiter)
         .sessions(shared.sessions(), settings.policy)
-        .access_token_lifetime(settings.lifetime);
+        .access_token_lifetime(settings.lifetime)
+        .answer_style(settings.style);
     let builder = match settings.registration {
         Some(registration) => builder.registration(registration),
         None => builder,
@@ -153,23 +155,28 @@ fn routes(
     Ok(me.merge(admin).layer(api.authenticate()).merge(server.routes()).with_state(server.clone()))
 }
 
-async fn me(State(server): State<AuthorizationServer>, caller: Principal) -> Result<Json<Value>, Rejection> {
+async fn me(State(server): State<AuthorizationServer>, caller: Principal) -> Result<Json<Value>, Absent> {
     if caller.issuer() != server.issuer() {
         // Somebody else's user: what the token says is all that is known here.
         let scopes: Vec<&str> = caller.scopes().collect();
         return Ok(Json(json!({ "issuer": caller.issuer(), "subject": caller.subject(), "scopes": scopes })));
     }
-    Ok(Json(json!(server.active_user(&caller).await?.public())))
+    Ok(Json(json!(active_user(&server, &caller).await?.public())))
 }
 
-async fn my_items(State(server): State<AuthorizationServer>, caller: Principal) -> Result<Json<Value>, Rejection> {
+async fn my_items(State(server): State<AuthorizationServer>, caller: Principal) -> Result<Json<Value>, Absent> {
     let owner = if caller.issuer() == server.issuer() {
-        server.active_user(&caller).await?.login.as_str().to_owned()
+        active_user(&server, &caller).await?.login.as_str().to_owned()
     } else {
         // Their `alice` is not ours.
         format!("{} of {}", caller.subject(), caller.issuer())
     };
     Ok(Json(json!([{ "item": "lantern", "owner": owner }])))
+}
+
+/// One who is disabled by now is refused as everybody is, in the style that was asked for.
+async fn active_user(server: &AuthorizationServer, caller: &Principal) -> Result<UserRecord, Absent> {
+    server.active_user(caller).await.map_err(|rejection| caller.refused(rejection))
 }
 
 async fn reports() -> Json<Value> {

@@ -11,6 +11,7 @@ use portcullis::{
     ident::LoginName,
     jwt::{Algorithm, ClaimsPolicy, RemoteJwks, SigningKey},
     login::{Lockout, Quota},
+    rejection::AnswerStyle,
     scope::{Scope, ScopeError, ScopeSet},
     secret::Secret,
     session::SessionPolicy,
@@ -35,6 +36,7 @@ pub(crate) struct Settings {
     pub(crate) resources: Vec<Resource>,
     pub(crate) keys: Keys,
     pub(crate) lifetime: Duration,
+    pub(crate) style: AnswerStyle,
     pub(crate) policy: SessionPolicy,
     pub(crate) lockout: Lockout,
     pub(crate) per_address: Quota,
@@ -95,6 +97,7 @@ impl Settings {
         let clients = get_or(&mut mistakes, "CLIENTS", "[]", parse_clients);
         let resources = get_or(&mut mistakes, "RESOURCES", "[]", parse_resources);
         let lifetime = get_or(&mut mistakes, "ACCESS_TTL", "600", parse_seconds);
+        let style = get_or(&mut mistakes, "ANSWER_STYLE", "standard", parse_style);
         let policy = read_policy(&mut mistakes);
         let lockout = read_lockout(&mut mistakes);
         let per_address =
@@ -117,7 +120,8 @@ impl Settings {
         let redis = env::var_os("REDIS_URL")
             .and_then(|_| get_or(&mut mistakes, "REDIS_URL", "", |text| check_url(text, &["redis", "rediss", "unix"])));
         let limits = lockout.zip(per_address).zip(proxies);
-        match (listen, issuer, audience, store, users, clients, resources, keys, lifetime, policy.zip(limits)) {
+        let tokens = lifetime.zip(style);
+        match (listen, issuer, audience, store, users, clients, resources, keys, tokens, policy.zip(limits)) {
             (
                 Some((listener, _)),
                 Some(issuer),
@@ -127,7 +131,7 @@ impl Settings {
                 Some(clients),
                 Some(resources),
                 Some(keys),
-                Some(lifetime),
+                Some((lifetime, style)),
                 Some((policy, ((lockout, per_address), proxies))),
             ) if mistakes.is_empty() => Ok(Self {
                 foreign,
@@ -142,6 +146,7 @@ impl Settings {
                 resources,
                 keys,
                 lifetime,
+                style,
                 policy,
                 lockout,
                 per_address,
@@ -162,6 +167,14 @@ fn parse_registration(text: &str) -> Result<Option<Registration>, String> {
         "open" => Ok(Some(open)),
         "hidden" => Ok(Some(open.hide_existing_names())),
         _ => Err("is none of closed, open and hidden".to_owned()),
+    }
+}
+
+fn parse_style(text: &str) -> Result<AnswerStyle, String> {
+    match text {
+        "standard" => Ok(AnswerStyle::Standard),
+        "fastapi" => Ok(AnswerStyle::FastApi),
+        _ => Err("is neither standard nor fastapi".to_owned()),
     }
 }
 

@@ -113,7 +113,11 @@ impl AuthorizationServer {
     /// As [`current_user`](Self::current_user).
     pub fn protect<P: Policy>(&self, policy: P) -> Result<ProtectUsersLayer<P>, ConfigErrors> {
         let users = self.current_user()?;
-        Ok(ProtectUsersLayer { authenticate: self.own.authenticate(), users, authorize: self.own.authorize(policy) })
+        Ok(ProtectUsersLayer {
+            authenticate: self.own.authenticate_for(&policy.scopes()),
+            users,
+            authorize: self.own.authorize(policy),
+        })
     }
 
     /// The user who is calling, if they may still act: for routes that must know at once that somebody was disabled,

@@ -7,8 +7,8 @@ use http::{
 };
 use http_body_util::Full;
 
-use super::private_json;
-use crate::form::FormError;
+use super::{fastapi, private_json};
+use crate::{form::FormError, rejection::AnswerStyle};
 
 /// Why an endpoint refuses. The texts are ours; nothing that a client sent comes back.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -20,6 +20,12 @@ pub(super) enum EndpointError {
     /// The same in the same bytes, where the session goes on: it is of another client, or for another audience.
     #[cfg(feature = "password")]
     OthersGrant,
+    /// A login that failed, in the style of FastAPI's tutorial.
+    #[cfg(feature = "password")]
+    IncorrectLogin,
+    /// In that style, a login whose form lacks one of these.
+    #[cfg(feature = "password")]
+    LoginMissing { username: bool, password: bool },
     /// The client is not known, or has not proved who it is.
     InvalidClient,
     /// The same for a page, whose client can prove nothing. Not 401: at its challenge, a browser would ask the user for a name and
@@ -65,7 +71,19 @@ impl EndpointError {
             Self::MethodNotAllowed { .. } => Some((405, "method not supported")),
             Self::InvalidGrant | Self::InvalidClient | Self::ScopeNotGranted | Self::Unavailable { .. } => None,
             #[cfg(feature = "password")]
-            Self::OthersGrant | Self::NoClientOfPages => None,
+            Self::LoginMissing { .. } => Some((422, "a required parameter is missing")),
+            #[cfg(feature = "password")]
+            Self::OthersGrant | Self::NoClientOfPages | Self::IncorrectLogin => None,
+        }
+    }
+
+    /// What the token endpoint answers in this style; the refusals that are of one style alone are as they are.
+    pub(super) fn response_in(self, style: AnswerStyle) -> Response<Full<Bytes>> {
+        match (style, self) {
+            (AnswerStyle::FastApi, Self::Unavailable { .. } | Self::MethodNotAllowed { .. }) => {
+                fastapi::plain(self.response())
+            }
+            _ => self.response(),
         }
     }
 
@@ -75,6 +93,10 @@ impl EndpointError {
             Self::InvalidGrant => (StatusCode::BAD_REQUEST, "invalid_grant", "the credentials are not valid"),
             #[cfg(feature = "password")]
             Self::OthersGrant => return Self::InvalidGrant.response(),
+            #[cfg(feature = "password")]
+            Self::IncorrectLogin => return fastapi::incorrect(),
+            #[cfg(feature = "password")]
+            Self::LoginMissing { username, password } => return fastapi::missing(username, password),
             // One text: whether the client or its secret is unknown is nobody's business.
             Self::InvalidClient => {
                 (StatusCode::UNAUTHORIZED, "invalid_client", "the client could not be authenticated")

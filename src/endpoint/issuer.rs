@@ -24,6 +24,7 @@ use crate::{
     jwt::{KeyRing, SigningKey, Verifier},
     login::LoginLimiter,
     random,
+    rejection::AnswerStyle,
     revocation::RevocationList,
     scope::ScopeSet,
     store::{Revocation, Revoked, StoreError, within},
@@ -45,6 +46,8 @@ pub(crate) struct Issuer {
     /// For the server's own tokens, whomever they are for; remembers nothing, and knows of no revocation.
     pub(crate) verifier: Verifier,
     pub(crate) lifetime: Duration,
+    /// What the token endpoint's answers are like.
+    pub(crate) style: AnswerStyle,
     #[cfg_attr(not(feature = "password"), expect(dead_code, reason = "a client has no default but what it may have"))]
     pub(crate) default_scope: Option<ScopeSet>,
     pub(crate) clients: Clients,

@@ -9,6 +9,7 @@ mod document;
 #[cfg(feature = "password")]
 mod ending;
 mod error;
+mod fastapi;
 mod grant;
 mod introspect;
 mod issuer;
@@ -56,6 +57,7 @@ use crate::{
     audit,
     form::{Form, FormError},
     login::LoginOutcome,
+    rejection::AnswerStyle,
 };
 
 /// Service for an endpoint that takes a form: `/token`, `/token/refresh`, `/revoke` or `/introspect`.
@@ -114,7 +116,9 @@ where
         let endpoint = self.clone();
         let answer = async move {
             let mut outcome = LoginOutcome::NotTried;
-            let mut response = told(endpoint.answer(request, &mut outcome).await);
+            let answer = endpoint.answer(request, &mut outcome).await;
+            let style = if endpoint.does == Does::Token { endpoint.issuer.style } else { AnswerStyle::Standard };
+            let mut response = told_in(style, answer);
             response.extensions_mut().insert(outcome);
             Ok(response)
         };
@@ -154,11 +158,17 @@ impl OAuthEndpoint {
 }
 
 /// The answer, or the refusal, which is told if the client could have known better.
+#[cfg(feature = "password")]
 fn told(answer: Result<Response<Full<Bytes>>, EndpointError>) -> Response<Full<Bytes>> {
+    told_in(AnswerStyle::Standard, answer)
+}
+
+/// The same in this style.
+fn told_in(style: AnswerStyle, answer: Result<Response<Full<Bytes>>, EndpointError>) -> Response<Full<Bytes>> {
     if let Some((status, reason)) = answer.as_ref().err().and_then(|error| error.malformed()) {
         audit::malformed(status, reason);
     }
-    answer.unwrap_or_else(EndpointError::response)
+    answer.unwrap_or_else(|error| error.response_in(style))
 }
 
 /// A JSON answer that no cache may keep (RFC 6749 §5.1).

@@ -7,12 +7,14 @@ use http::{Response, request::Parts};
 use http_body_util::Full;
 
 #[cfg(feature = "password")]
-use super::browser::Carrier;
+use super::{browser::Carrier, fastapi};
 use super::{
     error::EndpointError,
     grant,
     issuer::{Grant, Issuer},
 };
+#[cfg(feature = "password")]
+use crate::rejection::AnswerStyle;
 use crate::{
     audit,
     client::{Client, GrantType},
@@ -38,11 +40,19 @@ impl Issuer {
         let grant = match grant {
             Some(grant) if form.get("grant_type").is_none_or(|named| named == grant) => grant,
             Some(_) => return Err(EndpointError::UnsupportedGrantType),
+            #[cfg(feature = "password")]
+            None if self.style == AnswerStyle::FastApi => form.get("grant_type").unwrap_or("password"),
             None => form.require("grant_type")?,
         };
         match grant {
             #[cfg(feature = "password")]
-            "password" => self.password_grant(client, form, parts, Carrier::Body, outcome).await,
+            "password" => {
+                let answer = self.password_grant(client, form, parts, Carrier::Body, outcome).await;
+                match self.style {
+                    AnswerStyle::FastApi => answer.map_err(|error| fastapi::of_login(error, form)),
+                    AnswerStyle::Standard => answer,
+                }
+            }
             #[cfg(feature = "password")]
             "refresh_token" => self.refresh_grant(client, form, Carrier::Body).await,
             "client_credentials" if self.clients.iter().any(|client| client.may(GrantType::ClientCredentials)) => {

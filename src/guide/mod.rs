@@ -13,6 +13,9 @@ pub mod frameworks {}
 #[cfg(feature = "password")]
 pub mod sessions {}
 
+#[doc = include_str!("providers.md")]
+pub mod providers {}
+
 #[doc = include_str!("cors.md")]
 pub mod cors {}
 

@@ -43,6 +43,8 @@ pub(crate) struct RegisteredClaims {
     token_id: Option<Span>,
     session_id: Option<Span>,
     scope: Option<Span>,
+    /// There is a `scope`, and it is no string. Whether that may be is for the issuer's policy to say.
+    pub(super) has_other_scope: bool,
     pub(crate) expires_at: UnixSeconds,
     pub(crate) not_before: Option<UnixSeconds>,
     pub(crate) issued_at: Option<UnixSeconds>,
@@ -51,7 +53,7 @@ pub(crate) struct RegisteredClaims {
 
 impl RegisteredClaims {
     /// Reads a payload, nested `depth` levels at most. `iss` and `exp` must be there; what is there must have
-    /// its type.
+    /// its type, but for `scope`.
     pub(crate) fn parse(payload: String, depth: u8) -> Result<Self, Rejection> {
         let mut raw = Raw::of(&payload);
         json::read_object(&payload, depth, &mut raw)
@@ -66,6 +68,7 @@ impl RegisteredClaims {
             token_id: raw.token_id,
             session_id: raw.session_id,
             scope: raw.scope,
+            has_other_scope: raw.has_other_scope,
             not_before: raw.not_before,
             issued_at: raw.issued_at,
             auth_time: raw.auth_time,
@@ -142,6 +145,7 @@ struct Raw<'p> {
     token_id: Option<Span>,
     session_id: Option<Span>,
     scope: Option<Span>,
+    has_other_scope: bool,
     expires_at: Option<UnixSeconds>,
     not_before: Option<UnixSeconds>,
     issued_at: Option<UnixSeconds>,
@@ -162,6 +166,7 @@ impl<'p> Raw<'p> {
             token_id: None,
             session_id: None,
             scope: None,
+            has_other_scope: false,
             expires_at: None,
             not_before: None,
             issued_at: None,
@@ -219,7 +224,12 @@ impl<'a> Members<'a> for Raw<'_> {
             "jti" => take!(7, "jti", token_id, self.string(value)?),
             "client_id" => take!(8, "client_id", client_id, self.string(value)?),
             "sid" => take!(9, "sid", session_id, self.string(value)?),
-            "scope" => take!(10, "scope", scope, self.string(value)?),
+            "scope" if value.is_string() => take!(10, "scope", scope, self.string(value)?),
+            "scope" => {
+                self.has_other_scope = true;
+                value.skip()?;
+                10
+            }
             _ => return value.skip().map(|()| Member::Other),
         };
         self.malformed = None;
@@ -316,10 +326,21 @@ mod tests {
             (r#"{"iss":"i","aud":"a","exp":"1"}"#, Rejection::ClaimMalformed("exp")),
             (r#"{"iss":1}"#, Rejection::ClaimMalformed("iss")),
             (r#"{"sub":null}"#, Rejection::ClaimMalformed("sub")),
-            (r#"{"scope":["a"]}"#, Rejection::ClaimMalformed("scope")),
+            (r#"{"scope":["a"],"scope":"a"}"#, Rejection::MalformedToken("a member is named twice")),
+            (r#"{"scope":"a","scope":["a"]}"#, Rejection::MalformedToken("a member is named twice")),
+            (r#"{"scope":[01]}"#, Rejection::MalformedToken("not a JSON object")),
             (r#"{"iss":"i","iss":"i"}"#, Rejection::MalformedToken("a member is named twice")),
         ] {
             assert_eq!(parse(text).err(), Some(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_scope_that_is_no_string_is_noted() {
+        for (scope, other) in [(r#""a""#, false), (r#"["a"]"#, true), ("null", true), ("1", true), (r#"{"a":1}"#, true)]
+        {
+            let claims = parse(&format!(r#"{{"iss":"i","exp":1,"scope":{scope}}}"#)).unwrap();
+            assert_eq!((claims.has_other_scope, claims.scope().is_none()), (other, other), "{scope}");
         }
     }
 

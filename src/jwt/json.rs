@@ -69,6 +69,11 @@ impl<'a> Value<'_, 'a> {
         self.reader.peek() == Some(b'[')
     }
 
+    /// Whether the value begins like a string.
+    pub(crate) fn is_string(&self) -> bool {
+        self.reader.peek() == Some(b'"')
+    }
+
     /// Passes over a value of any kind, and checks it all the same.
     pub(crate) fn skip(self) -> Result<(), Malformed> {
         match self.reader.peek() {

@@ -6,7 +6,7 @@
 //!
 //! What is checked, and in this order: length, three segments, strict base64url, strict JSON claims, issuer; with that
 //! issuer's keys and rules, strict JSON header without `crit`, one key that fits `kid` and `alg`, signature, type, audience,
-//! times, presence, scope grammar, required claims, and last the program's own type `C`.
+//! times, presence, what it grants, required claims, and last the program's own type `C`.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -53,17 +53,19 @@ mod jwks;
 mod key;
 mod keyset;
 mod layer;
+mod mark;
+mod payload;
 mod policy;
 #[cfg(feature = "jwks-client")]
 mod remote;
 mod ring;
+mod scope_map;
 mod signer;
 mod source;
 mod token;
 mod verified;
 mod verifier;
 
-pub(crate) use self::key::hmac_key;
 #[cfg(feature = "jwks-client")]
 pub use self::remote::{JwksStatus, RemoteJwks, RemoteJwksBuilder};
 pub use self::{
@@ -73,8 +75,10 @@ pub use self::{
     layer::{JwtVerify, JwtVerifyLayer},
     policy::{ClaimsPolicy, ClaimsPolicyBuilder},
     ring::{KeyRing, KeyRingBuilder, KeyRingError},
+    scope_map::{ClaimPath, ScopeMap},
     signer::{SigningFailed, SigningKey},
     source::KeySource,
     verified::{CustomClaims, NoClaims, Verified},
     verifier::Verifier,
 };
+pub(crate) use self::{key::hmac_key, mark::Mark};

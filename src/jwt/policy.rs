@@ -1,16 +1,14 @@
 //! What a token's claims must say (RFC 7519 §4.1, RFC 8725 §3, RFC 9068 §4). Pure: `now` is an argument.
 
+mod builder;
+
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::{claims::RegisteredClaims, token::TokenType};
-use crate::{
-    clock::UnixSeconds,
-    config::{ConfigError, ConfigErrors},
-    rejection::Rejection,
-    scope::{Scope, ScopeSet, is_scope_text},
-};
+pub use self::builder::ClaimsPolicyBuilder;
+use super::{claims::RegisteredClaims, mark::Mark, payload::Payload, scope_map::ScopeMap, token::TokenType};
+use crate::{clock::UnixSeconds, rejection::Rejection, scope::is_scope_text};
 
 /// The rules that a token must satisfy besides its signature.
 ///
@@ -19,6 +17,7 @@ use crate::{
 /// | `iss` | equal to the issuer, byte for byte | |
 /// | `aud` | contains one of the audiences, byte for byte | |
 /// | `typ` | `at+jwt`, with `sub`, `client_id`, `iat` and `jti` present (RFC 9068) | |
+/// | scopes | those in `scope`, a string; elsewhere with a [`ScopeMap`] | 16 KiB of text with a map |
 /// | leeway on `exp`, `nbf`, `iat` | 30 s | 300 s |
 /// | token text | 8 KiB | 64 KiB |
 /// | nesting of the claims | 16 levels | |
@@ -36,43 +35,39 @@ pub struct ClaimsPolicy {
     issuer: String,
     audiences: Vec<String>,
     leeway: Duration,
-    any_type: bool,
-    audience_in_client_id: bool,
+    types: Types,
+    /// Claims that tell access tokens from others.
+    marks: Vec<Mark>,
+    stand_in: Option<StandIn>,
     required: Vec<(String, Vec<Value>)>,
-    /// What a scope of the issuer is called here; `None` if its scopes count as they are.
-    scopes: Option<Vec<(Scope, Scope)>>,
+    /// What a token grants; `None` if `scope` says it.
+    scopes: Option<ScopeMap>,
     pub(crate) max_token: usize,
     pub(crate) max_depth: u8,
 }
 
-/// Builder of a [`ClaimsPolicy`].
-#[derive(Clone, Debug)]
-#[must_use]
-pub struct ClaimsPolicyBuilder(ClaimsPolicy, ConfigErrors);
+/// Which types of tokens are let in, by their header (RFC 8725 §3.11).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Types {
+    /// `at+jwt`, with what RFC 9068 asks for.
+    Access,
+    /// That, `JWT`, or none: the claims tell.
+    Plain,
+    Any,
+}
 
-const MAX_LEEWAY: Duration = Duration::from_secs(300);
-const MAX_TOKEN: usize = 64 * 1024;
-const MAX_NAME: usize = 1024;
+/// What names the audience of tokens beside `aud`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum StandIn {
+    /// `client_id`, where there is no `aud`.
+    ClientId,
+    /// `azp`, whether there is an `aud` or not.
+    AuthorizedParty,
+    /// `azp`, if it is there, besides `aud`, which must be.
+    PartyIfAny,
+}
 
 impl ClaimsPolicy {
-    /// Begins a policy for tokens that `issuer` made for `audience`. Neither has a safe default.
-    pub fn builder(issuer: impl Into<String>, audience: impl Into<String>) -> ClaimsPolicyBuilder {
-        ClaimsPolicyBuilder(
-            Self {
-                issuer: issuer.into(),
-                audiences: vec![audience.into()],
-                leeway: Duration::from_secs(30),
-                any_type: false,
-                audience_in_client_id: false,
-                required: Vec::new(),
-                scopes: None,
-                max_token: 8 * 1024,
-                max_depth: 16,
-            },
-            ConfigErrors::default(),
-        )
-    }
-
     /// The issuer whose tokens it is for.
     pub fn issuer(&self) -> &str {
         &self.issuer
@@ -80,30 +75,45 @@ impl ClaimsPolicy {
 
     /// Checks the header's `typ` (RFC 9068 §4, RFC 8725 §3.11).
     pub(crate) fn check_type(&self, typ: TokenType) -> Result<(), Rejection> {
-        if self.any_type || typ == TokenType::Access { Ok(()) } else { Err(Rejection::WrongType) }
+        let fits = match self.types {
+            Types::Access => typ == TokenType::Access,
+            Types::Plain => typ != TokenType::Other,
+            Types::Any => true,
+        };
+        if fits { Ok(()) } else { Err(Rejection::WrongType) }
     }
 
-    /// Checks every rule as of `now`.
-    pub(crate) fn check(&self, claims: &RegisteredClaims, now: UnixSeconds) -> Result<(), Rejection> {
+    /// Checks every rule as of `now`, and says what the token grants here, where that is not what its `scope` says.
+    pub(crate) fn check(&self, claims: &RegisteredClaims, now: UnixSeconds) -> Result<Option<String>, Rejection> {
         if claims.issuer() != self.issuer {
             return Err(Rejection::WrongIssuer);
         }
-        self.check_audience(claims)?;
+        let payload = Payload::of(claims);
+        self.marks.iter().try_for_each(|mark| mark.check(&payload))?;
+        self.check_audience(&payload)?;
         self.check_times(claims, now)?;
         self.check_presence(claims)?;
-        if !is_scope_text(claims.scope().unwrap_or_default()) {
-            return Err(Rejection::ClaimMalformed("scope"));
-        }
-        self.check_required(claims.payload())
+        let granted = self.granted(&payload)?;
+        self.check_required(&payload)?;
+        Ok(granted)
     }
 
-    fn check_audience(&self, claims: &RegisteredClaims) -> Result<(), Rejection> {
+    fn check_audience(&self, payload: &Payload<'_>) -> Result<(), Rejection> {
+        let claims = payload.registered();
         let ours = |audience: &str| self.audiences.iter().any(|own| own == audience);
-        // An `aud` that is there counts in any case.
-        let named = match (claims.has_audience(), self.audience_in_client_id) {
-            (true, _) => claims.audience().any(ours),
-            (false, true) => claims.client_id().is_some_and(ours),
-            (false, false) => return Err(Rejection::ClaimMissing("aud")),
+        let named = match (claims.has_audience(), self.stand_in) {
+            // An `aud` that is there counts in any case.
+            (true, _) if !claims.audience().any(ours) => false,
+            (true, None | Some(StandIn::ClientId)) => true,
+            (true, Some(StandIn::PartyIfAny)) => {
+                payload.get("azp")?.is_none_or(|party| party.as_str().is_some_and(ours))
+            }
+            (false, Some(StandIn::ClientId)) => claims.client_id().is_some_and(ours),
+            (_, Some(StandIn::AuthorizedParty)) => {
+                let party = payload.get("azp")?.ok_or(Rejection::ClaimMissing("azp"))?;
+                ours(party.as_str().ok_or(Rejection::ClaimMalformed("azp"))?)
+            }
+            (false, None | Some(StandIn::PartyIfAny)) => return Err(Rejection::ClaimMissing("aud")),
         };
         if named { Ok(()) } else { Err(Rejection::WrongAudience) }
     }
@@ -129,7 +139,7 @@ impl ClaimsPolicy {
             Some(_) => Ok(()),
         };
         named(claims.subject(), "sub")?;
-        if self.any_type {
+        if self.types != Types::Access {
             return Ok(());
         }
         named(claims.client_id(), "client_id")?;
@@ -137,130 +147,23 @@ impl ClaimsPolicy {
         claims.issued_at.map(drop).ok_or(Rejection::ClaimMissing("iat"))
     }
 
-    /// What a token's scopes amount to here, where that is not what it says.
-    pub(crate) fn map_scope(&self, scope: &str) -> Option<String> {
-        let map = self.scopes.as_ref()?;
-        let known = scope.split(' ').flat_map(|name| map.iter().filter(move |(theirs, _)| theirs.as_str() == name));
-        Some(known.map(|(_, ours)| ours.clone()).collect::<ScopeSet>().to_string())
+    /// What a token amounts to here, where a map says so.
+    fn granted(&self, payload: &Payload<'_>) -> Result<Option<String>, Rejection> {
+        let (claims, map) = (payload.registered(), self.scopes.as_ref());
+        let is_free = claims.has_other_scope && map.is_some_and(ScopeMap::reads_scope);
+        if (claims.has_other_scope && !is_free) || !is_scope_text(claims.scope().unwrap_or_default()) {
+            return Err(Rejection::ClaimMalformed("scope"));
+        }
+        map.map(|map| Ok(map.granted(payload)?.to_string())).transpose()
     }
 
-    fn check_required(&self, payload: &str) -> Result<(), Rejection> {
-        if self.required.is_empty() {
-            return Ok(());
-        }
-        // A second reading, for policies that need it; the first has established that the text is strict.
-        let claims: Map<String, Value> =
-            serde_json::from_str(payload).map_err(|_| Rejection::MalformedToken("not a JSON object"))?;
-        self.required.iter().try_for_each(|(name, allowed)| match claims.get(name) {
+    fn check_required(&self, payload: &Payload<'_>) -> Result<(), Rejection> {
+        self.required.iter().try_for_each(|(name, allowed)| match payload.claims()?.get(name) {
             None => Err(Rejection::RequiredClaimMissing),
             Some(value) if allowed.contains(value) => Ok(()),
             Some(_) => Err(Rejection::ClaimNotAllowed),
         })
     }
-}
-
-impl ClaimsPolicyBuilder {
-    /// Adds another name under which this server is addressed in `aud`.
-    pub fn also_audience(mut self, audience: impl Into<String>) -> Self {
-        self.0.audiences.push(audience.into());
-        self
-    }
-
-    /// Clock difference tolerated on `exp`, `nbf` and `iat`: 30 seconds unless set, 5 minutes at most.
-    pub fn leeway(mut self, leeway: Duration) -> Self {
-        self.0.leeway = leeway;
-        self
-    }
-
-    /// Longest token text in bytes: 8 KiB unless set, 64 KiB at most.
-    pub fn max_token(mut self, bytes: usize) -> Self {
-        self.0.max_token = bytes;
-        self
-    }
-
-    /// Demands that the claim `name` is present and equal to one of `allowed`.
-    ///
-    /// A token without the claim is a bad token (401 `invalid_token`); one with another value is refused by policy
-    /// (403). Values are compared as JSON: type and value must agree. May be called for several claims.
-    pub fn require_claim<V: Into<Value>>(
-        mut self,
-        name: impl Into<String>,
-        allowed: impl IntoIterator<Item = V>,
-    ) -> Self {
-        self.0.required.push((name.into(), allowed.into_iter().map(Into::into).collect()));
-        self
-    }
-
-    /// Lets only these scopes of the issuer count, each under the name that it has here: `(theirs, ours)`. Others are passed
-    /// over. Without this, a scope that the issuer grants is granted here under the same name: for one whose word is not
-    /// law here, say which of its scopes mean what.
-    pub fn map_scopes<S: AsRef<str>>(mut self, names: impl IntoIterator<Item = (S, S)>) -> Self {
-        let Self(policy, errors) = &mut self;
-        let map = policy.scopes.get_or_insert_default();
-        for (theirs, ours) in names {
-            let mut scope =
-                |name: &str| errors.keep(Scope::parse(name).map_err(|_| ConfigError::Scope(name.to_owned())));
-            map.extend(scope(theirs.as_ref()).zip(scope(ours.as_ref())));
-        }
-        self
-    }
-
-    /// Accepts tokens of any `typ`, or none, and asks for `sub` alone besides `iss`, `aud` and `exp`.
-    ///
-    /// For issuers whose access tokens predate RFC 9068. What is lost: an ID token, or any other JWT that this issuer
-    /// makes for this audience, is then as good as an access token (RFC 8725 §3.12). Tell them apart with
-    /// [`require_claim`](Self::require_claim).
-    pub fn danger_any_token_type(mut self) -> Self {
-        self.0.any_type = true;
-        self
-    }
-
-    /// Takes `client_id` for the audience of a token that has no `aud`: it must be one of those that the policy names.
-    ///
-    /// For Amazon Cognito, whose access tokens name the client and no audience. What is lost: whatever else accepts tokens of
-    /// that client accepts the same ones, so one service can pass on to another what it was sent.
-    ///
-    /// ```
-    /// use portcullis::jwt::ClaimsPolicy;
-    ///
-    /// let issuer = "https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_example";
-    /// let policy = ClaimsPolicy::builder(issuer, "1example23456789")
-    ///     .danger_audience_in_client_id()
-    ///     .danger_any_token_type()
-    ///     .require_claim("token_use", ["access"])
-    ///     .build()?;
-    /// # Ok::<(), portcullis::config::ConfigErrors>(())
-    /// ```
-    pub fn danger_audience_in_client_id(mut self) -> Self {
-        self.0.audience_in_client_id = true;
-        self
-    }
-
-    /// Builds the policy.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigErrors`], with one [`ConfigError`] for each bad setting.
-    pub fn build(self) -> Result<ClaimsPolicy, ConfigErrors> {
-        let Self(policy, mut errors) = self;
-        if !is_name(&policy.issuer) {
-            errors.push(ConfigError::Issuer(policy.issuer.clone()));
-        }
-        for audience in policy.audiences.iter().filter(|audience| !is_name(audience)) {
-            errors.push(ConfigError::Audience(audience.clone()));
-        }
-        errors.bound("leeway", policy.leeway, Duration::ZERO, MAX_LEEWAY);
-        errors.bound_number("max_token", policy.max_token, 1, MAX_TOKEN);
-        for (name, _) in policy.required.iter().filter(|(_, allowed)| allowed.is_empty()) {
-            errors.push(ConfigError::NoAllowedValue(name.clone()));
-        }
-        errors.finish(Some(policy))
-    }
-}
-
-/// Whether `text` can name an issuer or an audience.
-fn is_name(text: &str) -> bool {
-    (1..=MAX_NAME).contains(&text.len()) && !text.chars().any(char::is_control)
 }
 
 #[cfg(test)]
@@ -281,6 +184,12 @@ mod tests {
                 claims[*name] = value.clone();
             }
         }
+        policy.check(&RegisteredClaims::parse(claims.to_string(), 16)?, UnixSeconds::new(NOW)).map(drop)
+    }
+
+    fn granted(policy: &ClaimsPolicy, change: &Value) -> Result<Option<String>, Rejection> {
+        let mut claims = serde_json::json!({ "iss": "https://id.example", "aud": "api", "sub": "u", "exp": NOW + 600 });
+        claims.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
         policy.check(&RegisteredClaims::parse(claims.to_string(), 16)?, UnixSeconds::new(NOW))
     }
 
@@ -322,6 +231,8 @@ mod tests {
             (96, "jti", gone.clone(), Err(Missing("jti"))),
             (38, "scope", "me  items".into(), Err(Malformed("scope"))),
             (38, "scope", "me\titems".into(), Err(Malformed("scope"))),
+            (38, "scope", vec!["me"].into(), Err(Malformed("scope"))),
+            (38, "scope", Value::Null, Err(Malformed("scope"))),
             (99, "scope", gone, Ok(())),
             (99, "scope", "".into(), Ok(())),
         ];
@@ -357,7 +268,7 @@ mod tests {
     #[test]
     fn scopes_of_another_issuer_count_as_mapped() {
         let map = [("orders.read", "orders:read"), ("orders.all", "orders:read"), ("orders.all", "orders:write")];
-        let policy = policy().map_scopes(map).build().unwrap();
+        let policy = policy().map_scopes(map).danger_any_token_type().build().unwrap();
         for (theirs, ours) in [
             ("orders.read", "orders:read"),
             ("orders.all admin", "orders:read orders:write"),
@@ -365,11 +276,104 @@ mod tests {
             ("admin orders:read", ""),
             ("", ""),
         ] {
-            assert_eq!(policy.map_scope(theirs).as_deref(), Some(ours), "{theirs}");
+            let claims = serde_json::json!({ "scope": theirs });
+            assert_eq!(granted(&policy, &claims), Ok(Some(ours.to_owned())), "{theirs}");
         }
-        assert_eq!(self::policy().build().unwrap().map_scope("admin"), None);
+        assert_eq!(granted(&policy, &serde_json::json!({})), Ok(Some(String::new())));
+        let as_it_is = self::policy().danger_any_token_type().build().unwrap();
+        assert_eq!(granted(&as_it_is, &serde_json::json!({ "scope": "admin" })), Ok(None));
         let errors = self::policy().map_scopes([("a b", ""), ("a", "b")]).build().unwrap_err();
         assert_eq!(errors.iter().count(), 2);
+    }
+
+    #[test]
+    fn a_scope_that_is_a_list_is_for_the_map_to_allow() {
+        let with = |map| policy().danger_any_token_type().scopes(map).build().unwrap();
+        let list = serde_json::json!({ "scope": ["me", "items"], "scp": "admin" });
+        let bad = || Err(Rejection::ClaimMalformed("scope"));
+        for (map, expected) in [
+            (ScopeMap::new().take("scope"), Ok(Some("me items".to_owned()))),
+            (ScopeMap::new().take("scope").take("scp"), Ok(Some("me items admin".to_owned()))),
+            (ScopeMap::new().map_scopes("scope", [("items", "orders")]), Ok(Some("orders".to_owned()))),
+            (ScopeMap::new().take("scp"), bad()),
+            (ScopeMap::new().take(["scope", "scope"]), bad()),
+            (ScopeMap::new(), bad()),
+        ] {
+            assert_eq!(granted(&with(map.clone()), &list), expected, "{map:?}");
+        }
+        assert_eq!(granted(&policy().danger_any_token_type().build().unwrap(), &list), bad());
+        // What both say adds up, whichever came first.
+        let both = policy().danger_any_token_type().map_scopes([("me", "self")]).scopes(ScopeMap::new().take("scp"));
+        assert_eq!(granted(&both.build().unwrap(), &list), Ok(Some("self admin".to_owned())));
+        let nothing = serde_json::json!({ "scope": "me", "scp": "admin" });
+        assert_eq!(granted(&with(ScopeMap::new()), &nothing), Ok(Some(String::new())), "an empty map grants nothing");
+    }
+
+    #[test]
+    fn claims_that_tell_the_type() {
+        let policy = policy()
+            .typed_by_claim("typ", ["Bearer"])
+            .marked(Mark::OneOf(&["azp", "cid"], Rejection::RequiredClaimMissing))
+            .marked(Mark::NoneOf(&["nonce", "at_hash"]))
+            .marked(Mark::Not("sts", "pending"))
+            .build()
+            .unwrap();
+        let wrong = || Err(Rejection::WrongType);
+        for (claims, expected) in [
+            (serde_json::json!({ "typ": "Bearer", "azp": "c" }), Ok(None)),
+            (serde_json::json!({ "typ": "Bearer", "cid": "c", "sts": "active" }), Ok(None)),
+            (serde_json::json!({ "typ": "ID", "azp": "c" }), wrong()),
+            (serde_json::json!({ "typ": ["Bearer"], "azp": "c" }), wrong()),
+            (serde_json::json!({ "azp": "c" }), wrong()),
+            (serde_json::json!({ "typ": null, "azp": "c" }), wrong()),
+            (serde_json::json!({ "typ": "Bearer" }), Err(Rejection::RequiredClaimMissing)),
+            (serde_json::json!({ "typ": "Bearer", "azp": null }), Err(Rejection::RequiredClaimMissing)),
+            (serde_json::json!({ "typ": "Bearer", "azp": "c", "at_hash": "x" }), wrong()),
+            (serde_json::json!({ "typ": "Bearer", "azp": "c", "sts": "pending" }), Err(Rejection::ClaimNotAllowed)),
+        ] {
+            assert_eq!(granted(&policy, &claims), expected, "{claims}");
+        }
+        for (typ, expected) in
+            [(TokenType::Access, Ok(())), (TokenType::Plain, Ok(())), (TokenType::Other, Err(Rejection::WrongType))]
+        {
+            assert_eq!(policy.check_type(typ), expected, "{typ:?}");
+        }
+    }
+
+    #[test]
+    fn danger_audience_in_azp_takes_the_one_for_the_other() {
+        let page = "https://app.example";
+        let policy = ClaimsPolicy::builder("https://id.example", page).also_audience("api").danger_audience_in_azp();
+        let policy = policy.danger_any_token_type().build().unwrap();
+        let gone = Value::from("(gone)");
+        for (aud, azp, expected) in [
+            (gone.clone(), page.into(), Ok(())),
+            ("api".into(), page.into(), Ok(())),
+            ("api".into(), "https://evil.example".into(), Err(Rejection::WrongAudience)),
+            ("other".into(), page.into(), Err(Rejection::WrongAudience)),
+            (gone.clone(), "https://app.example/".into(), Err(Rejection::WrongAudience)),
+            (gone.clone(), gone.clone(), Err(Rejection::ClaimMissing("azp"))),
+            ("api".into(), gone.clone(), Err(Rejection::ClaimMissing("azp"))),
+            (gone.clone(), vec![page].into(), Err(Rejection::ClaimMalformed("azp"))),
+        ] {
+            assert_eq!(check(&policy, &[("aud", aud.clone()), ("azp", azp.clone())]), expected, "{aud} {azp}");
+        }
+    }
+
+    #[test]
+    fn a_party_that_is_named_must_be_one_of_ours() {
+        let policy = policy().also_audience("app").with_party_of_ours().danger_any_token_type().build().unwrap();
+        let gone = Value::from("(gone)");
+        for (aud, azp, expected) in [
+            ("api", gone.clone(), Ok(())),
+            ("api", "app".into(), Ok(())),
+            ("api", "other".into(), Err(Rejection::WrongAudience)),
+            ("api", 1.into(), Err(Rejection::WrongAudience)),
+            ("other", "app".into(), Err(Rejection::WrongAudience)),
+            ("(gone)", "app".into(), Err(Rejection::ClaimMissing("aud"))),
+        ] {
+            assert_eq!(check(&policy, &[("aud", aud.into()), ("azp", azp.clone())]), expected, "{aud} {azp}");
+        }
     }
 
     #[test]
@@ -405,8 +409,10 @@ mod tests {
             .leeway(Duration::from_secs(301))
             .max_token(0)
             .require_claim("tenant", [] as [&str; 0])
+            .typed_by_claim("typ", [] as [&str; 0])
+            .scopes(ScopeMap::new().take(""))
             .build()
             .unwrap_err();
-        assert_eq!(errors.iter().count(), 6, "{errors}");
+        assert_eq!(errors.iter().count(), 8, "{errors}");
     }
 }

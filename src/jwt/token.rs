@@ -26,7 +26,11 @@ pub(crate) const ACCESS_TOKEN: &str = "at+jwt";
 /// What kind of token a header says that it belongs to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum TokenType {
+    /// An access token (RFC 9068 §2.1).
     Access,
+    /// `JWT`, or nothing: any kind, access tokens of older issuers among them.
+    Plain,
+    /// Another kind, such as `logout+jwt`.
     Other,
 }
 
@@ -104,7 +108,13 @@ impl<'a> Header<'a> {
 
     /// What kind of token it says to be (RFC 9068 §2.1).
     pub(crate) fn token_type(&self) -> TokenType {
-        if self.is_type(ACCESS_TOKEN) { TokenType::Access } else { TokenType::Other }
+        if self.is_type(ACCESS_TOKEN) {
+            TokenType::Access
+        } else if self.typ.is_none() || self.is_type("JWT") {
+            TokenType::Plain
+        } else {
+            TokenType::Other
+        }
     }
 
     /// Whether `typ` is `expected`, case and a leading `application/` aside (RFC 7515 §4.1.9).
@@ -219,5 +229,17 @@ mod tests {
             assert_eq!(Header::parse(&text).unwrap().is_type("at+jwt"), good, "{typ:?}");
         }
         assert!(!Header::parse(r#"{"alg":"x"}"#).unwrap().is_type("at+jwt"));
+        for (typ, expected) in [
+            (r#","typ":"at+jwt""#, TokenType::Access),
+            (r#","typ":"JWT""#, TokenType::Plain),
+            (r#","typ":"application/jwt""#, TokenType::Plain),
+            ("", TokenType::Plain),
+            (r#","typ":"""#, TokenType::Other),
+            (r#","typ":"logout+jwt""#, TokenType::Other),
+            (r#","typ":"dpop+jwt""#, TokenType::Other),
+        ] {
+            let text = format!(r#"{{"alg":"x"{typ}}}"#);
+            assert_eq!(Header::parse(&text).unwrap().token_type(), expected, "{typ}");
+        }
     }
 }

@@ -55,7 +55,7 @@ pub(super) struct Checked<C> {
     pub(super) keys: AtomicU64,
     /// Version of the last list of revocations in which it was seen not to be.
     pub(super) not_revoked: AtomicU64,
-    /// Scopes as they count here, where the policy gives them other names.
+    /// Scopes as they count here, where the policy has a map of them.
     pub(super) scope: Option<String>,
     pub(super) met: Met,
 }

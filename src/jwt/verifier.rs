@@ -105,7 +105,7 @@ impl<C: CustomClaims> Verifier<C> {
     }
 
     /// Accepts the tokens of another issuer as well, with keys and rules of its own. What it grants is granted here, unless
-    /// its policy says otherwise with [`map_scopes`](super::ClaimsPolicyBuilder::map_scopes).
+    /// its policy says otherwise with [`scopes`](super::ClaimsPolicyBuilder::scopes).
     ///
     /// # Errors
     ///
@@ -219,10 +219,10 @@ impl<C: CustomClaims> Verifier<C> {
         let current = keys.current().map_err(its(None))?;
         let (typ, key) = current.verify(token_parts).map_err(its(Some(current.id())))?;
         policy.check_type(typ).map_err(own)?;
-        policy.check(&registered, now).map_err(own)?;
+        let scope = policy.check(&registered, now).map_err(own)?;
         let custom = custom(registered.payload()).map_err(own)?;
         let verified = Verified(Arc::new(Checked {
-            scope: policy.map_scope(registered.scope().unwrap_or_default()),
+            scope,
             registered,
             custom,
             issuer,

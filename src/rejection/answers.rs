@@ -1,5 +1,7 @@
 //! A refusal as a response: problem details for HTTP, a trailers-only answer for gRPC.
 
+mod fastapi;
+
 use std::{fmt, sync::Arc};
 
 use base64_simd::STANDARD;
@@ -10,6 +12,10 @@ use http::{
 };
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
+use self::fastapi::Asks;
+#[cfg(feature = "password")]
+pub(crate) use self::fastapi::BEARER;
+pub(crate) use self::fastapi::detail;
 use super::{BearerError, Challenge, Rejection, Verdict};
 use crate::{
     audit,
@@ -20,9 +26,9 @@ use crate::{
 /// Seconds after which to try again when something that is needed does not answer.
 pub(crate) const RETRY_SECONDS: u64 = 5;
 
-/// How gates answer when they refuse: the realm that their challenges name. Cheap to clone.
+/// How gates answer when they refuse: the realm that their challenges name, and the style. Cheap to clone.
 ///
-/// Statuses and challenges follow from the [`Rejection`] and cannot be changed.
+/// Statuses and challenges follow from the [`Rejection`] and cannot be changed, but for one [`style`](Self::style) with a name.
 ///
 /// ```
 /// use portcullis::rejection::{Answers, Rejection, Wire};
@@ -35,9 +41,40 @@ pub(crate) const RETRY_SECONDS: u64 = 5;
 #[derive(Clone, Debug)]
 pub struct Answers(Arc<Challenges>);
 
+/// What statuses, challenges and bodies are like. gRPC has one style.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum AnswerStyle {
+    /// As the standards say: RFC 6750 §3, RFC 9457, and RFC 6749 §5.2 at the token endpoint.
+    #[default]
+    Standard,
+    /// As a FastAPI service answers that was written after FastAPI's security tutorial, for clients of such a service that are to
+    /// find the same when it has moved here. What is lost: a client can no longer tell from status and challenge what would help,
+    /// because 401 stands for a missing scope as well (RFC 6750 §3.1), and `Bearer` stands without a parameter (§3).
+    ///
+    /// | | status | `WWW-Authenticate` | body |
+    /// |---|---|---|---|
+    /// | login that fails, whatever the reason | 401 | `Bearer` | `{"detail":"Incorrect username or password"}` |
+    /// | login without a user name or a password | 422 | | `{"detail":[{"type":"missing","loc":["body","username"],"msg":"Field required","input":null}]}` |
+    /// | no token | 401 | `Bearer` | `{"detail":"Not authenticated"}` |
+    /// | bad, expired or revoked token, or a field that holds none | 401 | `Bearer`, or `Bearer scope="…"` in the stacks of `protect` | `{"detail":"Could not validate credentials"}` |
+    /// | scope missing | 401 | `Bearer scope="…"`: all that is needed | `{"detail":"Not enough permissions"}` |
+    /// | user disabled, or gone | 400 | | `{"detail":"Inactive user"}` |
+    /// | policy says no; another site's request; no TLS | 403 | | `{"detail":"Forbidden"}` |
+    /// | 429, 500, 503 | as ever, with `Retry-After` and the like | | `{"detail":"Too Many Requests"}` and so on |
+    ///
+    /// At the token endpoint a form without `grant_type` is a login. Everything else there that the tutorial has no case for, and
+    /// all that the other endpoints say of their own forms and tokens, stays as RFC 6749, RFC 7009 and RFC 7662 have it: their
+    /// clients are none of a tutorial's.
+    FastApi,
+}
+
 /// Challenges that do not depend on the request, made once.
 #[derive(Clone, Debug)]
 struct Challenges {
+    style: AnswerStyle,
+    /// What a route demands, as the tutorial's challenge, where the gate that reads its tokens knows.
+    demanded: Option<HeaderValue>,
     realm: String,
     plain: HeaderValue,
     invalid_request: HeaderValue,
@@ -129,7 +166,33 @@ impl Answers {
 
     /// The same, but that challenges name the address of the resource's metadata (RFC 9728 §5.1), which was checked.
     pub(crate) fn naming_metadata(&self, address: &str) -> Self {
-        Self::with_checked(&self.0.realm, &format!(", resource_metadata=\"{address}\""))
+        Self::with_checked(&self.0.realm, &format!(", resource_metadata=\"{address}\"")).style(self.0.style)
+    }
+
+    /// Sets what statuses, challenges and bodies are like: as the standards say, unless set.
+    ///
+    /// ```
+    /// use portcullis::rejection::{AnswerStyle, Answers, Rejection, Wire};
+    ///
+    /// let answers = Answers::default().style(AnswerStyle::FastApi);
+    /// let answer = answers.refuse(Rejection::NoCredential, None, Wire::Http);
+    /// assert_eq!(answer.headers()["www-authenticate"], "Bearer");
+    /// assert_eq!(answer.body(), r#"{"detail":"Not authenticated"}"#);
+    /// ```
+    #[must_use]
+    pub fn style(self, style: AnswerStyle) -> Self {
+        Self(Arc::new(Challenges { style, ..Challenges::clone(&self.0) }))
+    }
+
+    /// Their style.
+    pub(crate) fn its_style(&self) -> AnswerStyle {
+        self.0.style
+    }
+
+    /// The same, for a route that demands these scopes: the tutorial names them to whoever comes with a bad token, too.
+    pub(crate) fn demanding(&self, scopes: &ScopeSet) -> Self {
+        let demanded = fastapi::scopes(Some(Needs::Scopes(scopes)));
+        Self(Arc::new(Challenges { demanded, ..Challenges::clone(&self.0) }))
     }
 
     /// The same in memory of its own, for one core to count the references to.
@@ -144,6 +207,8 @@ impl Answers {
             field(&format!("{plain}, error=\"{code}\", error_description=\"{description}\""))
         };
         Self(Arc::new(Challenges {
+            style: AnswerStyle::Standard,
+            demanded: None,
             realm: realm.to_owned(),
             invalid_request: with(BearerError::InvalidRequest),
             invalid_token: with(BearerError::InvalidToken),
@@ -172,8 +237,12 @@ impl Answers {
         let verdict = rejection.verdict();
         let scopes = needs.and_then(|needs| if let Needs::Scopes(scopes) = needs { Some(scopes) } else { None });
         audit::refused(rejection, subject, scopes);
+        let fastapi = Some(rejection).filter(|_| self.0.style == AnswerStyle::FastApi).map(fastapi::answer);
         let mut response = match wire {
-            Wire::Http => http_answer(rejection, verdict),
+            Wire::Http => match fastapi {
+                Some((status, _, words)) => detail(status, words),
+                None => http_answer(rejection, verdict),
+            },
             Wire::Grpc => grpc_answer(verdict),
             Wire::GrpcWeb | Wire::GrpcWebText => grpc_web_answer(verdict, wire),
         };
@@ -182,7 +251,16 @@ impl Answers {
         if let Some(seconds) = retry_after(rejection, verdict).filter(|_| wire == Wire::Http) {
             response.headers_mut().insert(RETRY_AFTER, seconds.into());
         }
-        if let Some(challenge) = self.challenge(verdict.challenge, needs) {
+        let challenge = match fastapi.filter(|_| wire == Wire::Http) {
+            None | Some((_, Asks::AsEver, _)) => self.challenge(verdict.challenge, needs),
+            Some((_, Asks::Nothing, _)) => None,
+            Some((_, Asks::Bearer, _)) => Some(HeaderValue::from_static(fastapi::BEARER)),
+            Some((_, Asks::Scopes, _)) => {
+                let known = fastapi::scopes(needs).or_else(|| self.0.demanded.clone());
+                Some(known.unwrap_or(HeaderValue::from_static(fastapi::BEARER)))
+            }
+        };
+        if let Some(challenge) = challenge {
             response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
         }
         response

@@ -4,8 +4,10 @@ mod answers;
 
 use http::StatusCode;
 
-pub use self::answers::{Answers, Wire};
-pub(crate) use self::answers::{Needs, RETRY_SECONDS};
+#[cfg(feature = "password")]
+pub(crate) use self::answers::BEARER;
+pub use self::answers::{AnswerStyle, Answers, Wire};
+pub(crate) use self::answers::{Needs, RETRY_SECONDS, detail};
 use crate::{audit, clock::UnixSeconds, throttle::Limit};
 
 /// Why a request was refused. `Display` is for operators; clients see a status and a challenge.
@@ -302,7 +304,7 @@ impl Rejection {
         Verdict { status, challenge, grpc, kind }
     }
 
-    /// Status of the answer over HTTP (RFC 6750 §3.1, RFC 9110 §15.5).
+    /// Status of the answer over HTTP (RFC 6750 §3.1, RFC 9110 §15.5), unless the [style](AnswerStyle) is another.
     pub const fn status(self) -> StatusCode {
         self.verdict().status
     }

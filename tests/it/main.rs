@@ -23,6 +23,7 @@ mod costs;
 mod crashes;
 mod csrf;
 mod endpoints;
+mod fastapi;
 mod grpc;
 mod guide;
 mod key_rings;
@@ -33,6 +34,7 @@ mod login;
 mod passwords;
 mod policies;
 mod programs;
+mod providers;
 mod remote;
 mod revocation;
 #[cfg(any(feature = "postgres", feature = "redis"))]

@@ -13,9 +13,9 @@ use crate::{
 };
 
 /// A program that is stopped, by its own handle, when dropped.
-struct Program {
+pub struct Program {
     child: Child,
-    address: SocketAddr,
+    pub address: SocketAddr,
     /// What it printed up to and with the line that has the address.
     printed: String,
 }
@@ -65,7 +65,7 @@ fn command(name: &str, folder: &Folder, variables: &[(&str, &str)]) -> Command {
     command
 }
 
-fn start(name: &str, folder: &Folder, variables: &[(&str, &str)]) -> Program {
+pub fn start(name: &str, folder: &Folder, variables: &[(&str, &str)]) -> Program {
     let mut child = command(name, folder, variables).spawn().unwrap();
     let mut printed = String::new();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -334,6 +334,9 @@ fn a_bad_value_ends_auth_server_and_names_the_variable() {
         (&[("ALGORITHM", "HS256"), ("SIGNING_KEY", "secret")], &["SIGNING_KEY"]),
         (&[("SIGNING_KEY", "")], &["SIGNING_KEY"]),
         (&[("SIGNING_KEY", "garbage")], &["SIGNING_KEY"]),
+        (&[("ANSWER_STYLE", "django")], &["ANSWER_STYLE"]),
+        (&[("ANSWER_STYLE", "FastApi")], &["ANSWER_STYLE"]),
+        (&[("ANSWER_STYLE", "")], &["ANSWER_STYLE"]),
         (&[("STORE", "postgres://x")], &["STORE"]),
         (&[("STORE", "sqlite:")], &["STORE"]),
         (&[("STORE", "sqlite::memory:")], &["STORE"]),
@@ -420,6 +423,7 @@ fn a_bad_value_ends_auth_server_and_names_the_variable() {
             "ALGORITHM",
             "SIGNING_KEY",
             "ACCESS_TTL",
+            "ANSWER_STYLE",
             "JWKS_URL",
             "JWKS_ISSUER",
             "JWKS_AUDIENCE",
