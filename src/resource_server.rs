@@ -235,7 +235,7 @@ impl<C: CustomClaims> ResourceServer<C> {
     }
 
     fn reading(&self, optional: bool) -> AuthenticateLayer<C> {
-        AuthenticateLayer { verify: self.verify().reading_header(optional) }
+        AuthenticateLayer { verify: self.verify().reading_header(optional), optional }
     }
 
     fn verify(&self) -> JwtVerifyLayer<C> {
@@ -264,18 +264,49 @@ impl<C> fmt::Debug for ResourceServer<C> {
 
 /// What [`BearerExtractLayer`](crate::bearer::BearerExtractLayer) around [`JwtVerifyLayer`] answers and lets pass, in one
 /// step: from [`ResourceServer::authenticate`]. It leaves no [`Credential`](crate::bearer::Credential) in the extensions.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 #[must_use]
 pub struct AuthenticateLayer<C = NoClaims> {
     verify: JwtVerifyLayer<C>,
+    #[cfg_attr(not(feature = "openapi"), expect(dead_code, reason = "for documents"))]
+    optional: bool,
+}
+
+// By hand: neither claims nor policies need to be clonable.
+impl<C> Clone for AuthenticateLayer<C> {
+    fn clone(&self) -> Self {
+        Self { verify: self.verify.clone(), optional: self.optional }
+    }
+}
+
+impl<P, C> Clone for ProtectLayer<P, C> {
+    fn clone(&self) -> Self {
+        Self { authenticate: self.authenticate.clone(), authorize: self.authorize.clone() }
+    }
+}
+
+#[cfg(feature = "openapi")]
+impl<C> AuthenticateLayer<C> {
+    /// Whether requests without a credential pass.
+    pub(crate) const fn is_optional(&self) -> bool {
+        self.optional
+    }
 }
 
 /// [`AuthenticateLayer`] around [`AuthorizeLayer`]: from [`ResourceServer::protect`].
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 #[must_use]
 pub struct ProtectLayer<P, C = NoClaims> {
     authenticate: AuthenticateLayer<C>,
     authorize: AuthorizeLayer<P>,
+}
+
+#[cfg(feature = "openapi")]
+impl<P, C> ProtectLayer<P, C> {
+    /// What it is made of, from the outside in.
+    pub(crate) const fn layers(&self) -> (&AuthenticateLayer<C>, &AuthorizeLayer<P>) {
+        (&self.authenticate, &self.authorize)
+    }
 }
 
 impl<S, P, C: CustomClaims> Layer<S> for ProtectLayer<P, C> {

@@ -121,12 +121,28 @@ impl AuthorizationServer {
 }
 
 /// The layers for routes of a server's own users, stacked: from [`AuthorizationServer::protect`].
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 #[must_use]
 pub struct ProtectUsersLayer<P> {
     authenticate: AuthenticateLayer,
     users: CurrentUserLayer,
     authorize: AuthorizeLayer<P>,
+}
+
+// By hand: policies need not be clonable.
+impl<P> Clone for ProtectUsersLayer<P> {
+    fn clone(&self) -> Self {
+        let Self { authenticate, users, authorize } = self;
+        Self { authenticate: authenticate.clone(), users: users.clone(), authorize: authorize.clone() }
+    }
+}
+
+#[cfg(feature = "openapi")]
+impl<P> ProtectUsersLayer<P> {
+    /// What it is made of, from the outside in.
+    pub(crate) const fn layers(&self) -> (&AuthenticateLayer, &CurrentUserLayer, &AuthorizeLayer<P>) {
+        (&self.authenticate, &self.users, &self.authorize)
+    }
 }
 
 impl<S, P> Layer<S> for ProtectUsersLayer<P> {

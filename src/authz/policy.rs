@@ -96,9 +96,14 @@ pub trait Policy: Send + Sync + 'static {
     /// Decides.
     fn decide(&self, access: &Access<'_>) -> Outcome;
 
-    /// The scopes that it asks for: in challenges of layers further in, and in documents.
+    /// The scopes that it asks for, as challenges of layers further in name them.
     fn scopes(&self) -> ScopeSet {
         ScopeSet::default()
+    }
+
+    /// The same for documents: sets of scopes, one of which it needs to allow. All of [`scopes`](Self::scopes) unless implemented.
+    fn alternatives(&self) -> Vec<ScopeSet> {
+        vec![self.scopes()]
     }
 }
 
@@ -111,6 +116,10 @@ macro_rules! forward {
 
             fn scopes(&self) -> ScopeSet {
                 (**self).scopes()
+            }
+
+            fn alternatives(&self) -> Vec<ScopeSet> {
+                (**self).alternatives()
             }
         }
     )*};
@@ -211,6 +220,9 @@ pub trait Policies: Send + Sync + 'static {
     /// All scopes that they ask for.
     #[doc(hidden)]
     fn scopes(&self) -> ScopeSet;
+    /// The alternatives of each.
+    #[doc(hidden)]
+    fn alternatives_of_each(&self) -> Vec<Vec<ScopeSet>>;
 }
 
 impl<P: Policy, const N: usize> Policies for [P; N] {
@@ -223,6 +235,10 @@ impl<P: Policy, const N: usize> Policies for [P; N] {
 
     fn scopes(&self) -> ScopeSet {
         self.iter().fold(ScopeSet::default(), |all, policy| all.union(&policy.scopes()))
+    }
+
+    fn alternatives_of_each(&self) -> Vec<Vec<ScopeSet>> {
+        self.iter().map(Policy::alternatives).collect()
     }
 }
 
@@ -239,6 +255,12 @@ macro_rules! tuples {
                 #[expect(non_snake_case, reason = "a value named after its type")]
                 let ($($name,)+) = self;
                 ScopeSet::default()$(.union(&$name.scopes()))+
+            }
+
+            fn alternatives_of_each(&self) -> Vec<Vec<ScopeSet>> {
+                #[expect(non_snake_case, reason = "a value named after its type")]
+                let ($($name,)+) = self;
+                vec![$($name.alternatives()),+]
             }
         }
     };
@@ -287,6 +309,13 @@ impl<P: Policies> Policy for All<P> {
     fn scopes(&self) -> ScopeSet {
         self.0.scopes()
     }
+
+    fn alternatives(&self) -> Vec<ScopeSet> {
+        let each = self.0.alternatives_of_each();
+        each.iter().fold(vec![ScopeSet::default()], |all, more| {
+            all.iter().flat_map(|one| more.iter().map(|other| one.union(other))).collect()
+        })
+    }
 }
 
 impl<P: Policies> Policy for Any<P> {
@@ -298,6 +327,10 @@ impl<P: Policies> Policy for Any<P> {
 
     fn scopes(&self) -> ScopeSet {
         self.0.scopes()
+    }
+
+    fn alternatives(&self) -> Vec<ScopeSet> {
+        self.0.alternatives_of_each().concat()
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// [`CookieExtractLayer`] around [`JwtVerifyLayer`]: from [`ResourceServer::authenticate_cookie`](super::ResourceServer::authenticate_cookie).
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 #[must_use]
 pub struct CookieAuthenticateLayer<C = NoClaims> {
     extract: CookieExtractLayer,
@@ -32,9 +32,28 @@ impl<C: CustomClaims> CookieAuthenticateLayer<C> {
         Self { extract: self.extract.or_bearer(), ..self }
     }
 
+    /// Whether it reads the cookie, and whether the header.
+    #[cfg(feature = "openapi")]
+    pub(crate) const fn reads(&self) -> (bool, bool) {
+        self.extract.reads()
+    }
+
+    /// Whether requests without a credential pass.
+    #[cfg(feature = "openapi")]
+    pub(crate) const fn is_optional(&self) -> bool {
+        self.extract.is_optional()
+    }
+
     /// As [`CookieExtractLayer::optional`].
     pub fn optional(self) -> Self {
         Self { extract: self.extract.optional(), ..self }
+    }
+}
+
+// By hand: claims need not be clonable.
+impl<C> Clone for CookieAuthenticateLayer<C> {
+    fn clone(&self) -> Self {
+        Self { extract: self.extract.clone(), verify: self.verify.clone() }
     }
 }
 
