@@ -28,6 +28,7 @@ mod keys;
 mod layers;
 mod limits;
 mod login;
+mod openapi;
 mod passwords;
 mod programs;
 mod remote;
