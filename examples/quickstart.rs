@@ -70,7 +70,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
         .merge(server.documented_routes())
         .split_for_parts();
     let document = server.document(document, SCOPES)?;
-    let app = app.merge(docs("/docs", document)).with_state(server);
+    let app = app.merge(docs("/docs", &document)).with_state(server);
 
     print_commands(&url);
     // With the peer's address, by which logins are limited.

@@ -151,7 +151,7 @@ fn app(
     };
     let (app, document) = routes::routes(server, &api)?.split_for_parts();
     let document = server.document(document, routes::SCOPES)?;
-    Ok(app.merge(docs("/docs", document)).with_state(server.clone()))
+    Ok(app.merge(docs("/docs", &document)).with_state(server.clone()))
 }
 
 async fn add_users(store: &dyn UserStore, hasher: &PasswordHasher, users: Vec<NewUser>) -> Result<(), Mistakes> {

@@ -1,6 +1,8 @@
 //! Which endpoints a server has, and where: one list, for routers and for documents.
 
 use super::AuthorizationServer;
+#[cfg(all(feature = "openapi", feature = "password"))]
+use crate::endpoint::{Registration, SessionCookies};
 #[cfg(feature = "password")]
 use crate::{
     browser::CookieExtract,
@@ -89,8 +91,8 @@ impl AuthorizationServer {
         let issuer = &self.issuer;
         #[cfg(feature = "password")]
         let (access_cookie, hides_names) = (
-            issuer.cookies.as_ref().is_some_and(|cookies| cookies.guard_of_access().is_some()),
-            issuer.accounts.registration.as_ref().is_some_and(|registration| registration.hides_names()),
+            issuer.cookies.as_ref().and_then(SessionCookies::guard_of_access).is_some(),
+            issuer.accounts.registration.as_ref().is_some_and(Registration::hides_names),
         );
         #[cfg(not(feature = "password"))]
         let (access_cookie, hides_names) = (false, false);

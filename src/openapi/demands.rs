@@ -8,8 +8,8 @@ use crate::scope::ScopeSet;
 
 /// Name of the scheme for tokens in the `Authorization` field.
 pub const BEARER: &str = "bearer";
-/// Name of the scheme for the same tokens, where the document says how to get them.
-pub const OAUTH2: &str = "oauth2";
+/// Name of the scheme for the same tokens, where the document says how to get them. Pages show it first.
+pub const OAUTH2: &str = "OAuth2";
 /// Name of the scheme for access tokens in a cookie.
 pub const COOKIE: &str = "cookie";
 
@@ -260,8 +260,8 @@ mod tests {
             (&json!([{"key": ["x"]}]), vec![sets(&["a"]), bearer()], json!([{"bearer": ["a"], "key": ["x"]}])),
             (&json!([{"key": []}]), vec![optional()], json!([{"key": []}, {"bearer": [], "key": []}])),
             (&json!([{"bearer": ["x"]}]), vec![sets(&["a"]), bearer()], json!([{"bearer": ["x", "a"]}])),
-            (&json!([{"oauth2": ["x"]}]), vec![sets(&["a"])], json!([{"bearer": ["x", "a"]}])),
-            (&json!([{"oauth2": ["x"]}, {"bearer": ["x"]}]), vec![sets(&["a"])], json!([{"bearer": ["x", "a"]}])),
+            (&json!([{"OAuth2": ["x"]}]), vec![sets(&["a"])], json!([{"bearer": ["x", "a"]}])),
+            (&json!([{"OAuth2": ["x"]}, {"bearer": ["x"]}]), vec![sets(&["a"])], json!([{"bearer": ["x", "a"]}])),
             (
                 &json!([{"key": []}, {"bearer": []}]),
                 vec![sets(&["a"])],

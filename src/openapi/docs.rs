@@ -13,6 +13,7 @@ use http::{
     HeaderValue, StatusCode,
     header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS},
 };
+use serde_json::Value;
 use utoipa::openapi::OpenApi;
 use utoipa_swagger_ui::Config;
 
@@ -37,13 +38,13 @@ const POLICY_OF_PAGE: &str = "base-uri 'none'; form-action 'none'; frame-ancesto
 ///
 /// ```
 /// # let document = utoipa::openapi::OpenApi::default();
-/// let docs: axum::Router = portcullis::openapi::docs("/docs", document);
+/// let docs: axum::Router = portcullis::openapi::docs("/docs", &document);
 /// ```
 ///
 /// `path` begins with `/`, as axum wants it.
-pub fn docs<S: Clone + Send + Sync + 'static>(path: &str, document: OpenApi) -> Router<S> {
+pub fn docs<S: Clone + Send + Sync + 'static>(path: &str, document: &OpenApi) -> Router<S> {
     let path = path.trim_end_matches('/');
-    let page = Arc::new(Page::new(&document));
+    let page = Arc::new(Page::new(document));
     let index = Arc::clone(&page);
     // Relative, so that it fits wherever the router is nested.
     let last = path.rsplit('/').next().unwrap_or_default();
@@ -107,19 +108,21 @@ fn fields(body: impl Into<Body>, content_type: &str, caching: &'static str) -> R
 
 /// The policy of the page: its own origin, and those that the document sends it to.
 fn policy(document: &OpenApi) -> HeaderValue {
-    let others: String = origins(document).iter().map(|origin| format!(" {origin}")).collect();
-    let whole = format!("{POLICY}{others}; {POLICY_OF_PAGE}");
+    let own = POLICY.to_owned();
+    let all = origins(document).iter().fold(own, |all, origin| all + " " + origin);
+    let whole = format!("{all}; {POLICY_OF_PAGE}");
     HeaderValue::from_str(&whole).unwrap_or(HeaderValue::from_static(POLICY))
 }
 
 /// Origins of servers and token endpoints, as far as the document names whole addresses.
 fn origins(document: &OpenApi) -> BTreeSet<String> {
     let json = serde_json::to_value(document).unwrap_or_default();
-    let servers = json["servers"].as_array().into_iter().flatten().filter_map(|server| server["url"].as_str());
-    let schemes = json["components"]["securitySchemes"].as_object().into_iter().flatten();
-    let flows = schemes.filter_map(|(_, scheme)| scheme["flows"].as_object()).flatten();
-    let tokens = flows.flat_map(|(_, flow)| [&flow["tokenUrl"], &flow["refreshUrl"]]).filter_map(|url| url.as_str());
-    servers.chain(tokens).filter_map(origin).collect()
+    let servers = json.pointer("/servers").and_then(Value::as_array).into_iter().flatten();
+    let servers = servers.filter_map(|server| server.get("url"));
+    let schemes = json.pointer("/components/securitySchemes").and_then(Value::as_object).into_iter().flatten();
+    let flows = schemes.filter_map(|(_, scheme)| scheme.get("flows")?.as_object()).flatten();
+    let tokens = flows.flat_map(|(_, flow)| ["tokenUrl", "refreshUrl"].map(|name| flow.get(name))).flatten();
+    servers.chain(tokens).filter_map(Value::as_str).filter_map(origin).collect()
 }
 
 /// Scheme, host and port of an address, if nothing in them means anything to a policy.

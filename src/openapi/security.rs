@@ -119,7 +119,9 @@ impl Security {
         // What says nothing asks for nothing, and what is empty is open on purpose.
         let Some(security) = operation.security.as_deref().filter(|security| !security.is_empty()) else { return };
         let alternatives = demands::read(security);
-        alternatives.iter().for_each(|alternative| demanded.note(alternative));
+        for alternative in &alternatives {
+            demanded.note(alternative);
+        }
         let offered = alternatives.into_iter().flat_map(|one| {
             let scopes = one.0.get(BEARER).filter(|_| self.password.is_some()).cloned();
             let signed_in = scopes.map(|scopes| {
@@ -245,7 +247,7 @@ mod tests {
             json!([]),
             json!([{}, { "bearer": [] }]),
             json!([{ "bearer": ["me"] }]),
-            json!([{ "oauth2": ["me"] }]),
+            json!([{ "OAuth2": ["me"] }]),
             json!([{ "bearer": ["me"] }, { "bearer": ["a"] }]),
             json!([{ "bearer": [], "key": [] }]),
             json!([{ "cookie": ["me"] }, { "bearer": ["me"] }]),
@@ -257,12 +259,12 @@ mod tests {
             [
                 Value::Null,
                 json!([]),
-                json!([{}, { "oauth2": [] }, { "bearer": [] }]),
-                json!([{ "oauth2": ["me"] }, { "bearer": ["me"] }]),
-                json!([{ "oauth2": ["me"] }, { "bearer": ["me"] }]),
-                json!([{ "oauth2": ["me"] }, { "bearer": ["me"] }, { "oauth2": ["a"] }, { "bearer": ["a"] }]),
-                json!([{ "key": [], "oauth2": [] }, { "bearer": [], "key": [] }]),
-                json!([{ "cookie": ["me"] }, { "oauth2": ["me"] }, { "bearer": ["me"] }]),
+                json!([{}, { "OAuth2": [] }, { "bearer": [] }]),
+                json!([{ "OAuth2": ["me"] }, { "bearer": ["me"] }]),
+                json!([{ "OAuth2": ["me"] }, { "bearer": ["me"] }]),
+                json!([{ "OAuth2": ["me"] }, { "bearer": ["me"] }, { "OAuth2": ["a"] }, { "bearer": ["a"] }]),
+                json!([{ "key": [], "OAuth2": [] }, { "bearer": [], "key": [] }]),
+                json!([{ "cookie": ["me"] }, { "OAuth2": ["me"] }, { "bearer": ["me"] }]),
             ]
         );
         assert!(security.document(said.clone()).unwrap() == said, "twice is once");
@@ -282,7 +284,7 @@ mod tests {
         let all = Security::password("/token").refresh("/token/refresh").scopes([("me", "Who you are")]);
         let all = schemes(all, &[json!([{ "cookie": ["me"] }])]);
         let flow = json!({ "tokenUrl": "/token", "refreshUrl": "/token/refresh", "scopes": { "me": "Who you are" } });
-        assert_eq!(all["oauth2"]["flows"], json!({ "password": flow }));
+        assert_eq!(all["OAuth2"]["flows"], json!({ "password": flow }));
         assert_eq!((&all["cookie"]["in"], &all["cookie"]["name"]), (&"cookie".into(), &ACCESS_COOKIE.into()));
     }
 

@@ -168,7 +168,7 @@ async fn described(hasher: &PasswordHasher) -> (Router, Value, String) {
 /// How an alternative has its caller show a token, if it does, and with which scopes.
 fn shown(alternative: &Value) -> Option<(&'static str, Vec<String>)> {
     let scopes = |name: &str| Some(serde_json::from_value(alternative.get(name)?.clone()).unwrap());
-    let bearer = || scopes("bearer").or_else(|| scopes("oauth2"));
+    let bearer = || scopes("bearer").or_else(|| scopes("OAuth2"));
     scopes("cookie").map(|scopes| ("cookie", scopes)).or_else(|| bearer().map(|scopes| ("authorization", scopes)))
 }
 
@@ -237,7 +237,7 @@ async fn what_everything_demands() {
     let said = |path: &str, method: &str| {
         let security = document["paths"][path][method]["security"].as_array().cloned();
         // The other way to show the same token says the same.
-        security.map(|all| all.into_iter().filter(|one| one.get("oauth2").is_none()).collect::<Vec<_>>())
+        security.map(|all| all.into_iter().filter(|one| one.get("OAuth2").is_none()).collect::<Vec<_>>())
     };
     let bearer = |lists: &[&[&str]]| Some(lists.iter().map(|list| json!({ "bearer": list })).collect::<Vec<_>>());
     for (path, method, expected) in [
@@ -419,10 +419,10 @@ async fn text(response: Response) -> String {
 #[tokio::test]
 async fn the_page_is_there_wherever_it_is_nested_and_keeps_its_policy() {
     let document = || utoipa::openapi::OpenApi::default();
-    let plain: Router = docs("/docs", document());
-    let root: Router = docs("/", document());
-    let slash: Router = docs("/docs/", document());
-    let nested = Router::new().nest("/in", docs("/a/docs", document()));
+    let plain: Router = docs("/docs", &document());
+    let root: Router = docs("/", &document());
+    let slash: Router = docs("/docs/", &document());
+    let nested = Router::new().nest("/in", docs("/a/docs", &document()));
     for (app, at) in [(plain, "/docs"), (root, ""), (slash, "/docs"), (nested, "/in/a/docs")] {
         let app = app.layer(SecureHeadersLayer::new());
         if !at.is_empty() {
