@@ -66,6 +66,8 @@ impl AuthorizationServer {
     /// and, where the issuer and the audience are addresses, of their metadata. If the issuer is an address with a
     /// path, all but the metadata is below that path, where the metadata says that it is.
     ///
+    /// With the feature `openapi`, `documented_routes` has the same with their document.
+    ///
     /// Sessions say which network they began in if the router is served with
     /// `into_make_service_with_connect_info::<SocketAddr>()`.
     pub fn routes<S: Clone + Send + Sync + 'static>(&self) -> Router<S> {

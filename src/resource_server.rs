@@ -268,7 +268,7 @@ impl<C> fmt::Debug for ResourceServer<C> {
 #[must_use]
 pub struct AuthenticateLayer<C = NoClaims> {
     verify: JwtVerifyLayer<C>,
-    #[cfg_attr(not(feature = "openapi"), expect(dead_code, reason = "for documents"))]
+    /// For documents: the layer within knows it, too.
     optional: bool,
 }
 

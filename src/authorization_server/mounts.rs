@@ -50,14 +50,17 @@ pub(crate) struct Facts {
     /// Whether attempts to sign in are limited.
     pub(crate) limited: bool,
     /// Whether access tokens are in a cookie.
+    #[cfg(feature = "password")]
     pub(crate) access_cookie: bool,
     /// Whether those who register do not learn which names are taken.
+    #[cfg(feature = "password")]
     pub(crate) hides_names: bool,
 }
 
 impl AuthorizationServer {
     /// Every endpoint that there is, with its path.
     pub(crate) fn mounts(&self) -> Vec<(String, Mounted)> {
+        #[cfg_attr(not(feature = "password"), expect(unused_mut, reason = "nothing else is there"))]
         let mut mounts = vec![
             ("/token", Mounted::Token(self.token_endpoint())),
             ("/token/refresh", Mounted::Refresh(self.refresh_endpoint())),
@@ -89,19 +92,14 @@ impl AuthorizationServer {
     #[cfg(feature = "openapi")]
     pub(crate) fn facts(&self) -> Facts {
         let issuer = &self.issuer;
-        #[cfg(feature = "password")]
-        let (access_cookie, hides_names) = (
-            issuer.cookies.as_ref().and_then(SessionCookies::guard_of_access).is_some(),
-            issuer.accounts.registration.as_ref().is_some_and(Registration::hides_names),
-        );
-        #[cfg(not(feature = "password"))]
-        let (access_cookie, hides_names) = (false, false);
         Facts {
             grants: issuer.grant_types(),
             methods: issuer.clients.methods(),
             limited: issuer.limiter.is_some(),
-            access_cookie,
-            hides_names,
+            #[cfg(feature = "password")]
+            access_cookie: issuer.cookies.as_ref().and_then(SessionCookies::guard_of_access).is_some(),
+            #[cfg(feature = "password")]
+            hides_names: issuer.accounts.registration.as_ref().is_some_and(Registration::hides_names),
         }
     }
 }

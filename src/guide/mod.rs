@@ -27,6 +27,10 @@ pub mod transport {}
 #[doc = include_str!("from_fastapi.md")]
 pub mod from_fastapi {}
 
+#[doc = include_str!("openapi.md")]
+#[cfg(feature = "openapi")]
+pub mod openapi {}
+
 #[doc = include_str!("defaults.md")]
 pub mod defaults {}
 
