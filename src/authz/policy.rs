@@ -102,6 +102,15 @@ pub trait Policy: Send + Sync + 'static {
     }
 
     /// The same for documents: sets of scopes, one of which it needs to allow. All of [`scopes`](Self::scopes) unless implemented.
+    ///
+    /// ```
+    /// use portcullis::authz::{Policy as _, Scopes, all, any};
+    ///
+    /// let policy = all((any((Scopes::all_of(["a"])?, Scopes::all_of(["b", "c"])?)), Scopes::all_of(["d"])?));
+    /// let texts: Vec<_> = policy.alternatives().iter().map(ToString::to_string).collect();
+    /// assert_eq!(texts, ["a d", "b c d"]);
+    /// # Ok::<(), portcullis::config::ConfigErrors>(())
+    /// ```
     fn alternatives(&self) -> Vec<ScopeSet> {
         vec![self.scopes()]
     }

@@ -90,7 +90,7 @@ impl Page {
         // The files of a version do not change; which version it is does, with this crate.
         let caching =
             if matches!(name, "" | "index.html" | "swagger-initializer.js") { "no-cache" } else { "max-age=3600" };
-        let mut response = fields(file.bytes.into_owned(), &file.content_type, caching);
+        let mut response = fields(file.bytes, &file.content_type, caching);
         response.headers_mut().insert(CONTENT_SECURITY_POLICY, self.policy.clone());
         response.headers_mut().insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
         response

@@ -142,6 +142,9 @@ fn error(description: &str) -> Response {
 
 fn unavailable() -> Response {
     let mut response = error("Too many passwords in the queue, or a store does not answer: try again later.");
+    // The layers around an endpoint say it in their own way.
+    let problem = Content::new(Some(Ref::from_schema_name(PROBLEM)));
+    response.content.insert("application/problem+json".to_owned(), RefOr::T(problem));
     response.headers.insert("Retry-After".to_owned(), RefOr::T(retry_after()));
     response
 }

@@ -1,8 +1,8 @@
 //! Demands, written into an operation: who may call it, and how others are refused. Pure.
 
 use utoipa::openapi::{
-    Content, Header, HeaderBuilder, ObjectBuilder, PathItem, Ref, RefOr, Response, ResponseBuilder, Schema,
-    SecurityRequirement, Type, path::Operation,
+    ArrayBuilder, Content, Header, HeaderBuilder, ObjectBuilder, PathItem, Ref, RefOr, Response, ResponseBuilder,
+    Schema, SecurityRequirement, Type, path::Operation,
 };
 
 use super::demands::{COOKIE, Demand, Demands};
@@ -20,7 +20,8 @@ pub(super) fn problem() -> RefOr<Schema> {
         .property("title", text("What the status is called."))
         .property("status", ObjectBuilder::new().schema_type(Type::Integer))
         .property("detail", text("What the challenge says, in words."))
-        .property("error", text("The error of the challenge (RFC 6750 §3.1)."));
+        .property("error", text("The error of the challenge (RFC 6750 §3.1)."))
+        .property("violated-policies", ArrayBuilder::new().items(text("The limit that is used up.")));
     RefOr::T(object.required("type").required("title").required("status").into())
 }
 

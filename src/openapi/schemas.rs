@@ -89,8 +89,17 @@ pub(super) fn named(name: &str) -> RefOr<Schema> {
         }
         REFUSAL => {
             let reason = [("code", String, "Code of the reason."), ("message", String, "The same in words.")];
-            let object = object("Why a name or a password cannot be.", &error, &[]);
-            with(object, "reasons", list(Schema::from(self::object("A reason.", &reason, &[]))))
+            let numbers = [
+                ("least", Integer, "The least that there must be."),
+                ("most", Integer, "The most that there may be."),
+                ("given", Integer, "What there is."),
+                ("needs", String, "What kind of character is missing."),
+            ];
+            let mut object = object("Why a name or a password cannot be.", &error, &[]);
+            // Not where the current password is wrong: there is one reason, which the code names.
+            let reasons = list(Schema::from(self::object("A reason.", &reason, &numbers)));
+            object.properties.insert("reasons".to_owned(), reasons.into());
+            object.into()
         }
         SESSIONS => {
             let members = [

@@ -38,9 +38,10 @@ fn parameter(name: &str, place: ParameterIn, required: Required, about: &str) ->
 }
 
 pub(super) fn sessions(facts: &Facts) -> Vec<(HttpMethod, Operation)> {
-    let list = [("200", answer("Those of the caller, the last used first.", JSON, SESSIONS))];
+    let list = [("200", answer("Those of the caller, the last used first.", JSON, SESSIONS)), ("503", unavailable())];
     let list = operation("List one's sessions", list).operation_id(Some("sessions"));
-    let end = [("204", over()), ("400", error("The query is another one.")), ("404", missing())];
+    let end =
+        [("204", over()), ("400", error("The query is another one.")), ("404", missing()), ("503", unavailable())];
     let except = parameter("except", ParameterIn::Query, Required::False, "`current`: all but this one.");
     let end = operation("End all of one's sessions", end).operation_id(Some("end_sessions")).parameter(except);
     vec![(HttpMethod::Get, for_callers(facts, list)), (HttpMethod::Delete, for_callers(facts, end))]
@@ -52,12 +53,15 @@ fn missing() -> Response {
 
 pub(super) fn end_session(facts: &Facts) -> Operation {
     let id = parameter("id", ParameterIn::Path, Required::True, "Its name in the list.");
-    let end = operation("End one of one's sessions", [("204", over()), ("404", missing())]);
+    let end = operation("End one of one's sessions", [("204", over()), ("404", missing()), ("503", unavailable())]);
     for_callers(facts, end.operation_id(Some("end_session")).parameter(id))
 }
 
 pub(super) fn log_out(facts: &Facts) -> Operation {
-    for_callers(facts, operation("End this session", [("204", over())]).operation_id(Some("log_out")))
+    for_callers(
+        facts,
+        operation("End this session", [("204", over()), ("503", unavailable())]).operation_id(Some("log_out")),
+    )
 }
 
 fn choosing(refused: &str) -> Response {
