@@ -252,6 +252,7 @@ mod tests {
             (&none, vec![sets(&["a"]), pages(false)], json!([{"cookie": ["a"]}, {"bearer": ["a"]}])),
             (&none, vec![pages(true)], json!([{}, {"cookie": []}, {"bearer": []}])),
             (&none, vec![Demands::credential(&[COOKIE], false), sets(&["a"])], json!([{"cookie": ["a"]}])),
+            (&none, vec![sets(&["a"]), Demands::credential(&[COOKIE], true)], json!([{"cookie": ["a"]}])),
             (&none, vec![caller().inside(sets(&["a"])).inside(bearer())], json!([{"bearer": ["a"]}])),
             // What the operation had.
             (&json!([]), vec![bearer()], json!([{"bearer": []}])),
