@@ -3,11 +3,12 @@
 
 use std::{env, error::Error, net::SocketAddr, process::ExitCode, sync::Arc};
 
-use axum::{Json, Router, extract::State, routing::get};
+use axum::{Json, extract::State};
 use portcullis::{
     AuthorizationServer,
     ident::{LoginName, UserId},
     jwt::{Algorithm, SigningKey},
+    openapi::{OpenApiRouterExt as _, docs},
     password::PasswordHasher,
     principal::Principal,
     random,
@@ -17,6 +18,15 @@ use portcullis::{
 };
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use utoipa::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+#[derive(OpenApi)]
+#[openapi(info(title = "Quickstart"))]
+struct Document;
+
+/// What the scopes are for, as whoever signs in on the page of the document reads it.
+const SCOPES: [(&str, &str); 3] = [("me", "Who you are"), ("items", "What you have"), ("admin", "What others have")];
 
 const DATABASE: &str = "quickstart.db";
 
@@ -50,11 +60,17 @@ async fn run() -> Result<(), Box<dyn Error>> {
         .build()?;
     let api = server.resource_server()?;
 
-    // A scope is demanded where the route stands; what is further in needs what is further out as well.
-    let items = Router::new().route("/users/me/items", get(my_items)).layer(api.require(["items"])?);
-    let me = Router::new().route("/users/me", get(me)).merge(items).layer(api.require(["me"])?);
-    let admin = Router::new().route("/admin/reports", get(reports)).layer(api.require(["admin"])?);
-    let app = me.merge(admin).layer(api.authenticate()).merge(server.routes()).with_state(server);
+    // A scope is demanded where the route stands, and drawn on the page; what is further in needs what is further out as well.
+    let (app, document) = OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(me))
+        .routes(routes!(my_items).require_scopes(["items"])?)
+        .require_scopes(["me"])?
+        .routes(routes!(reports).require_scopes(["admin"])?)
+        .authenticate(&api)
+        .merge(server.documented_routes())
+        .split_for_parts();
+    let document = server.document(document, SCOPES)?;
+    let app = app.merge(docs("/docs", &document)).with_state(server);
 
     print_commands(&url);
     // With the peer's address, by which logins are limited.
@@ -62,15 +78,21 @@ async fn run() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// Who is calling
+#[utoipa::path(get, path = "/users/me", responses((status = 200, description = "The user", body = UserPublic)))]
 async fn me(State(server): State<AuthorizationServer>, caller: Principal) -> Result<Json<UserPublic>, Rejection> {
     Ok(Json(server.active_user(&caller).await?.public()))
 }
 
+/// What they have
+#[utoipa::path(get, path = "/users/me/items", responses((status = 200, description = "Their items", body = Value)))]
 async fn my_items(State(server): State<AuthorizationServer>, caller: Principal) -> Result<Json<Value>, Rejection> {
     let user = server.active_user(&caller).await?;
     Ok(Json(json!([{ "item": "lantern", "owner": user.login.as_str() }])))
 }
 
+/// What others have
+#[utoipa::path(get, path = "/admin/reports", responses((status = 200, description = "The reports", body = Value)))]
 async fn reports() -> Json<Value> {
     Json(json!({ "visitors": 42 }))
 }
@@ -102,6 +124,8 @@ fn print_commands(url: &str) {
     curl -s {url}/token/refresh -d refresh_token=REFRESH_TOKEN         # the next pair; the old one is spent
     curl -s {url}/sessions -H \"Authorization: Bearer $TOKEN\"
     curl -i -X POST {url}/logout -H \"Authorization: Bearer $TOKEN\"   # and nothing of it opens anything
-    curl -s {url}/.well-known/jwks.json"
+    curl -s {url}/.well-known/jwks.json
+
+The same in a browser, with a button to sign in: {url}/docs"
     );
 }

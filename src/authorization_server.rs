@@ -4,11 +4,17 @@
 mod accounts;
 #[cfg(feature = "password")]
 mod cookies;
+#[cfg(feature = "axum")]
+mod mounts;
 #[cfg(feature = "password")]
 mod users;
 
 use std::{fmt, sync::Arc, time::Duration};
 
+#[cfg(feature = "openapi")]
+pub(crate) use self::mounts::Facts;
+#[cfg(feature = "axum")]
+pub(crate) use self::mounts::Mounted;
 #[cfg(feature = "password")]
 pub use self::users::ProtectUsersLayer;
 #[cfg(feature = "password")]

@@ -50,12 +50,11 @@ use ::axum::{
 use http::request::Parts;
 
 use crate::{
-    authorization_server::AuthorizationServer,
+    authorization_server::{AuthorizationServer, Mounted},
     authz::CurrentUser,
     jwt::{CustomClaims, Verified},
     principal::{self, Anonymous, Principal, ScopeName, Scoped},
     rejection::{Answers, Needs, Rejection, Wire},
-    resource_server::ResourceServer,
     scope::ScopeSet,
 };
 
@@ -67,41 +66,36 @@ impl AuthorizationServer {
     /// and, where the issuer and the audience are addresses, of their metadata. If the issuer is an address with a
     /// path, all but the metadata is below that path, where the metadata says that it is.
     ///
+    /// With the feature `openapi`, `documented_routes` has the same with their document.
+    ///
     /// Sessions say which network they began in if the router is served with
     /// `into_make_service_with_connect_info::<SocketAddr>()`.
     pub fn routes<S: Clone + Send + Sync + 'static>(&self) -> Router<S> {
-        let below = |path: &str| format!("{}{path}", self.path());
-        let router = Router::new()
-            .route_service(&below("/token"), self.token_endpoint())
-            .route_service(&below("/token/refresh"), self.refresh_endpoint())
-            .route_service(&below("/revoke"), self.revocation_endpoint())
-            .route_service(&below("/introspect"), self.introspection_endpoint())
-            .route_service(&below("/.well-known/jwks.json"), self.jwks_endpoint());
+        let mount = |router: Router<S>, (path, endpoint): (String, Mounted)| mount(router, &path, endpoint);
+        self.mounts().into_iter().fold(Router::new(), mount)
+    }
+}
+
+/// Puts an endpoint where it belongs.
+pub(crate) fn mount<S: Clone + Send + Sync + 'static>(router: Router<S>, path: &str, endpoint: Mounted) -> Router<S> {
+    match endpoint {
+        Mounted::Token(endpoint) => router.route_service(path, endpoint),
+        Mounted::Refresh(endpoint) | Mounted::Revoke(endpoint) | Mounted::Introspect(endpoint) => {
+            router.route_service(path, endpoint)
+        }
+        Mounted::Keys(endpoint) | Mounted::ServerMetadata(endpoint) | Mounted::ResourceMetadata(endpoint) => {
+            router.route_service(path, endpoint)
+        }
         #[cfg(feature = "password")]
-        let router = router
-            .route_service(&below("/sessions"), self.sessions_endpoint())
-            .route_service(&below("/sessions/{id}"), self.sessions_endpoint())
-            .route_service(&below("/logout"), self.sessions_endpoint());
+        Mounted::Sessions(endpoint) | Mounted::Session(endpoint) | Mounted::LogOut(endpoint) => {
+            router.route_service(path, endpoint)
+        }
         #[cfg(feature = "password")]
-        let router = match self.password_endpoint() {
-            Some(endpoint) => router.route_service(&below("/password"), endpoint),
-            None => router,
-        };
+        Mounted::Password(endpoint) => router.route_service(path, endpoint),
         #[cfg(feature = "password")]
-        let router = match self.register_endpoint() {
-            Some(endpoint) => router.route_service(&below("/register"), endpoint),
-            None => router,
-        };
+        Mounted::Register(endpoint) => router.route_service(path, endpoint),
         #[cfg(feature = "password")]
-        let router = match self.session_endpoint() {
-            Some(endpoint) => router
-                .route_service(&below("/session"), endpoint.clone())
-                .route_service(&below("/session/refresh"), endpoint),
-            None => router,
-        };
-        let own = self.resource_server().ok();
-        let documents = [self.metadata_endpoint(), own.as_ref().and_then(ResourceServer::metadata_endpoint)];
-        documents.into_iter().flatten().fold(router, |router, (path, document)| router.route_service(path, document))
+        Mounted::PageSession(endpoint) | Mounted::PageRefresh(endpoint) => router.route_service(path, endpoint),
     }
 }
 

@@ -138,6 +138,12 @@ pub enum ConfigError {
     /// A list of scopes is empty, so it would demand nothing.
     #[error("no scope given: a requirement must name at least one")]
     NoScope,
+    /// An operation of an OpenAPI document demands a scope of which nobody has said what it is for.
+    #[error("scope {0:?} is demanded, but not described")]
+    ScopeNotDescribed(String),
+    /// A scope is described that no operation of the OpenAPI document demands.
+    #[error("scope {0:?} is described, but no operation demands it")]
+    ScopeNotDemanded(String),
     /// A value of `acr` is empty, longer than 256 bytes, or has a character that a challenge cannot carry (RFC 9470 §3).
     #[error("acr value {0:?} is empty, too long, or contains a character outside %x21 / %x23-5B / %x5D-7E")]
     AuthenticationContext(String),

@@ -62,6 +62,10 @@
     doc = "| [`tonic`] | callers in handlers, `Status` for refusals, layers around one service |"
 )]
 #![cfg_attr(
+    feature = "openapi",
+    doc = "| [`openapi`] | what a route demands, declared once: enforced, and drawn in an OpenAPI document and its page |"
+)]
+#![cfg_attr(
     feature = "testing",
     doc = "| [`testing`] | tokens right and wrong, identities without tokens, an inventory of every route, what every store promises |"
 )]
@@ -73,7 +77,7 @@
 //!
 //! # Features
 //!
-//! They only add interfaces; none changes behaviour. All but `legacy-hashes`, `postgres`, `redis` and `tonic` are on by default.
+//! They only add interfaces; none changes behaviour. All but `legacy-hashes`, `openapi`, `postgres`, `redis`, `testing` and `tonic` are on by default.
 //!
 //! | feature | adds |
 //! |---|---|
@@ -81,6 +85,7 @@
 //! | `breach-client` | new passwords are compared with those that became known, over HTTP |
 //! | `jwks-client` | keys that an issuer publishes, fetched in the background |
 //! | `legacy-hashes` | hashes by bcrypt, scrypt, PBKDF2, Argon2i and Argon2d in the store, which their users' next login replaces |
+//! | `openapi` | scopes declared once: enforced, and drawn in an OpenAPI document and its page |
 //! | `password` | Argon2id hashing, `grant_type=password`, registration, change of password |
 //! | `postgres` | users, sessions, revocations and signing keys in PostgreSQL, for several machines |
 //! | `redis` | sessions, revocations and counts of logins in Redis or Valkey, for several machines |
@@ -118,6 +123,8 @@ pub mod guide;
 pub mod ident;
 pub mod jwt;
 pub mod login;
+#[cfg(feature = "openapi")]
+pub mod openapi;
 #[cfg(feature = "password")]
 pub mod password;
 pub mod presets;

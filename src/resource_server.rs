@@ -248,7 +248,8 @@ impl<C: CustomClaims> ResourceServer<C> {
 
     /// As [`authenticate`](Self::authenticate), where it is known what will be demanded.
     pub(crate) fn authenticate_for(&self, scopes: &ScopeSet) -> AuthenticateLayer<C> {
-        AuthenticateLayer { verify: self.verify().answers(self.answers.demanding(scopes)).reading_header(false) }
+        let verify = self.verify().answers(self.answers.demanding(scopes));
+        AuthenticateLayer { verify: verify.reading_header(false), optional: false }
     }
 
     /// How its layers answer, for handlers that refuse by themselves.
@@ -257,7 +258,7 @@ impl<C: CustomClaims> ResourceServer<C> {
     }
 
     fn reading(&self, optional: bool) -> AuthenticateLayer<C> {
-        AuthenticateLayer { verify: self.verify().reading_header(optional) }
+        AuthenticateLayer { verify: self.verify().reading_header(optional), optional }
     }
 
     fn verify(&self) -> JwtVerifyLayer<C> {
@@ -290,12 +291,28 @@ impl<C> fmt::Debug for ResourceServer<C> {
 #[must_use]
 pub struct AuthenticateLayer<C = NoClaims> {
     verify: JwtVerifyLayer<C>,
+    /// For documents: the layer within knows it, too.
+    optional: bool,
 }
 
-/// Whether the claims can be cloned makes no difference.
+// By hand: neither claims nor policies need to be clonable.
 impl<C> Clone for AuthenticateLayer<C> {
     fn clone(&self) -> Self {
-        Self { verify: self.verify.clone() }
+        Self { verify: self.verify.clone(), optional: self.optional }
+    }
+}
+
+impl<P, C> Clone for ProtectLayer<P, C> {
+    fn clone(&self) -> Self {
+        Self { authenticate: self.authenticate.clone(), authorize: self.authorize.clone() }
+    }
+}
+
+#[cfg(feature = "openapi")]
+impl<C> AuthenticateLayer<C> {
+    /// Whether requests without a credential pass.
+    pub(crate) const fn is_optional(&self) -> bool {
+        self.optional
     }
 }
 
@@ -307,9 +324,11 @@ pub struct ProtectLayer<P, C = NoClaims> {
     authorize: AuthorizeLayer<P>,
 }
 
-impl<P, C> Clone for ProtectLayer<P, C> {
-    fn clone(&self) -> Self {
-        Self { authenticate: self.authenticate.clone(), authorize: self.authorize.clone() }
+#[cfg(feature = "openapi")]
+impl<P, C> ProtectLayer<P, C> {
+    /// What it is made of, from the outside in.
+    pub(crate) const fn layers(&self) -> (&AuthenticateLayer<C>, &AuthorizeLayer<P>) {
+        (&self.authenticate, &self.authorize)
     }
 }
 

@@ -36,28 +36,29 @@
 //! | `JWKS_SCOPES` | `me items` | which of its scopes count here: another issuer's `admin` is none of ours |
 //! | `JWKS_COOLDOWN` | `30` | seconds between fetches that unknown keys cause, 1 to 3600; also the least between others |
 //!
+//! `/docs` is a page with all routes, to sign in and try them out.
+//!
 //! A bad value ends the program with a message that names the variable.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to its user")]
 
+mod routes;
 mod settings;
 
 use std::{net::SocketAddr, process::ExitCode};
 
-use axum::{Json, Router, extract::State, routing::get};
+use axum::Router;
 use portcullis::{
     AuthorizationServer, AuthorizationServerBuilder,
-    axum::Absent,
     client_ip::ClientIpLayer,
     cors::CorsStrictLayer,
     ident::{LoginName, UserId},
     jwt::{ClaimsPolicy, KeyRing, RemoteJwks},
     login::{LoginLimiter, LoginLimiterBuilder},
+    openapi::docs,
     password::PasswordHasher,
-    principal::Principal,
     secret::Secret,
     store::{Store, StoreError, UserRecord, UserStore},
 };
-use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use self::settings::{Keys, Mistakes, NewUser, Settings, named, parse_scopes};
@@ -114,7 +115,7 @@ async fn run() -> Result<(), Mistakes> {
     let builder = settings.clients.into_iter().fold(builder, AuthorizationServerBuilder::client);
     let server = builder.build().map_err(|e| named("server", e))?;
 
-    let app = routes(&server, settings.foreign).map_err(|e| named("routes", e))?;
+    let app = app(&server, settings.foreign).map_err(|e| named("routes", e))?;
     let app = app.layer(ClientIpLayer::new(settings.proxies));
     // Outermost: preflight requests carry no credential, and are no logins; and a script is to see why it was refused.
     let app = match settings.cors {
@@ -140,7 +141,8 @@ async fn stop() {
     let _ = tokio::signal::ctrl_c().await;
 }
 
-fn routes(
+/// The routes, the document of them, and its page.
+fn app(
     server: &AuthorizationServer,
     foreign: Option<(ClaimsPolicy, RemoteJwks)>,
 ) -> Result<Router, portcullis::config::ConfigErrors> {
@@ -149,38 +151,9 @@ fn routes(
         Some((policy, keys)) => own.trust(policy, keys)?,
         None => own,
     };
-    let items = Router::new().route("/users/me/items", get(my_items)).layer(api.require(["items"])?);
-    let me = Router::new().route("/users/me", get(me)).merge(items).layer(api.require(["me"])?);
-    let admin = Router::new().route("/admin/reports", get(reports)).layer(api.require(["admin"])?);
-    Ok(me.merge(admin).layer(api.authenticate()).merge(server.routes()).with_state(server.clone()))
-}
-
-async fn me(State(server): State<AuthorizationServer>, caller: Principal) -> Result<Json<Value>, Absent> {
-    if caller.issuer() != server.issuer() {
-        // Somebody else's user: what the token says is all that is known here.
-        let scopes: Vec<&str> = caller.scopes().collect();
-        return Ok(Json(json!({ "issuer": caller.issuer(), "subject": caller.subject(), "scopes": scopes })));
-    }
-    Ok(Json(json!(active_user(&server, &caller).await?.public())))
-}
-
-async fn my_items(State(server): State<AuthorizationServer>, caller: Principal) -> Result<Json<Value>, Absent> {
-    let owner = if caller.issuer() == server.issuer() {
-        active_user(&server, &caller).await?.login.as_str().to_owned()
-    } else {
-        // Their `alice` is not ours.
-        format!("{} of {}", caller.subject(), caller.issuer())
-    };
-    Ok(Json(json!([{ "item": "lantern", "owner": owner }])))
-}
-
-/// One who is disabled by now is refused as everybody is, in the style that was asked for.
-async fn active_user(server: &AuthorizationServer, caller: &Principal) -> Result<UserRecord, Absent> {
-    server.active_user(caller).await.map_err(|rejection| caller.refused(rejection))
-}
-
-async fn reports() -> Json<Value> {
-    Json(json!({ "visitors": 42 }))
+    let (app, document) = routes::routes(server, &api)?.split_for_parts();
+    let document = server.document(document, routes::SCOPES)?;
+    Ok(app.merge(docs("/docs", &document)).with_state(server.clone()))
 }
 
 async fn add_users(store: &dyn UserStore, hasher: &PasswordHasher, users: Vec<NewUser>) -> Result<(), Mistakes> {

@@ -151,6 +151,14 @@ impl<P> Clone for ProtectUsersLayer<P> {
     }
 }
 
+#[cfg(feature = "openapi")]
+impl<P> ProtectUsersLayer<P> {
+    /// What it is made of, from the outside in.
+    pub(crate) const fn layers(&self) -> (&AuthenticateLayer, &CurrentUserLayer, &AuthorizeLayer<P>) {
+        (&self.authenticate, &self.users, &self.authorize)
+    }
+}
+
 impl<S, P> Layer<S> for ProtectUsersLayer<P> {
     type Service = JwtVerify<LoadCurrentUser<Authorize<S, P>>>;
 

@@ -96,6 +96,11 @@ impl<P> AuthorizeLayer<P> {
         Self { gate: Arc::new(Gate { policy: Arc::clone(&self.gate.policy), settings }) }
     }
 
+    /// The policy.
+    pub fn policy(&self) -> &P {
+        &self.gate.policy
+    }
+
     /// Sets the realm of the challenges: that of the layer which let the caller in, unless set.
     pub fn answers(self, answers: Answers) -> Self {
         self.with(|settings| settings.answers = Some(answers))

@@ -96,9 +96,23 @@ pub trait Policy: Send + Sync + 'static {
     /// Decides.
     fn decide(&self, access: &Access<'_>) -> Outcome;
 
-    /// The scopes that it asks for: in challenges of layers further in, and in documents.
+    /// The scopes that it asks for, as challenges of layers further in name them.
     fn scopes(&self) -> ScopeSet {
         ScopeSet::default()
+    }
+
+    /// The same for documents: sets of scopes, one of which it needs to allow. All of [`scopes`](Self::scopes) unless implemented.
+    ///
+    /// ```
+    /// use portcullis::authz::{Policy as _, Scopes, all, any};
+    ///
+    /// let policy = all((any((Scopes::all_of(["a"])?, Scopes::all_of(["b", "c"])?)), Scopes::all_of(["d"])?));
+    /// let texts: Vec<_> = policy.alternatives().iter().map(ToString::to_string).collect();
+    /// assert_eq!(texts, ["a d", "b c d"]);
+    /// # Ok::<(), portcullis::config::ConfigErrors>(())
+    /// ```
+    fn alternatives(&self) -> Vec<ScopeSet> {
+        vec![self.scopes()]
     }
 }
 
@@ -111,6 +125,10 @@ macro_rules! forward {
 
             fn scopes(&self) -> ScopeSet {
                 (**self).scopes()
+            }
+
+            fn alternatives(&self) -> Vec<ScopeSet> {
+                (**self).alternatives()
             }
         }
     )*};
@@ -239,6 +257,9 @@ pub trait Policies: sealed::Sealed + Send + Sync + 'static {
     /// All scopes that they ask for.
     #[doc(hidden)]
     fn scopes(&self) -> ScopeSet;
+    /// The alternatives of each.
+    #[doc(hidden)]
+    fn alternatives_of_each(&self) -> Vec<Vec<ScopeSet>>;
 }
 
 mod sealed {
@@ -259,6 +280,10 @@ impl<P: Policy, const N: usize> Policies for [P; N] {
     fn scopes(&self) -> ScopeSet {
         self.iter().fold(ScopeSet::default(), |all, policy| all.union(&policy.scopes()))
     }
+
+    fn alternatives_of_each(&self) -> Vec<Vec<ScopeSet>> {
+        self.iter().map(Policy::alternatives).collect()
+    }
 }
 
 macro_rules! tuples {
@@ -276,6 +301,12 @@ macro_rules! tuples {
                 #[expect(non_snake_case, reason = "a value named after its type")]
                 let ($($name,)+) = self;
                 ScopeSet::default()$(.union(&$name.scopes()))+
+            }
+
+            fn alternatives_of_each(&self) -> Vec<Vec<ScopeSet>> {
+                #[expect(non_snake_case, reason = "a value named after its type")]
+                let ($($name,)+) = self;
+                vec![$($name.alternatives()),+]
             }
         }
     };
@@ -324,6 +355,13 @@ impl<P: Policies> Policy for All<P> {
     fn scopes(&self) -> ScopeSet {
         self.0.scopes()
     }
+
+    fn alternatives(&self) -> Vec<ScopeSet> {
+        let each = self.0.alternatives_of_each();
+        each.iter().fold(vec![ScopeSet::default()], |all, more| {
+            all.iter().flat_map(|one| more.iter().map(|other| one.union(other))).collect()
+        })
+    }
 }
 
 impl<P: Policies> Policy for Any<P> {
@@ -331,6 +369,10 @@ impl<P: Policies> Policy for Any<P> {
         // Denied by none: what any of them says is more.
         let none = Decision::Deny(super::Denial::UserInactive);
         combine(&self.0, access, none, Decision::or, Decision::is_allowed)
+    }
+
+    fn alternatives(&self) -> Vec<ScopeSet> {
+        self.0.alternatives_of_each().concat()
     }
 }
 

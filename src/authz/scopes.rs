@@ -91,6 +91,17 @@ impl Policy for Scopes {
     fn scopes(&self) -> ScopeSet {
         self.needed.clone()
     }
+
+    fn alternatives(&self) -> Vec<ScopeSet> {
+        if self.every {
+            return vec![self.needed.clone()];
+        }
+        self.needed
+            .iter()
+            .filter_map(|scope| Scope::parse(scope).ok())
+            .map(|scope| [scope].into_iter().collect())
+            .collect()
+    }
 }
 
 #[cfg(test)]

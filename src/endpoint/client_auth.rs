@@ -39,7 +39,7 @@ impl Clients {
     }
 
     /// How clients authenticate, as metadata names it.
-    pub(super) fn methods(&self) -> Vec<&'static str> {
+    pub(crate) fn methods(&self) -> Vec<&'static str> {
         let mut methods = Vec::new();
         if self.registered.values().any(Client::is_confidential) {
             methods.extend(["client_secret_basic", "client_secret_post"]);

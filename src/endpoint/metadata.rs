@@ -74,7 +74,7 @@ impl ServerMetadata {
 }
 
 impl Issuer {
-    fn grant_types(&self) -> Vec<&'static str> {
+    pub(crate) fn grant_types(&self) -> Vec<&'static str> {
         let mut types = Vec::new();
         #[cfg(feature = "password")]
         if self.login.is_some() {

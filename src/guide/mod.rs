@@ -41,6 +41,9 @@ pub mod from_jwt {}
 
 #[doc = include_str!("deployment.md")]
 pub mod deployment {}
+#[doc = include_str!("openapi.md")]
+#[cfg(feature = "openapi")]
+pub mod openapi {}
 
 #[doc = include_str!("defaults.md")]
 pub mod defaults {}

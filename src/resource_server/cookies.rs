@@ -39,6 +39,18 @@ impl<C: CustomClaims> CookieAuthenticateLayer<C> {
         Self { extract: self.extract.or_bearer(), ..self }
     }
 
+    /// Whether it reads the cookie, and whether the header.
+    #[cfg(feature = "openapi")]
+    pub(crate) const fn reads(&self) -> (bool, bool) {
+        self.extract.reads()
+    }
+
+    /// Whether requests without a credential pass.
+    #[cfg(feature = "openapi")]
+    pub(crate) const fn is_optional(&self) -> bool {
+        self.extract.is_optional()
+    }
+
     /// As [`CookieExtractLayer::optional`].
     pub fn optional(self) -> Self {
         Self { extract: self.extract.optional(), ..self }

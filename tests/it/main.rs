@@ -31,6 +31,7 @@ mod keys;
 mod layers;
 mod limits;
 mod login;
+mod openapi;
 mod passwords;
 mod policies;
 mod programs;

@@ -106,6 +106,10 @@ async fn quickstart_from_the_first_login_to_the_refusal() {
         assert_eq!(get(program.address, path, &[]).await.status, 401, "{path}");
     }
     assert_eq!(get_with(program.address, "/users/me", &token).await.json()["username"], "demo");
+    assert_eq!(get(program.address, "/docs/", &[]).await.status, 200);
+    let document = get(program.address, "/docs/openapi.json", &[]).await.json();
+    let items = &document["paths"]["/users/me/items"]["get"]["security"];
+    assert_eq!(*items, serde_json::json!([{ "OAuth2": ["items", "me"] }, { "bearer": ["items", "me"] }]));
     drop(program);
     let again = start("quickstart", &folder, &[]);
     assert!(!again.printed.contains("shown this once"), "{}", again.printed);

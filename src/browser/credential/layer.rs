@@ -76,6 +76,22 @@ impl CookieExtractLayer {
         Self { optional: true, ..self }
     }
 
+    /// Whether it reads the cookie, and whether the header.
+    #[cfg(feature = "openapi")]
+    pub(crate) const fn reads(&self) -> (bool, bool) {
+        match self.source {
+            Source::Cookie(_) => (true, false),
+            Source::Either(_) => (true, true),
+            Source::Header => (false, true),
+        }
+    }
+
+    /// Whether requests without a credential pass.
+    #[cfg(feature = "openapi")]
+    pub(crate) const fn is_optional(&self) -> bool {
+        self.optional
+    }
+
     /// Sets the realm of the challenges: `api` unless set.
     pub fn answers(self, answers: Answers) -> Self {
         Self { answers, ..self }

@@ -100,6 +100,11 @@ impl Registration {
         Self { hides_names: true, ..self }
     }
 
+    #[cfg(feature = "openapi")]
+    pub(crate) const fn hides_names(&self) -> bool {
+        self.hides_names
+    }
+
     pub(crate) fn check(&mut self, errors: &mut ConfigErrors) {
         let scope = |name: &String| errors.keep(Scope::parse(name).map_err(|_| ConfigError::Scope(name.clone())));
         self.granted = self.scopes.iter().filter_map(scope).collect();

@@ -91,6 +91,13 @@ impl Driver {
         self.post("/url", &json!({ "url": url })).await.unwrap_or_else(|e| panic!("{url}: {e}"));
     }
 
+    /// Runs a script at the beginning of every page from now on.
+    pub async fn before_pages(&self, script: &str) {
+        let params = json!({ "source": script });
+        let command = json!({ "cmd": "Page.addScriptToEvaluateOnNewDocument", "params": params });
+        self.post("/goog/cdp/execute", &command).await.unwrap();
+    }
+
     pub async fn reload(&self) {
         self.post("/refresh", &json!({})).await.unwrap();
     }
