@@ -53,6 +53,8 @@ mod jwks;
 mod key;
 mod keyset;
 mod layer;
+#[cfg(feature = "testing")]
+mod manual;
 mod policy;
 #[cfg(feature = "jwks-client")]
 mod remote;
@@ -64,6 +66,8 @@ mod verified;
 mod verifier;
 
 pub(crate) use self::key::hmac_key;
+#[cfg(feature = "testing")]
+pub(crate) use self::manual::ManualKeys;
 #[cfg(feature = "jwks-client")]
 pub use self::remote::{JwksStatus, RemoteJwks, RemoteJwksBuilder};
 pub use self::{
