@@ -7,8 +7,11 @@
 //! | send tokens that are wrong in every way, and know why they are refused | [`TestAuthority::flawed`], [`Flaw::ALL`] |
 //! | rotate keys, and lose them | [`TestAuthority::rotate`], [`TestAuthority::begin_outage`] |
 //! | let time go by | [`ManualClock`] |
+#![cfg_attr(feature = "openapi", doc = "| show that no route was forgotten | [`inventory()`](inventory::inventory) |")]
 //! | hold a store of one's own to what every store promises | [`stores`] |
 //!
+//!
+//! [The guide](crate::guide::testing) has an example of each.
 //!
 //! # Not in programs
 //!
@@ -28,10 +31,14 @@
 
 mod authority;
 mod flaw;
+#[cfg(feature = "openapi")]
+pub mod inventory;
 mod key_server;
 mod principal;
 pub mod stores;
 
+#[cfg(feature = "openapi")]
+pub use self::inventory::inventory;
 pub use self::{
     authority::TestAuthority,
     flaw::{Flaw, FlawedToken},
