@@ -68,7 +68,7 @@
 //!
 //! # Features
 //!
-//! They only add interfaces; none changes behaviour. All but `legacy-hashes`, `postgres`, `redis` and `tonic` are on by default.
+//! They only add interfaces; none changes behaviour. All but `legacy-hashes`, `postgres`, `redis`, `testing` and `tonic` are on by default.
 //!
 //! | feature | adds |
 //! |---|---|
@@ -79,6 +79,7 @@
 //! | `password` | Argon2id hashing, `grant_type=password`, registration, change of password |
 //! | `postgres` | users, sessions, revocations and signing keys in PostgreSQL, for several machines |
 //! | `redis` | sessions, revocations and counts of logins in Redis or Valkey, for several machines |
+//! | `testing` | what tests of programs need, and programs must not have: see `testing` |
 //! | `tonic` | the client's address where tonic puts it |
 //! | `sqlite` | users, sessions, revocations and signing keys in a SQLite file |
 
