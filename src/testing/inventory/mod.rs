@@ -31,7 +31,8 @@
 //!
 //! Handlers run, with an empty body, by every method that there is: give the router stores of their own. What is not seen: routes
 //! inside a service that is nested as a whole (its path is found, and must be on a list), what depends on the body, on the host or
-//! on other headers, and methods that OpenAPI does not have.
+//! on other headers, methods that OpenAPI does not have, and methods of a known path that the document does not have and that are
+//! closed to all of its scopes: behind a layer they look like methods that are not there.
 
 mod check;
 mod document;
@@ -373,18 +374,20 @@ impl Walk {
     async fn unknown_path(&mut self, path: &str) {
         let uri = document::fill(path, |name| self.values.get(name).map(String::as_str));
         let mut seen = false;
-        let mut get = false;
+        let mut get = Presence::Absent;
         for (_, method) in METHODS {
-            if get && method == Method::HEAD {
-                continue;
-            }
             let target = Target { method: method.clone(), uri: uri.clone(), content_type: None };
             let there = self.presence(&target).await;
-            if matches!(there, Presence::Absent | Presence::Hidden) {
+            // `HEAD` follows from `GET`, unless it is open where that is not.
+            let follows =
+                method == Method::HEAD && get != Presence::Absent && (there != Presence::Open || get == there);
+            if follows || matches!(there, Presence::Absent | Presence::Hidden) {
                 continue;
             }
             seen = true;
-            get |= method == Method::GET;
+            if method == Method::GET {
+                get = there;
+            }
             self.unknown(&target, path, there).await;
         }
         // Closed to every token that there is, or of a method that OpenAPI does not have: it may still be listed.
@@ -406,12 +409,11 @@ impl Walk {
         let method = &target.method;
         let (may_be_open, known) = (find(&mut self.open, method, path), find(&mut self.undocumented, method, path));
         let (requirement, open) = ("not in the document".to_owned(), there == Presence::Open);
-        let findings = match (open, may_be_open, known) {
-            (true, true, _) | (false, false, true) => Vec::new(),
+        let mut findings = match (open, may_be_open, known) {
+            (true, true, false) | (false, false, true) => Vec::new(),
             (false, true, _) => vec![Finding::ListedNotOpen],
-            (open, false, _) => vec![Finding::Undocumented { open }],
+            (open, _, _) => vec![Finding::Undocumented { open }],
         };
-        let mut findings = findings;
         if findings.is_empty() && !open {
             let forged = self.tokens.forged(&self.all).await;
             findings.extend(check::forged(&self.probe.ask(target, Some(&forged)).await, true).err());

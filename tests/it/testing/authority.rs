@@ -66,11 +66,20 @@ async fn flaws_over_a_socket_are_refused_with_the_status_of_their_rejection() {
     let app = Router::new().route("/me", read(|| async { "me" })).layer(authority.api().authenticate());
     let app = serve(app).await;
     assert_eq!(get_with(app.address, "/me", &authority.token("")).await.status, 200);
+    let mut replies = Vec::new();
     for flaw in Flaw::ALL {
         let flawed = authority.flawed(*flaw);
         let reply = get_with(app.address, "/me", &flawed.token).await;
         assert_eq!(reply.status, flawed.rejection.status().as_u16(), "{flaw:?}");
+        replies.push(reply.without_date());
     }
+    assert!(replies.windows(2).all(|pair| pair[0] == pair[1]), "no answer tells which check failed");
+}
+
+#[test]
+#[should_panic(expected = "a shared secret cannot be published")]
+fn an_authority_has_no_shared_secret() {
+    let _ = TestAuthority::new().algorithm(Algorithm::Hs256);
 }
 
 #[test]

@@ -1,22 +1,29 @@
 //! The inventory of routes: what is forgotten is found, and named.
 
-use std::{collections::BTreeSet, time::Instant};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Instant};
 
 use axum::{
     Router,
     body::Body,
+    extract::ConnectInfo,
     response::IntoResponse,
     routing::{MethodRouter, any, delete, get, post},
 };
 use http::StatusCode;
 use portcullis::{
-    ResourceServer,
+    AuthorizationServer, ResourceServer,
     authz::{Claim, DenyUndecidedLayer},
+    client_ip::TrustedProxies,
+    jwt::{Algorithm, SigningKey},
+    password::PasswordHasher,
     principal::Principal,
+    session::SessionPolicy,
+    store::MemoryStore,
     testing::{
         TestAuthority,
-        inventory::{Finding, Inventory, InventoryBuilder, Verdict, inventory},
+        inventory::{Finding, Gap, Inventory, InventoryBuilder, Verdict, inventory},
     },
+    transport::RequireHttpsLayer,
 };
 use utoipa::openapi::{
     OpenApi, Paths,
@@ -226,6 +233,8 @@ async fn what_the_document_does_not_know_is_found() {
     // A `HEAD` of its own that is not as closed.
     let head = one().route("/a", axum::routing::head(nothing));
     assert_eq!(gaps(head).await, ["HEAD /a: is closed in the document, and passes without a token: 200 OK"]);
+    let head = closed(&setting.api, &["a"], "/b", get(nothing)).route("/b", axum::routing::head(nothing));
+    assert_eq!(gaps(one().merge(head)).await, [unknown("GET /b", false), unknown("HEAD /b", true)]);
     // A service as a whole, and a fallback.
     let whole = Router::new().route("/x", get(nothing)).into_service::<Body>();
     let with_whole = gaps(one().nest_service("/whole", whole)).await;
@@ -250,6 +259,15 @@ async fn what_need_not_be_documented_is_listed_and_looked_at_all_the_same() {
     let complete = listed.undocumented(["GET /sessions/{any}", "POST /secret"]).run().await;
     complete.assert_complete();
     assert_eq!(complete.rows().len(), 5, "{complete}");
+    // On both lists is not open on purpose.
+    let both = ["GET /.well-known/jwks.json", "GET /{*rest}"];
+    let both =
+        setting.look(app(), &a).open(both).undocumented(both).undocumented(["GET /sessions/{id}", "POST /secret"]);
+    let both = told(&both.run().await);
+    assert_eq!(
+        both[0],
+        "GET /.well-known/jwks.json: is in the router, and not in the document; it passes without a token"
+    );
     let wrong = setting.look(app(), &a).open(["GET /sessions/{id}", "GET /{*rest}"]);
     let wrong = told(&wrong.undocumented(["GET /.well-known/jwks.json", "POST /secret"]).run().await);
     let expected = [
@@ -257,6 +275,58 @@ async fn what_need_not_be_documented_is_listed_and_looked_at_all_the_same() {
         "GET /sessions/{id}: is on the list of what may be open, and is not open",
     ];
     assert_eq!(wrong.iter().map(String::as_str).collect::<BTreeSet<_>>(), expected.into_iter().collect());
+}
+
+/// The server's own endpoints beside a program's: none is in the document, each is on the list that it belongs on.
+#[tokio::test]
+async fn a_servers_own_endpoints_are_open_or_closed_as_they_are_listed() {
+    let store = Arc::new(MemoryStore::new());
+    let key = SigningKey::generate(Algorithm::EdDsa).unwrap();
+    let server = AuthorizationServer::builder("https://id.example", "https://api.example", key)
+        .first_party_login(store.clone(), PasswordHasher::builder().build().unwrap())
+        .sessions(store, SessionPolicy::default())
+        .build()
+        .unwrap();
+    let authority = TestAuthority::with_name("https://id.example", "https://api.example");
+    let api = authority.api();
+    let proxies = TrustedProxies::parse(["127.0.0.0/8"]).unwrap();
+    let app = closed(&api, &["a"], "/a", get(nothing)).merge(server.routes()).layer(RequireHttpsLayer::new(proxies));
+    let document = document(&[(HttpMethod::Get, "/a", Some(r#"[{"login":["a"]}]"#))]);
+    let look = |app: Router| {
+        inventory(app, &document).authority(&authority).prepare(|request| {
+            request.headers_mut().insert("x-forwarded-proto", "https".parse().unwrap());
+            request.extensions_mut().insert(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 50_000))));
+        })
+    };
+    let open = [
+        "POST /token",
+        "POST /token/refresh",
+        // Which ask for a client's password in the form, and refuse an empty one with 400.
+        "POST /introspect",
+        "POST /revoke",
+        "GET /.well-known/jwks.json",
+        "GET /.well-known/oauth-authorization-server",
+        "GET /.well-known/oauth-protected-resource",
+    ];
+    let unlisted = look(app.clone()).run().await;
+    for name in open {
+        let (method, path) = name.split_once(' ').unwrap();
+        let gap = |gap: &&Gap| gap.path == path && gap.method.as_ref().is_some_and(|other| other == method);
+        let gap = unlisted.gaps().iter().find(gap).unwrap_or_else(|| panic!("{name}: {unlisted}"));
+        assert_eq!(gap.finding, Finding::Undocumented { open: true });
+    }
+    let closed: Vec<String> = unlisted
+        .gaps()
+        .iter()
+        .filter(|gap| gap.finding == Finding::Undocumented { open: false })
+        .map(|gap| gap.path.clone())
+        .collect();
+    assert_eq!(closed, ["/logout", "/password", "/sessions", "/sessions/{id}"], "{unlisted}");
+    let listed = look(app.clone()).open(open).undocumented(["GET /sessions", "DELETE /sessions/{id}"]);
+    let listed = listed.undocumented(["POST /logout", "POST /password"]).run().await;
+    listed.assert_complete();
+    // Without what `prepare` does, nothing is reached, and nothing passes for complete.
+    assert!(!inventory(app, &document).authority(&authority).open(open).run().await.is_complete());
 }
 
 #[tokio::test]
