@@ -74,6 +74,10 @@ fn seconds() -> u64 {
 /// let clock = ManualClock::at(UnixSeconds::new(1_000));
 /// clock.advance(Duration::from_secs(60));
 /// assert_eq!(clock.now(), UnixSeconds::new(1_060));
+/// clock.go_back(Duration::from_secs(2_000));
+/// assert_eq!(clock.now(), UnixSeconds::new(0));
+/// clock.set(UnixSeconds::new(5_000));
+/// assert_eq!(clock.now(), UnixSeconds::new(5_000));
 /// ```
 #[derive(Debug)]
 pub struct ManualClock(AtomicU64);
@@ -87,6 +91,18 @@ impl ManualClock {
     /// Moves the clock forward by whole seconds.
     pub fn advance(&self, by: Duration) {
         self.0.fetch_add(by.as_secs(), Ordering::SeqCst);
+    }
+
+    /// Moves the clock back by whole seconds, to 1970 at the most: as one does that is set right.
+    pub fn go_back(&self, by: Duration) {
+        let back = |now: u64| Some(now.saturating_sub(by.as_secs()));
+        // Never fails, because there is always a new value.
+        let _ = self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, back);
+    }
+
+    /// Sets the clock, forward or back.
+    pub fn set(&self, now: UnixSeconds) {
+        self.0.store(now.0, Ordering::SeqCst);
     }
 }
 

@@ -89,6 +89,7 @@
 //! | `password` | Argon2id hashing, `grant_type=password`, registration, change of password |
 //! | `postgres` | users, sessions, revocations and signing keys in PostgreSQL, for several machines |
 //! | `redis` | sessions, revocations and counts of logins in Redis or Valkey, for several machines |
+//! | `testing` | what tests of programs need, and programs must not have: see `testing` |
 //! | `tonic` | `tonic::Status` for refusals, callers in handlers, layers around single services, the client's address where tonic puts it |
 //! | `sqlite` | users, sessions, revocations and signing keys in a SQLite file |
 

@@ -33,6 +33,10 @@ pub mod limits {}
 #[doc = include_str!("transport.md")]
 pub mod transport {}
 
+#[doc = include_str!("testing.md")]
+#[cfg(all(feature = "testing", feature = "openapi", feature = "password"))]
+pub mod testing {}
+
 #[doc = include_str!("from_fastapi.md")]
 pub mod from_fastapi {}
 

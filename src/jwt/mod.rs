@@ -53,6 +53,8 @@ mod jwks;
 mod key;
 mod keyset;
 mod layer;
+#[cfg(feature = "testing")]
+mod manual;
 mod mark;
 mod payload;
 mod policy;
@@ -66,6 +68,8 @@ mod token;
 mod verified;
 mod verifier;
 
+#[cfg(feature = "testing")]
+pub(crate) use self::manual::ManualKeys;
 #[cfg(feature = "jwks-client")]
 pub use self::remote::{JwksStatus, RemoteJwks, RemoteJwksBuilder};
 pub use self::{

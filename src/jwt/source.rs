@@ -2,6 +2,8 @@
 
 use futures::future::BoxFuture;
 
+#[cfg(feature = "testing")]
+use super::manual::ManualKeys;
 #[cfg(feature = "jwks-client")]
 use super::remote::RemoteJwks;
 use super::{
@@ -25,6 +27,8 @@ enum Source {
     Ring(KeyRing),
     #[cfg(feature = "jwks-client")]
     Remote(RemoteJwks),
+    #[cfg(feature = "testing")]
+    Manual(ManualKeys),
 }
 
 impl From<KeySet> for KeySource {
@@ -46,12 +50,27 @@ impl From<RemoteJwks> for KeySource {
     }
 }
 
+#[cfg(feature = "testing")]
+impl From<ManualKeys> for KeySource {
+    fn from(keys: ManualKeys) -> Self {
+        Self(Source::Manual(keys))
+    }
+}
+
 impl KeySource {
     /// Sees to it that keys which a store keeps are read again when it is time; `false` if they must be before anything is decided.
     pub(crate) fn keep_up(&self, now: UnixSeconds) -> bool {
-        let Source::Ring(ring) = &self.0 else { return true };
-        ring.keep_up(now);
-        !ring.are_old(now)
+        match &self.0 {
+            Source::Fixed(_) => true,
+            Source::Ring(ring) => {
+                ring.keep_up(now);
+                !ring.are_old(now)
+            }
+            #[cfg(feature = "jwks-client")]
+            Source::Remote(_) => true,
+            #[cfg(feature = "testing")]
+            Source::Manual(keys) => keys.current().is_some(),
+        }
     }
 
     /// Whether there may be keys that are too old to decide anything with.
@@ -61,7 +80,7 @@ impl KeySource {
 
     /// The keys as they are now.
     #[cfg_attr(
-        not(feature = "jwks-client"),
+        not(any(feature = "jwks-client", feature = "testing")),
         expect(clippy::unnecessary_wraps, reason = "keys that do not change are always there")
     )]
     pub(crate) fn current(&self) -> Result<KeySet, Rejection> {
@@ -70,6 +89,8 @@ impl KeySource {
             Source::Ring(ring) => Ok(ring.set()),
             #[cfg(feature = "jwks-client")]
             Source::Remote(remote) => remote.current().ok_or(Rejection::KeysUnavailable),
+            #[cfg(feature = "testing")]
+            Source::Manual(keys) => keys.current().ok_or(Rejection::KeysUnavailable),
         }
     }
 
@@ -80,6 +101,8 @@ impl KeySource {
             Source::Ring(ring) => ring.are(id),
             #[cfg(feature = "jwks-client")]
             Source::Remote(remote) => remote.are(id),
+            #[cfg(feature = "testing")]
+            Source::Manual(keys) => keys.are(id),
         }
     }
 
@@ -90,6 +113,8 @@ impl KeySource {
             Source::Ring(ring) => ring.fetch_again(now),
             #[cfg(feature = "jwks-client")]
             Source::Remote(remote) => remote.fetch_again(),
+            #[cfg(feature = "testing")]
+            Source::Manual(_) => None,
         }
     }
 

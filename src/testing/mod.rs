@@ -1,5 +1,48 @@
 //! For tests of what is built on this crate.
 //!
-//! [`stores`] holds a store of your own to what every store promises.
+//! | to | there is |
+//! |---|---|
+//! | call a handler as somebody, without a token | [`as_principal`], [`as_nobody`] |
+//! | send tokens that are right | [`TestAuthority::token`], [`TestAuthority::token_for`] |
+//! | send tokens that are wrong in every way, and know why they are refused | [`TestAuthority::flawed`], [`Flaw::ALL`] |
+//! | rotate keys, and lose them | [`TestAuthority::rotate`], [`TestAuthority::begin_outage`] |
+//! | let time go by | [`ManualClock`] |
+#![cfg_attr(feature = "openapi", doc = "| show that no route was forgotten | [`inventory()`](inventory::inventory) |")]
+//! | hold a store of one's own to what every store promises | [`stores`] |
+//!
+//!
+//! [The guide](crate::guide::testing) has an example of each.
+//!
+//! # Not in programs
+//!
+//! Who links this can let in anybody as anyone, so it belongs into `[dev-dependencies]`:
+//!
+//! ```toml
+//! [dependencies]
+//! portcullis = "0.1"
+//!
+//! [dev-dependencies]
+//! portcullis = { version = "0.1", features = ["testing"] }
+//! ```
+//!
+//! No other feature turns it on, nothing outside of it uses it, and everything here is behind it; a test of this crate holds
+//! that. Programs that are built without their tests then do not have it: `cargo tree -e normal,features -i portcullis` shows which
+//! features they do have.
 
+mod authority;
+mod flaw;
+#[cfg(feature = "openapi")]
+pub mod inventory;
+mod key_server;
+mod principal;
 pub mod stores;
+
+#[cfg(feature = "openapi")]
+pub use self::inventory::inventory;
+pub use self::{
+    authority::TestAuthority,
+    flaw::{Flaw, FlawedToken},
+    key_server::{KeyServer, KeyService},
+    principal::{AsPrincipal, AsPrincipalLayer, TestPrincipal, as_nobody, as_principal},
+};
+pub use crate::clock::ManualClock;

@@ -112,6 +112,11 @@ fn decisions_name_neither_tower_nor_tokio_and_read_no_clock() {
         "uri.rs",
         "jwt/ring/plan.rs",
         "jwt/ring/sealing.rs",
+        "testing/flaw.rs",
+        "testing/inventory/check.rs",
+        "testing/inventory/document.rs",
+        "testing/inventory/paths.rs",
+        "testing/inventory/report.rs",
     ];
     let sources = sources();
     for decision in DECISIONS {
@@ -312,5 +317,33 @@ fn the_guide_names_tests_that_exist_and_all_that_carry_a_number() {
             let number = number.get(..3).and_then(|number| number.parse().ok()).unwrap();
             assert!(proved.contains(&(number, function.clone())), "line {number} does not name `{function}`");
         }
+    }
+}
+
+/// Who links what tests need can let in anybody as anyone: it comes only to those who ask for it by name.
+#[test]
+fn nothing_turns_on_what_is_for_tests_and_all_of_it_is_behind_its_feature() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let section = |name: &str| {
+        let after = manifest.split(&format!("\n[{name}]\n")).nth(1).unwrap();
+        after.split("\n[").next().unwrap().to_owned()
+    };
+    let features = section("features");
+    let lines: Vec<&str> = features.lines().filter(|line| !line.starts_with('#') && line.contains('=')).collect();
+    assert!(lines.len() > 8 && lines.contains(&"testing = []"), "{lines:?}");
+    for line in lines.iter().filter(|line| !line.starts_with("testing ")) {
+        assert!(!line.contains("testing"), "{line}");
+    }
+    assert!(!section("dependencies").contains("testing"));
+    assert!(section("dev-dependencies").contains("features = [\"openapi\", \"testing\", \"tonic\"]"));
+    let library = fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    assert!(library.contains("#[cfg(feature = \"testing\")]\npub mod testing;"));
+    // What it needs of others, each behind the feature, too: nothing that lets a caller in.
+    const BEHIND: &[(&str, usize)] = &[("jwt/mod.rs", 2), ("jwt/signer.rs", 1), ("jwt/source.rs", 7), ("lib.rs", 1)];
+    for (path, text) in sources().into_iter().filter(|(path, _)| !path.starts_with("testing/")) {
+        let places = code(&text).matches("feature = \"testing\")]").count();
+        let known = BEHIND.iter().find(|(known, _)| *known == path).map_or(0, |(_, places)| *places);
+        assert_eq!(places, known, "{path}");
+        assert!(!code(&text).contains("crate::testing"), "{path} uses what is for tests");
     }
 }

@@ -46,6 +46,7 @@ mod shared_limits;
 mod statistics;
 mod stores;
 mod support;
+mod testing;
 #[cfg(feature = "legacy-hashes")]
 mod timing;
 mod transport;
