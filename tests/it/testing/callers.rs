@@ -154,8 +154,8 @@ async fn the_user_behind_a_said_caller_is_read_from_the_store() {
         (TestPrincipal::user("user:7"), (200, None)),
         (TestPrincipal::user("user:8"), (401, Some(Rejection::UserInactive))),
         (TestPrincipal::user("user:9"), (401, Some(Rejection::UserInactive))),
-        (TestPrincipal::client("7"), (401, Some(Rejection::UserInactive))),
-        (TestPrincipal::user("user:7").issuer("https://us.example"), (401, Some(Rejection::UserInactive))),
+        (TestPrincipal::client("7"), (403, Some(Rejection::PolicyDenied))),
+        (TestPrincipal::user("user:7").issuer("https://us.example"), (403, Some(Rejection::PolicyDenied))),
     ] {
         let app = Router::new().route("/", get(name)).layer(users.layer()).layer(as_principal(who.clone()));
         let (status, body, reason) = ask(app, "/").await;

@@ -213,11 +213,12 @@ pub static ROWS: &[Row] = &[
     row(
         "a policy that asks, and is not answered",
         "Unanswered",
-        (UNAVAILABLE, "policy undecided: answer in time"),
+        (UNAVAILABLE, "policy undecided: no answer in time"),
         good,
     ),
     row("nobody verifies", "Unverified", (BROKEN, "JwtVerifyLayer is missing"), good),
     row("nobody decides", "Forgotten", (BROKEN, "no layer has decided"), good),
     row("a user who is disabled", "User", (INVALID_TOKEN, "user disabled"), |w| claiming(w, "sub", "user:8")),
+    row("a client, where users are asked for", "User", (FORBIDDEN, "denied by policy"), |w| claiming(w, "sub", "app")),
     row("a user who is gone", "User", (INVALID_TOKEN, "user disabled"), |w| claiming(w, "sub", "user:9")),
 ];
