@@ -102,7 +102,7 @@ impl<C: CustomClaims> ResourceServer<C> {
     ///
     /// As [`Answers::for_realm`].
     pub fn realm(self, realm: &str) -> Result<Self, ConfigErrors> {
-        let answers = Answers::for_realm(realm)?.style(self.answers.its_style());
+        let answers = Answers::for_realm(realm)?.set_like(&self.answers);
         let answers = match &self.metadata {
             Some(metadata) => answers.naming_metadata(&metadata.address),
             None => answers,
@@ -124,6 +124,12 @@ impl<C: CustomClaims> ResourceServer<C> {
     #[must_use]
     pub fn answer_style(self, style: AnswerStyle) -> Self {
         Self { answers: self.answers.style(style), ..self }
+    }
+
+    /// Answers what calls itself gRPC as everything else: see [`Answers::without_grpc`].
+    #[must_use]
+    pub fn without_grpc(self) -> Self {
+        Self { answers: self.answers.without_grpc(), ..self }
     }
 
     /// Describes the resource for clients that do not know it yet (RFC 9728): what it is called, who issues its tokens, which

@@ -73,6 +73,8 @@ pub enum AnswerStyle {
 #[derive(Clone, Debug)]
 struct Challenges {
     style: AnswerStyle,
+    /// Whether gRPC is answered as gRPC.
+    grpc: bool,
     /// What a route demands, as the tutorial's challenge, where the gate that reads its tokens knows.
     demanded: Option<HeaderValue>,
     realm: String,
@@ -166,7 +168,13 @@ impl Answers {
 
     /// The same, but that challenges name the address of the resource's metadata (RFC 9728 §5.1), which was checked.
     pub(crate) fn naming_metadata(&self, address: &str) -> Self {
-        Self::with_checked(&self.0.realm, &format!(", resource_metadata=\"{address}\"")).style(self.0.style)
+        Self::with_checked(&self.0.realm, &format!(", resource_metadata=\"{address}\"")).set_like(self)
+    }
+
+    /// The same texts, with the settings of `other`.
+    pub(crate) fn set_like(self, other: &Self) -> Self {
+        let Challenges { style, grpc, .. } = *other.0;
+        Self(Arc::new(Challenges { style, grpc, ..Challenges::clone(&self.0) }))
     }
 
     /// Sets what statuses, challenges and bodies are like: as the standards say, unless set.
@@ -184,9 +192,24 @@ impl Answers {
         Self(Arc::new(Challenges { style, ..Challenges::clone(&self.0) }))
     }
 
-    /// Their style.
-    pub(crate) fn its_style(&self) -> AnswerStyle {
-        self.0.style
+    /// Answers what calls itself gRPC as it does everything else. For programs without gRPC, above all for those that a proxy asks
+    /// whether a request may pass (nginx's `auth_request`, forward auth): it goes by the status, and to gRPC a refusal is 200.
+    ///
+    /// ```
+    /// use portcullis::rejection::{Answers, Rejection, Wire};
+    ///
+    /// assert_eq!(Answers::default().refuse(Rejection::NoCredential, None, Wire::Grpc).status(), 200);
+    /// assert_eq!(Answers::default().without_grpc().refuse(Rejection::NoCredential, None, Wire::Grpc).status(), 401);
+    /// ```
+    #[must_use]
+    pub fn without_grpc(self) -> Self {
+        Self(Arc::new(Challenges { grpc: false, ..Challenges::clone(&self.0) }))
+    }
+
+    /// The same, for whoever is asked for gRPC by somebody who knows it.
+    #[cfg(feature = "tonic")]
+    pub(crate) fn with_grpc(&self) -> Self {
+        Self(Arc::new(Challenges { grpc: true, ..Challenges::clone(&self.0) }))
     }
 
     /// The same, for a route that demands these scopes: the tutorial names them to whoever comes with a bad token, too.
@@ -208,6 +231,7 @@ impl Answers {
         };
         Self(Arc::new(Challenges {
             style: AnswerStyle::Standard,
+            grpc: true,
             demanded: None,
             realm: realm.to_owned(),
             invalid_request: with(BearerError::InvalidRequest),
@@ -235,6 +259,7 @@ impl Answers {
         wire: Wire,
     ) -> Response<Bytes> {
         let verdict = rejection.verdict();
+        let wire = if self.0.grpc { wire } else { Wire::Http };
         let scopes = needs.and_then(|needs| if let Needs::Scopes(scopes) = needs { Some(scopes) } else { None });
         audit::refused(rejection, subject, scopes);
         let fastapi = Some(rejection).filter(|_| self.0.style == AnswerStyle::FastApi).map(fastapi::answer);

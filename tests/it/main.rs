@@ -26,6 +26,7 @@ mod endpoints;
 mod fastapi;
 mod grpc;
 mod guide;
+mod inventories;
 mod key_rings;
 mod keys;
 mod layers;

@@ -388,6 +388,30 @@ async fn the_innermost_verifier_says_who_is_calling() {
     assert_eq!(answer(&inside, with(reports.token(""))).await.0, 200);
 }
 
+/// Whom a proxy asks whether a request may pass goes by the status, which a client could make 200.
+#[tokio::test]
+async fn for_forward_auth_a_refusal_is_a_status_whatever_the_request_calls_itself() {
+    let authority = Authority::new(Algorithm::EdDsa);
+    let api = |without: bool| {
+        let api = authority.api();
+        if without { api.without_grpc().realm("gate").unwrap() } else { api.realm("gate").unwrap() }
+    };
+    for (without, content_type, status) in [
+        (false, "application/json", 401),
+        (false, "application/grpc", 200),
+        (true, "application/grpc", 401),
+        (true, "application/grpc-web-text+proto", 401),
+    ] {
+        let layer = api(without).protect(Scopes::all_of(["me"]).unwrap());
+        let request = Request::builder().header("content-type", content_type).body(()).unwrap();
+        assert_eq!(answer(&layer, request).await.0, status, "{without} {content_type}");
+        let token = format!("Bearer {}", authority.token(""));
+        let request = Request::builder().header("content-type", content_type).header("authorization", token).body(());
+        let expected = if status == 401 { 403 } else { 200 };
+        assert_eq!(answer(&layer, request.unwrap()).await.0, expected, "{without} {content_type}");
+    }
+}
+
 /// A store that answers only when it is told to.
 struct Slow {
     users: MemoryStore,

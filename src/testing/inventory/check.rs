@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt};
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode, header::WWW_AUTHENTICATE};
 
 use super::report::Finding;
 use crate::rejection::Rejection;
@@ -15,8 +15,8 @@ pub enum Answer {
     Reply {
         /// Its status.
         status: StatusCode,
-        /// Whether it has a challenge (`WWW-Authenticate`).
-        challenge: bool,
+        /// What it asks for (`WWW-Authenticate`).
+        challenge: Asked,
         /// Why a layer refused the request, if one did.
         rejection: Option<Rejection>,
     },
@@ -24,6 +24,33 @@ pub enum Answer {
     Panic,
     /// Nothing within ten seconds.
     Nothing,
+}
+
+/// What a challenge asks for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Asked {
+    /// There is none.
+    Nothing,
+    /// A bearer token.
+    Token,
+    /// Something else, such as a client's own password.
+    Other,
+}
+
+impl Asked {
+    /// Told by the schemes of the challenges, where they are a field each.
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let mut asked = Self::Nothing;
+        for challenge in headers.get_all(WWW_AUTHENTICATE) {
+            let scheme = challenge.as_bytes().split(|byte| matches!(byte, b' ' | b',')).next().unwrap_or_default();
+            if scheme.eq_ignore_ascii_case(b"Bearer") {
+                return Self::Token;
+            }
+            asked = Self::Other;
+        }
+        asked
+    }
 }
 
 impl fmt::Display for Answer {
@@ -85,7 +112,9 @@ fn in_any_case(answer: &Answer) -> Result<(), Finding> {
 pub(super) fn stranger(answer: &Answer, also_403: bool) -> Result<(), Finding> {
     in_any_case(answer)?;
     match answer {
-        Answer::Reply { status: StatusCode::UNAUTHORIZED, challenge, .. } if *challenge || also_403 => Ok(()),
+        Answer::Reply { status: StatusCode::UNAUTHORIZED, challenge, .. } if *challenge == Asked::Token || also_403 => {
+            Ok(())
+        }
         Answer::Reply { status: StatusCode::UNAUTHORIZED, .. } => Err(Finding::NoChallenge(*answer)),
         Answer::Reply { status: StatusCode::FORBIDDEN, .. } if also_403 => Ok(()),
         answer if answer.is_no_method() => Err(Finding::NotThere),
@@ -116,6 +145,8 @@ pub(super) fn lacking(scopes: &BTreeSet<String>, answer: &Answer) -> Result<(), 
     in_any_case(answer)?;
     match answer.status() {
         StatusCode::FORBIDDEN => Ok(()),
+        // In FastAPI's style.
+        StatusCode::UNAUTHORIZED if answer.rejection() == Some(Rejection::InsufficientScope) => Ok(()),
         _ if answer.refuses() => {
             Err(Finding::WrongRefusal { to: "a token without its scope", due: StatusCode::FORBIDDEN, answer: *answer })
         }
@@ -139,6 +170,7 @@ pub(super) fn granted(scopes: &BTreeSet<String>, answer: &Answer) -> Result<(), 
 pub(super) fn anybody(answer: &Answer) -> Result<(), Finding> {
     in_any_case(answer)?;
     match answer.status() {
+        StatusCode::UNAUTHORIZED if matches!(answer, Answer::Reply { challenge: Asked::Other, .. }) => Ok(()),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(Finding::ClosedThoughOpen(*answer)),
         _ if answer.is_no_method() => Err(Finding::NotThere),
         _ => Ok(()),
@@ -168,7 +200,8 @@ pub(super) fn left_out(ways: &[&BTreeSet<String>], most: usize) -> Option<BTreeS
 mod tests {
     use super::*;
 
-    fn reply(status: u16, challenge: bool, rejection: Option<Rejection>) -> Answer {
+    fn reply(status: u16, token: bool, rejection: Option<Rejection>) -> Answer {
+        let challenge = if token { Asked::Token } else { Asked::Nothing };
         Answer::Reply { status: StatusCode::from_u16(status).unwrap(), challenge, rejection }
     }
 
@@ -182,6 +215,7 @@ mod tests {
             (reply(401, true, Some(NoCredential)), [true, true, false, false, false]),
             (reply(401, true, None), [true, true, false, false, false]),
             (reply(401, false, None), [false, true, false, false, false]),
+            (reply(401, true, Some(InsufficientScope)), [true, true, true, false, false]),
             (reply(403, true, Some(InsufficientScope)), [false, false, true, false, false]),
             (reply(403, false, None), [false, false, true, false, false]),
             (reply(200, false, None), [false, false, false, true, true]),
@@ -205,6 +239,8 @@ mod tests {
             ];
             assert_eq!(said.each_ref().map(Result::is_ok), expected, "{answer}: {said:?}");
         }
+        let other = Answer::Reply { status: StatusCode::UNAUTHORIZED, challenge: Asked::Other, rejection: None };
+        assert!(stranger(&other, false).is_err() && anybody(&other).is_ok(), "a client's password is no token");
         assert!(stranger(&reply(403, false, None), true).is_ok() && forged(&reply(403, false, None), true).is_ok());
     }
 

@@ -53,7 +53,7 @@ use http::{Method, Request, StatusCode};
 use utoipa::openapi::OpenApi;
 
 pub use self::{
-    check::Answer,
+    check::{Answer, Asked},
     report::{Finding, Gap, Inventory, Row, Verdict},
 };
 use self::{
@@ -303,16 +303,28 @@ impl Walk {
             return findings;
         };
         for scopes in left_out {
-            let token = self.tokens.with(self.all.difference(&scopes)).await;
-            let answer = self.probe.ask(target, Some(&token)).await;
+            let others = self.all.difference(&scopes).cloned().collect();
+            let answer = self.ask_with(target, &others).await;
             findings.extend(check::lacking(&scopes, &answer).err());
         }
         for scopes in by_token {
-            let token = self.tokens.with(scopes).await;
-            let answer = self.probe.ask(target, Some(&token)).await;
+            let answer = self.ask_with(target, scopes).await;
             findings.extend(check::granted(scopes, &answer).err());
         }
         findings
+    }
+
+    /// Asks with a token of just these scopes. One that was made before may have been called back since, by a route that signs out
+    /// whoever calls it: then with a new one.
+    async fn ask_with(&mut self, target: &Target, scopes: &BTreeSet<String>) -> Answer {
+        loop {
+            let (token, is_new) = self.tokens.with(scopes).await;
+            let answer = self.probe.ask(target, Some(&token)).await;
+            if is_new || answer.status() != StatusCode::UNAUTHORIZED {
+                return answer;
+            }
+            self.tokens.forget(scopes);
+        }
     }
 
     /// Looks for what the document does not know.
@@ -429,8 +441,8 @@ impl Walk {
         if !stranger.turns_away() {
             return Presence::Open;
         }
-        let token = self.tokens.with(&self.all).await;
-        let answer = self.probe.ask(target, Some(&token)).await;
+        let all = self.all.clone();
+        let answer = self.ask_with(target, &all).await;
         match () {
             () if answer.is_no_method() => Presence::Absent,
             () if answer.turns_away() => Presence::Hidden,
@@ -461,5 +473,9 @@ fn requirement(ways: &[Alternative]) -> String {
         let names: Vec<&str> = way.scopes.iter().chain(&way.others).map(String::as_str).collect();
         if names.is_empty() { "signed in".to_owned() } else { names.join(" ") }
     };
-    ways.iter().map(way).collect::<Vec<_>>().join(" | ")
+    // By whichever scheme.
+    let mut told: Vec<String> = ways.iter().map(way).collect();
+    let mut seen = BTreeSet::new();
+    told.retain(|way| seen.insert(way.clone()));
+    told.join(" | ")
 }

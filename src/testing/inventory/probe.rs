@@ -10,11 +10,11 @@ use axum::{Router, body::Body};
 use futures::{FutureExt as _, future::BoxFuture};
 use http::{
     HeaderValue, Method, Request, Uri,
-    header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE},
+    header::{AUTHORIZATION, CONTENT_TYPE},
 };
 use tower_service::Service as _;
 
-use super::check::Answer;
+use super::check::{Answer, Asked};
 
 /// How long a route may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -24,10 +24,10 @@ pub(super) type Prepare = Box<dyn Fn(&mut Request<Body>) + Send + Sync>;
 /// Makes a token of the scopes that it is given.
 pub(super) type MakeToken = Box<dyn Fn(String) -> BoxFuture<'static, String> + Send + Sync>;
 
-/// Makes each token once.
+/// Makes each token once, unless it is called back.
 pub(super) struct Tokens {
     make: MakeToken,
-    made: HashMap<String, String>,
+    made: HashMap<BTreeSet<String>, String>,
 }
 
 impl Tokens {
@@ -35,19 +35,25 @@ impl Tokens {
         Self { make, made: HashMap::new() }
     }
 
-    pub(super) async fn with<'s>(&mut self, scopes: impl IntoIterator<Item = &'s String>) -> String {
-        let scopes = scopes.into_iter().map(String::as_str).collect::<Vec<_>>().join(" ");
-        if let Some(token) = self.made.get(&scopes) {
-            return token.clone();
+    /// The token of these scopes, and whether it was made just now.
+    pub(super) async fn with(&mut self, scopes: &BTreeSet<String>) -> (String, bool) {
+        if let Some(token) = self.made.get(scopes) {
+            return (token.clone(), false);
         }
-        let token = (self.make)(scopes.clone()).await;
-        self.made.insert(scopes, token.clone());
-        token
+        let text = scopes.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
+        let token = (self.make)(text).await;
+        self.made.insert(scopes.clone(), token.clone());
+        (token, true)
+    }
+
+    /// Makes it anew when it is asked for next.
+    pub(super) fn forget(&mut self, scopes: &BTreeSet<String>) {
+        self.made.remove(scopes);
     }
 
     /// One with these scopes whose signature is wrong: of whatever a token is, the first character behind the last dot.
     pub(super) async fn forged(&mut self, scopes: &BTreeSet<String>) -> String {
-        let token = self.with(scopes).await;
+        let (token, _) = self.with(scopes).await;
         let (signed, signature) = token.rsplit_once('.').map_or(("", &*token), |(signed, rest)| (signed, rest));
         let mut characters = signature.chars();
         let first = if characters.next() == Some('A') { 'B' } else { 'A' };
@@ -101,7 +107,7 @@ impl Probe {
             Ok(Err(_)) => Answer::Panic,
             Ok(Ok(Ok(response))) => Answer::Reply {
                 status: response.status(),
-                challenge: response.headers().contains_key(WWW_AUTHENTICATE),
+                challenge: Asked::of(response.headers()),
                 rejection: response.extensions().get().copied(),
             },
         }
