@@ -8,8 +8,6 @@
 mod cookie_mode;
 mod docs;
 mod driver;
-#[path = "../../examples/auth_server/routes.rs"]
-mod example;
 mod site;
 #[expect(dead_code, reason = "strangers do not show their certificate")]
 #[path = "../../examples/spa/tls.rs"]

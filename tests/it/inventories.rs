@@ -1,8 +1,5 @@
 //! Every route of the programs of this repository, and who may call it.
 
-#[path = "../../examples/auth_server/routes.rs"]
-mod routes;
-
 use std::{
     net::SocketAddr,
     sync::{
@@ -24,7 +21,7 @@ use portcullis::{
 };
 use serde_json::json;
 
-use crate::{login::hasher, support::now};
+use crate::{auth_server as routes, login::hasher, support::now};
 
 const ISSUER: &str = "https://id.example";
 

@@ -15,6 +15,8 @@
 mod accounts;
 mod architecture;
 mod attacks;
+#[path = "../../examples/auth_server/routes.rs"]
+mod auth_server;
 mod breaches;
 mod browser;
 mod cookies;

@@ -13,8 +13,9 @@ use serde_json::json;
 use tokio::time::timeout;
 use utoipa_axum::routes;
 
-use super::{Driver, TURN, example};
+use super::{Driver, TURN};
 use crate::{
+    auth_server as example,
     login::{PASSWORD, hasher, users},
     support::{Server, serve},
 };
