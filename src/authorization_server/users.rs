@@ -126,7 +126,7 @@ impl AuthorizationServer {
     /// # Errors
     ///
     /// [`Rejection::PolicyDenied`] if the caller is none of this server's users: a client, or another issuer's user;
-    /// [`Rejection::UserInactive`] if they are disabled or gone;
+    /// [`Rejection::UserInactive`] if they are disabled, [`Rejection::UserGone`] if they are not there any more;
     /// [`Rejection::StoreUnavailable`] if the store cannot tell.
     pub async fn active_user(&self, caller: &Principal) -> Result<UserRecord, Rejection> {
         let login = self.issuer.login.as_ref().ok_or(Rejection::PolicyDenied)?;

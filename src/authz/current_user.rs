@@ -7,6 +7,7 @@ use std::{
     fmt,
     hash::{BuildHasher as _, RandomState},
     ops::Deref,
+    panic::AssertUnwindSafe,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::SeqCst},
@@ -97,17 +98,11 @@ type Reading = BoxFuture<'static, Result<Kept, Rejection>>;
 
 #[derive(Clone)]
 struct Kept {
-    /// `None` of who is disabled or gone.
-    user: Option<CurrentUser>,
+    /// Or that they are disabled, or gone.
+    user: Result<CurrentUser, Rejection>,
     read: UnixSeconds,
     /// How often they had been forgotten before.
     forgotten: u64,
-}
-
-impl Kept {
-    fn verdict(self) -> Result<CurrentUser, Rejection> {
-        self.user.ok_or(Rejection::UserInactive)
-    }
 }
 
 /// How often users were forgotten, some of them counted together: what was read of one before that does not count any more,
@@ -173,7 +168,7 @@ impl CurrentUsers {
         let (kept, now) = (self.users.kept.get(&id)?, self.clock.now());
         // A clock that was set back says nothing about the age.
         let fresh = kept.read <= now && now < kept.read.saturating_add(self.kept_for);
-        (fresh && self.users.is_current(&id, &kept)).then(|| kept.verdict())
+        (fresh && self.users.is_current(&id, &kept)).then_some(kept.user)
     }
 
     /// The caller, read from the store.
@@ -182,7 +177,7 @@ impl CurrentUsers {
         for _ in 0..2 {
             let kept = self.join(&id, &caller).await?;
             if self.users.is_current(&id, &kept) {
-                return kept.verdict();
+                return kept.user;
             }
             // They were changed meanwhile: what was read may be from before. Somebody else may have read them again.
             if let Some(known) = self.recall(&caller) {
@@ -201,10 +196,17 @@ impl CurrentUsers {
         if let Some(going) = going.filter(|going| going.peek().is_none() && self.kept_for > Duration::ZERO) {
             return going;
         }
-        let begun = Arc::clone(&self.users).read(caller.clone(), self.clock.now(), forgotten).boxed().shared();
-        // Most are gone already: each is held by those who wait alone.
+        let (users, id_read) = (Arc::clone(&self.users), id.clone());
+        let read = Arc::clone(&users).read(caller.clone(), self.clock.now(), forgotten);
+        let begun = AssertUnwindSafe(read).catch_unwind().map(move |read| {
+            users.reading.lock().unwrap_or_else(PoisonError::into_inner).remove(&id_read);
+            // A store that panics is one that does not answer, for all who wait for it.
+            read.unwrap_or(Err(Rejection::StoreUnavailable))
+        });
+        let begun = begun.boxed().shared();
+        // Those whose callers have hung up are never taken out. Without the others, somebody reads once more than needed.
         if reading.len() >= MOST {
-            reading.retain(|_, going| going.upgrade().is_some());
+            reading.clear();
         }
         if let Some(weak) = begun.downgrade() {
             reading.insert(id.clone(), weak);
@@ -220,8 +222,8 @@ impl Users {
 
     async fn read(self: Arc<Self>, caller: Principal, read: UnixSeconds, forgotten: u64) -> Result<Kept, Rejection> {
         let user = match active_user(&*self.store, &self.issuer, &caller).await {
-            Ok(user) => Some(CurrentUser(Arc::new(user.public()))),
-            Err(Rejection::UserInactive) => None,
+            Ok(user) => Ok(CurrentUser(Arc::new(user.public()))),
+            Err(inactive @ (Rejection::UserInactive | Rejection::UserGone)) => Err(inactive),
             Err(rejection) => return Err(rejection),
         };
         let kept = Kept { user, read, forgotten };

@@ -57,9 +57,9 @@ pub enum AnswerStyle {
     /// | login that fails, whatever the reason | 401 | `Bearer` | `{"detail":"Incorrect username or password"}` |
     /// | login without a user name or a password | 422 | | `{"detail":[{"type":"missing","loc":["body","username"],"msg":"Field required","input":null}]}` |
     /// | no token | 401 | `Bearer` | `{"detail":"Not authenticated"}` |
-    /// | bad, expired or revoked token, or a field that holds none | 401 | `Bearer`, or `Bearer scope="…"` in the stacks of `protect` | `{"detail":"Could not validate credentials"}` |
+    /// | bad, expired or revoked token, or a field that holds none; user gone | 401 | `Bearer`, or `Bearer scope="…"` in the stacks of `protect` | `{"detail":"Could not validate credentials"}` |
     /// | scope missing | 401 | `Bearer scope="…"`: all that is needed | `{"detail":"Not enough permissions"}` |
-    /// | user disabled, or gone | 400 | | `{"detail":"Inactive user"}` |
+    /// | user disabled, where a layer or `active_user` looks | 400 | | `{"detail":"Inactive user"}` |
     /// | policy says no; another site's request; no TLS | 403 | | `{"detail":"Forbidden"}` |
     /// | 429, 500, 503 | as ever, with `Retry-After` and the like | | `{"detail":"Too Many Requests"}` and so on |
     ///
@@ -269,7 +269,9 @@ impl Answers {
                 None => http_answer(rejection, verdict),
             },
             Wire::Grpc => grpc_answer(verdict),
-            Wire::GrpcWeb | Wire::GrpcWebText => grpc_web_answer(verdict, wire),
+            Wire::GrpcWeb | Wire::GrpcWebText => {
+                grpc_web_answer(verdict, self.challenge(verdict.challenge, needs).as_ref(), wire)
+            }
         };
         response.extensions_mut().insert(rejection);
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -363,11 +365,16 @@ fn grpc_answer(verdict: Verdict) -> Response<Bytes> {
 }
 
 /// gRPC-Web carries trailers as a last frame of the body: flag 0x80, length, header lines (PROTOCOL-WEB.md).
-fn grpc_web_answer(verdict: Verdict, wire: Wire) -> Response<Bytes> {
-    let trailers = format!("grpc-status:{}\r\ngrpc-message:{}\r\n", verdict.grpc as u16, grpc_message(verdict));
+/// The challenge is there as well as in the head: clients make the metadata of an error from the frame.
+fn grpc_web_answer(verdict: Verdict, challenge: Option<&HeaderValue>, wire: Wire) -> Response<Bytes> {
+    let code = format!("grpc-status:{}\r\ngrpc-message:{}\r\n", verdict.grpc as u16, grpc_message(verdict));
+    let mut trailers = code.into_bytes();
+    if let Some(challenge) = challenge {
+        trailers.extend_from_slice(&[b"www-authenticate:", challenge.as_bytes(), b"\r\n"].concat());
+    }
     let mut frame = vec![0x80];
     frame.extend_from_slice(&u32::try_from(trailers.len()).unwrap_or_default().to_be_bytes());
-    frame.extend_from_slice(trailers.as_bytes());
+    frame.extend_from_slice(&trailers);
     let (content_type, body) = if wire == Wire::GrpcWebText {
         ("application/grpc-web-text+proto", STANDARD.encode_to_string(frame).into())
     } else {

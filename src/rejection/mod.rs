@@ -109,9 +109,12 @@ pub enum Rejection {
     /// The token was called back before it expired.
     #[error("token revoked")]
     Revoked,
-    /// The user whom the credential names is disabled or no longer there.
-    #[error("user disabled or gone")]
+    /// The user whom the credential names is disabled.
+    #[error("user disabled")]
     UserInactive,
+    /// The user whom the credential names is no longer there.
+    #[error("user gone")]
+    UserGone,
     /// A scope is missing.
     #[error("scope missing")]
     InsufficientScope,
@@ -252,7 +255,8 @@ impl Rejection {
             | Self::RequiredClaimMissing
             | Self::CustomClaims
             | Self::Revoked
-            | Self::UserInactive => (
+            | Self::UserInactive
+            | Self::UserGone => (
                 StatusCode::UNAUTHORIZED,
                 Challenge::Error(InvalidToken),
                 Grpc::Unauthenticated,

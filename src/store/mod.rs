@@ -115,14 +115,16 @@ pub trait UserStore: Send + Sync + 'static {
 /// # Errors
 ///
 /// [`Rejection::PolicyDenied`] if the caller is nobody's user, or another issuer's: their token is good, but not for this;
-/// [`Rejection::UserInactive`] if the store has them no more, or they are disabled; [`Rejection::StoreUnavailable`] if it cannot tell.
+/// [`Rejection::UserGone`] if the store has them no more, [`Rejection::UserInactive`] if they are disabled;
+/// [`Rejection::StoreUnavailable`] if it cannot tell.
 pub async fn active_user(users: &dyn UserStore, issuer: &str, caller: &Principal) -> Result<UserRecord, Rejection> {
     let id = caller.user_id(issuer).ok_or(Rejection::PolicyDenied)?;
     let user = within(users.find_by_id(&id)).await.map_err(|error| {
         audit::infrastructure_failed("user store", &error);
         Rejection::StoreUnavailable
     })?;
-    user.filter(|user| !user.disabled).ok_or(Rejection::UserInactive)
+    let user = user.ok_or(Rejection::UserGone)?;
+    if user.disabled { Err(Rejection::UserInactive) } else { Ok(user) }
 }
 
 impl<T: UserStore + ?Sized> UserStore for std::sync::Arc<T> {

@@ -155,8 +155,8 @@ async fn tokens_and_scopes_as_in_the_tutorial() {
         ("/status", Some(bearer(&foreign)), (401, Some("Bearer"), BAD)),
         ("/status", Some("authorization: Bearer".to_owned()), (401, Some("Bearer"), BAD)),
         ("/status", Some("authorization: Bearer a b".to_owned()), (401, Some("Bearer"), BAD)),
-        // "Simple OAuth2".
-        ("/users/me", Some(bearer(&nobody)), (400, None, "Inactive user")),
+        // "OAuth2 with JWT": `if user is None: raise credentials_exception`.
+        ("/users/me", Some(bearer(&nobody)), (401, Some("Bearer scope=\"me\""), "Could not validate credentials")),
         // Layers further in, extractors and handlers follow.
         ("/nested", Some(bearer(&with_scope("me"))), (401, Some(both), FEW)),
         ("/nested", Some(bearer("nonexistent")), (401, Some("Bearer"), BAD)),

@@ -699,7 +699,7 @@ async fn req_181_a_current_user_is_read_again_and_at_once_where_they_were_change
     server.set_disabled(&alice, false).await.unwrap();
 
     // Whom the store does not have, and whom another issuer calls by the same name.
-    inactive(ask("user:AAAAAAAAAAAAAAAAAAAAAA").await);
+    assert_eq!(ask("user:AAAAAAAAAAAAAAAAAAAAAA").await.2, Some(Rejection::UserGone));
     // A good token of somebody who is no user here: another one would not help.
     for claims in [json!({"sub": "service:7"}), json!({"sub": alice.subject(), "iss": "https://partner.example"})] {
         let (status, challenge, rejection, called) = answer(&layer, request_of(claims)).await;

@@ -121,8 +121,12 @@ fn expected(says: Sentence, wire: &str) -> Answer {
     let mut set = |name: &str, value: &str| drop(headers.insert(name.to_owned(), vec![value.to_owned()]));
     set("cache-control", "no-store");
     says.challenge.into_iter().for_each(|challenge| set("www-authenticate", challenge));
-    let trailers = format!("grpc-status:{}\r\ngrpc-message:{}\r\n", says.code, says.message);
-    let frame = [&[0x80, 0, 0, 0, u8::try_from(trailers.len()).unwrap()], trailers.as_bytes()].concat();
+    let mut trailers = format!("grpc-status:{}\r\ngrpc-message:{}\r\n", says.code, says.message);
+    if let Some(challenge) = says.challenge {
+        write!(trailers, "www-authenticate:{challenge}\r\n").unwrap();
+    }
+    let length = u32::try_from(trailers.len()).unwrap().to_be_bytes();
+    let frame = [&[0x80], &length[..], trailers.as_bytes()].concat();
     let (status, body) = match wire {
         "http" => {
             set("content-type", "application/problem+json");

@@ -84,6 +84,7 @@ mod tests {
             (R::Expired { exp: at, now: at }, BAD),
             (R::Revoked, BAD),
             (R::UserInactive, (400, Asks::Nothing, "Inactive user")),
+            (R::UserGone, (401, Asks::Scopes, "Could not validate credentials")),
             (R::InsufficientScope, (401, Asks::Scopes, "Not enough permissions")),
             (R::PolicyDenied, (403, Asks::Nothing, "Forbidden")),
             (R::ClaimNotAllowed, (403, Asks::Nothing, "Forbidden")),

@@ -153,7 +153,7 @@ async fn the_user_behind_a_said_caller_is_read_from_the_store() {
     for (who, expected) in [
         (TestPrincipal::user("user:7"), (200, None)),
         (TestPrincipal::user("user:8"), (401, Some(Rejection::UserInactive))),
-        (TestPrincipal::user("user:9"), (401, Some(Rejection::UserInactive))),
+        (TestPrincipal::user("user:9"), (401, Some(Rejection::UserGone))),
         (TestPrincipal::client("7"), (403, Some(Rejection::PolicyDenied))),
         (TestPrincipal::user("user:7").issuer("https://us.example"), (403, Some(Rejection::PolicyDenied))),
     ] {

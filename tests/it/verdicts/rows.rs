@@ -220,5 +220,5 @@ pub static ROWS: &[Row] = &[
     row("nobody decides", "Forgotten", (BROKEN, "no layer has decided"), good),
     row("a user who is disabled", "User", (INVALID_TOKEN, "user disabled"), |w| claiming(w, "sub", "user:8")),
     row("a client, where users are asked for", "User", (FORBIDDEN, "denied by policy"), |w| claiming(w, "sub", "app")),
-    row("a user who is gone", "User", (INVALID_TOKEN, "user disabled"), |w| claiming(w, "sub", "user:9")),
+    row("a user who is gone", "User", (INVALID_TOKEN, "user gone"), |w| claiming(w, "sub", "user:9")),
 ];
