@@ -28,6 +28,7 @@ use portcullis::{
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 
 use crate::support::{Authority, ISSUER, Log, get_with, serve};
@@ -412,44 +413,9 @@ async fn for_forward_auth_a_refusal_is_a_status_whatever_the_request_calls_itsel
     }
 }
 
-/// A store that answers only when it is told to.
-struct Slow {
-    users: MemoryStore,
-    reads: AtomicUsize,
-    gate: tokio::sync::Semaphore,
-}
-
-impl UserStore for Slow {
-    fn find_by_login<'a>(&'a self, login: &'a LoginName) -> StoreFuture<'a, Option<UserRecord>> {
-        self.users.find_by_login(login)
-    }
-    fn find_by_id<'a>(&'a self, id: &'a UserId) -> StoreFuture<'a, Option<UserRecord>> {
-        Box::pin(async move {
-            // What is read is from before, however late it arrives.
-            let user = self.users.find_by_id(id).await;
-            self.reads.fetch_add(1, SeqCst);
-            self.gate.acquire().await.unwrap().forget();
-            user
-        })
-    }
-    fn insert(&self, user: UserRecord) -> StoreFuture<'_, ()> {
-        self.users.insert(user)
-    }
-    fn replace_hash<'a>(&'a self, id: &'a UserId, hash: PasswordHash) -> StoreFuture<'a, bool> {
-        self.users.replace_hash(id, hash)
-    }
-    fn swap_hash<'a>(&'a self, id: &'a UserId, from: &'a PasswordHash, to: PasswordHash) -> StoreFuture<'a, bool> {
-        self.users.swap_hash(id, from, to)
-    }
-    fn set_disabled<'a>(&'a self, id: &'a UserId, disabled: bool) -> StoreFuture<'a, bool> {
-        self.users.set_disabled(id, disabled)
-    }
-}
-
 #[tokio::test]
 async fn req_181_whoever_is_being_read_while_they_are_disabled_is_refused() {
-    let gate = tokio::sync::Semaphore::new(0);
-    let store = Arc::new(Slow { users: MemoryStore::new(), reads: AtomicUsize::new(0), gate });
+    let store = Asked::new(0);
     let alice = user(&*store, "alice").await;
     let key = SigningKey::generate(Algorithm::EdDsa).unwrap();
     let server = AuthorizationServer::builder(ISSUER, "orders", key)
@@ -626,6 +592,15 @@ struct Asked {
     users: MemoryStore,
     reads: AtomicUsize,
     down: AtomicBool,
+    /// Reads that may end.
+    gate: Semaphore,
+}
+
+impl Asked {
+    fn new(gate: usize) -> Arc<Self> {
+        let (users, reads, down) = (MemoryStore::new(), AtomicUsize::new(0), AtomicBool::new(false));
+        Arc::new(Self { users, reads, down, gate: Semaphore::new(gate) })
+    }
 }
 
 impl UserStore for Asked {
@@ -633,11 +608,13 @@ impl UserStore for Asked {
         self.users.find_by_login(login)
     }
     fn find_by_id<'a>(&'a self, id: &'a UserId) -> StoreFuture<'a, Option<UserRecord>> {
-        self.reads.fetch_add(1, SeqCst);
-        if self.down.load(SeqCst) {
-            return Box::pin(async { Err(StoreError::unavailable("pulled the plug")) });
-        }
-        self.users.find_by_id(id)
+        Box::pin(async move {
+            // What is read is from before, however late it arrives.
+            let user = self.users.find_by_id(id).await;
+            self.reads.fetch_add(1, SeqCst);
+            self.gate.acquire().await.unwrap().forget();
+            if self.down.load(SeqCst) { Err(StoreError::unavailable("pulled the plug")) } else { user }
+        })
     }
     fn insert(&self, user: UserRecord) -> StoreFuture<'_, ()> {
         self.users.insert(user)
@@ -663,7 +640,7 @@ async fn user(users: &dyn UserStore, name: &str) -> UserId {
 
 #[tokio::test]
 async fn req_181_a_current_user_is_read_again_and_at_once_where_they_were_changed() {
-    let store = Arc::new(Asked { users: MemoryStore::new(), reads: AtomicUsize::new(0), down: AtomicBool::new(false) });
+    let store = Asked::new(Semaphore::MAX_PERMITS);
     let alice = user(&*store, "alice").await;
     let clock = Arc::new(ManualClock::at(UnixSeconds::new(NOW)));
     let key = SigningKey::generate(Algorithm::EdDsa).unwrap();
