@@ -123,6 +123,9 @@ pub enum ConfigError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// Two claims are to name the audience in the place of `aud`: which would apply?
+    #[error("both client_id and azp are to name the audience")]
+    AudienceTwice,
     /// What the preset of an identity provider was given is no such thing.
     #[error("{provider}: {setting} {given:?} {reason}")]
     Provider {

@@ -19,6 +19,10 @@ pub(crate) enum Mark {
 }
 
 impl Mark {
+    /// A token with `cnf` is bound to a key that its sender must prove to have (RFC 7800 §3, RFC 8705 §3.1, RFC 9449 §6.1).
+    /// Nobody asks for that proof here: taken for a bearer token, whoever has stolen it could use it.
+    pub(crate) const SENDER_CONSTRAINED: Self = Self::NoneOf(&["cnf"]);
+
     /// Whether a token has it, or has it not.
     pub(super) fn check(&self, payload: &Payload<'_>) -> Result<(), Rejection> {
         let has_one = |names: &[&str]| {

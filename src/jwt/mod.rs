@@ -85,4 +85,4 @@ pub use self::{
     verified::{CustomClaims, NoClaims, Verified},
     verifier::Verifier,
 };
-pub(crate) use self::{key::hmac_key, mark::Mark};
+pub(crate) use self::{key::hmac_key, mark::Mark, policy::StandIn};

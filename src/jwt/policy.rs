@@ -34,6 +34,8 @@ use crate::{clock::UnixSeconds, rejection::Rejection, scope::is_scope_text};
 pub struct ClaimsPolicy {
     issuer: String,
     audiences: Vec<String>,
+    /// What the claim that stands in for `aud` may say; `None` if that is what `aud` may.
+    parties: Option<Vec<String>>,
     leeway: Duration,
     types: Types,
     /// Claims that tell access tokens from others.
@@ -58,8 +60,8 @@ enum Types {
 
 /// What names the audience of tokens beside `aud`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum StandIn {
-    /// `client_id`, where there is no `aud`.
+pub(crate) enum StandIn {
+    /// `client_id`, whether there is an `aud` or not.
     ClientId,
     /// `azp`, whether there is an `aud` or not.
     AuthorizedParty,
@@ -101,19 +103,23 @@ impl ClaimsPolicy {
     fn check_audience(&self, payload: &Payload<'_>) -> Result<(), Rejection> {
         let claims = payload.registered();
         let ours = |audience: &str| self.audiences.iter().any(|own| own == audience);
+        // Apart, where a preset knows both: an API's name is no client, nor a client's name an API.
+        let parties = self.parties.as_ref().unwrap_or(&self.audiences);
+        let is_party = |party: &str| parties.iter().any(|own| own == party);
         let named = match (claims.has_audience(), self.stand_in) {
             // An `aud` that is there counts in any case.
             (true, _) if !claims.audience().any(ours) => false,
-            (true, None | Some(StandIn::ClientId)) => true,
+            (false, None | Some(StandIn::PartyIfAny)) => return Err(Rejection::ClaimMissing("aud")),
+            (true, None) => true,
             (true, Some(StandIn::PartyIfAny)) => {
-                payload.get("azp")?.is_none_or(|party| party.as_str().is_some_and(ours))
+                payload.get("azp")?.is_none_or(|party| party.as_str().is_some_and(is_party))
             }
-            (false, Some(StandIn::ClientId)) => claims.client_id().is_some_and(ours),
+            // Whose token it is counts as well: else a stranger's client could ask for one that names an `aud` of ours.
+            (_, Some(StandIn::ClientId)) => claims.client_id().is_some_and(is_party),
             (_, Some(StandIn::AuthorizedParty)) => {
                 let party = payload.get("azp")?.ok_or(Rejection::ClaimMissing("azp"))?;
-                ours(party.as_str().ok_or(Rejection::ClaimMalformed("azp"))?)
+                is_party(party.as_str().ok_or(Rejection::ClaimMalformed("azp"))?)
             }
-            (false, None | Some(StandIn::PartyIfAny)) => return Err(Rejection::ClaimMissing("aud")),
         };
         if named { Ok(()) } else { Err(Rejection::WrongAudience) }
     }
@@ -169,6 +175,7 @@ impl ClaimsPolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::ConfigError;
 
     const NOW: u64 = 1_800_000_000;
 
@@ -315,6 +322,7 @@ mod tests {
             .typed_by_claim("typ", ["Bearer"])
             .marked(Mark::OneOf(&["azp", "cid"], Rejection::RequiredClaimMissing))
             .marked(Mark::NoneOf(&["nonce", "at_hash"]))
+            .marked(Mark::SENDER_CONSTRAINED)
             .marked(Mark::Not("sts", "pending"))
             .build()
             .unwrap();
@@ -329,6 +337,8 @@ mod tests {
             (serde_json::json!({ "typ": "Bearer" }), Err(Rejection::RequiredClaimMissing)),
             (serde_json::json!({ "typ": "Bearer", "azp": null }), Err(Rejection::RequiredClaimMissing)),
             (serde_json::json!({ "typ": "Bearer", "azp": "c", "at_hash": "x" }), wrong()),
+            (serde_json::json!({ "typ": "Bearer", "azp": "c", "cnf": { "jkt": "x" } }), wrong()),
+            (serde_json::json!({ "typ": "Bearer", "azp": "c", "cnf": "x" }), wrong()),
             (serde_json::json!({ "typ": "Bearer", "azp": "c", "sts": "pending" }), Err(Rejection::ClaimNotAllowed)),
         ] {
             assert_eq!(granted(&policy, &claims), expected, "{claims}");
@@ -395,11 +405,55 @@ mod tests {
         assert_eq!(check(&gone, "C"), Err(Rejection::WrongAudience));
         assert_eq!(check(&"other".into(), "c"), Err(Rejection::WrongAudience), "`aud` counts where it is there");
         assert_eq!(check(&Value::Array(vec![]), "c"), Err(Rejection::WrongAudience));
-        assert_eq!(check(&"c".into(), "other"), Ok(()));
+        assert_eq!(check(&"c".into(), "c"), Ok(()));
+        assert_eq!(check(&"c".into(), "other"), Err(Rejection::WrongAudience), "a stranger's token for a known `aud`");
         let any =
             ClaimsPolicy::builder("https://id.example", "c").danger_audience_in_client_id().danger_any_token_type();
         let bare = [("aud", gone.clone()), ("client_id", gone)];
         assert_eq!(self::check(&any.build().unwrap(), &bare), Err(Rejection::WrongAudience));
+    }
+
+    #[test]
+    fn clients_and_audiences_of_presets_are_apart() {
+        use Rejection::{ClaimMissing, WrongAudience};
+        let gone = Value::from("(gone)");
+        let of = |stand_in| {
+            let policy = ClaimsPolicy::builder_for_party("https://id.example", stand_in, "app");
+            policy.also_party("app2").also_audience("api").danger_any_token_type().build().unwrap()
+        };
+        for (claim, stand_in, missing) in
+            [("client_id", StandIn::ClientId, WrongAudience), ("azp", StandIn::AuthorizedParty, ClaimMissing("azp"))]
+        {
+            let policy = of(stand_in);
+            for (aud, party, expected) in [
+                (gone.clone(), "app", Ok(())),
+                (gone.clone(), "app2", Ok(())),
+                ("api".into(), "app2", Ok(())),
+                (vec!["other", "api"].into(), "app", Ok(())),
+                (gone.clone(), "api", Err(WrongAudience)),
+                ("api".into(), "api", Err(WrongAudience)),
+                ("api".into(), "stranger", Err(WrongAudience)),
+                ("app".into(), "app", Err(WrongAudience)),
+                ("app2".into(), "app", Err(WrongAudience)),
+                (gone.clone(), "(gone)", Err(missing)),
+                ("api".into(), "(gone)", Err(missing)),
+            ] {
+                let change = [("aud", aud.clone()), (claim, party.into())];
+                assert_eq!(check(&policy, &change), expected, "{claim} {party}, aud {aud}");
+            }
+        }
+    }
+
+    #[test]
+    fn two_claims_cannot_both_name_the_audience() {
+        let both = [
+            policy().danger_audience_in_client_id().danger_audience_in_azp(),
+            policy().danger_audience_in_azp().danger_audience_in_client_id(),
+        ];
+        for policy in both {
+            assert_eq!(policy.build().unwrap_err().iter().collect::<Vec<_>>(), [&ConfigError::AudienceTwice]);
+        }
+        assert!(policy().danger_audience_in_azp().danger_audience_in_azp().build().is_ok());
     }
 
     #[test]

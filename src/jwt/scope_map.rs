@@ -1,6 +1,6 @@
 //! What a token grants, wherever its issuer writes that. Pure.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
@@ -23,6 +23,8 @@ const MOST_NAME: usize = 256;
 const MOST_VALUES: usize = 1024;
 /// Most bytes that a token may amount to, as text.
 const MOST_GRANTED: usize = 16 * 1024;
+/// Most times that a token may grant a scope, repeats included: each costs a look-up, though it takes no room.
+const MOST_GRANTS: usize = 16 * 1024;
 
 /// Where a token says what it grants, and what that is called here.
 ///
@@ -52,7 +54,8 @@ const MOST_GRANTED: usize = 16 * 1024;
 /// | claims that are read | 16, up to 8 levels deep |
 /// | names that are mapped | 1,024, of 256 bytes |
 /// | values of a claim | 1,024 |
-/// | what a token amounts to | 16 KiB |
+/// | what a token amounts to | 16 KiB of text, each scope once |
+/// | scopes that its values stand for, repeats included | 16,384 |
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct ScopeMap {
@@ -200,11 +203,17 @@ impl ScopeMap {
 
     /// What a token grants here.
     pub(super) fn granted(&self, payload: &Payload<'_>) -> Result<ScopeSet, Rejection> {
-        let (mut granted, mut room) = (Vec::new(), MOST_GRANTED);
+        let (mut granted, mut room, mut grants) = (Vec::new(), MOST_GRANTED, MOST_GRANTS);
+        let mut seen = HashSet::new();
         for source in &self.sources {
             source.read(payload, &mut |scope| {
-                room = room.checked_sub(scope.as_str().len() + 1).ok_or(Rejection::ClaimMalformed(OTHER))?;
-                granted.push(scope);
+                let full = Rejection::ClaimMalformed(OTHER);
+                grants = grants.checked_sub(1).ok_or(full)?;
+                if !seen.contains(&scope) {
+                    room = room.checked_sub(scope.as_str().len() + 1).ok_or(full)?;
+                    seen.insert(scope.clone());
+                    granted.push(scope);
+                }
                 Ok(())
             })?;
         }
@@ -415,6 +424,25 @@ mod tests {
         let long = |count: usize| json!({ "scp": (0..count).map(|n| format!("{n:063}")).collect::<Vec<_>>() });
         assert_eq!(granted(&map, &long(256)).unwrap().len(), MOST_GRANTED - 1);
         assert_eq!(granted(&map, &long(257)), Err(Rejection::ClaimMalformed(OTHER)));
+    }
+
+    #[test]
+    fn what_is_granted_twice_takes_room_once() {
+        let scopes =
+            ["api.example/orders:read", "api.example/orders:write", "api.example/me", "users:read", "reports:read"];
+        let groups: Vec<_> = (0..200).map(|n| format!("group {n}")).collect();
+        let mut map = ScopeMap::new().map_roles("groups", groups.iter().map(|group| (group, scopes)));
+        let mut errors = ConfigErrors::default();
+        map.check(&mut errors);
+        assert_eq!(errors.iter().count(), 0);
+        let text = scopes.join(" ");
+        assert!(groups.len() * text.len() > MOST_GRANTED, "too much, were repeats counted");
+        assert_eq!(granted(&map, &json!({ "groups": groups })).unwrap(), text);
+        // Repeats are free of room, but not without end.
+        let wide = ScopeMap::new().map_roles("r", [("x", (0..512).map(|n| n.to_string()))]);
+        let repeated = |count: usize| granted(&wide, &json!({ "r": vec!["x"; count] }));
+        assert!(repeated(MOST_GRANTS / 512).is_ok());
+        assert_eq!(repeated(MOST_GRANTS / 512 + 1), Err(Rejection::ClaimMalformed(OTHER)));
     }
 
     #[test]

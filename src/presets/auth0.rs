@@ -46,9 +46,12 @@ pub fn auth0(domain: &str, audience: &str) -> ProviderBuilder<Auth0> {
 }
 
 impl ProviderBuilder<Auth0> {
-    /// Takes `permissions` for what a token grants, and not `scope`: with role-based access control, it is what the user may,
-    /// while `scope` is what the client has asked for.
+    /// Takes `permissions` for what a token grants, and not `scope`: with role-based access control, it is all that the user may at
+    /// this API, whatever the client has asked for, and whatever the user has agreed to.
+    ///
+    /// For first-party clients only, which may do all that their user may. Where the API has clients of others, each of them could
+    /// do so, too: take `scope`, which Auth0 cuts down to what the user may.
     pub fn permissions(self) -> Self {
-        self.scopes(ScopeMap::new().take("permissions"))
+        self.replace_scopes(ScopeMap::new().take("permissions"))
     }
 }

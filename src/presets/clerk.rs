@@ -4,7 +4,7 @@ use super::{Given, ProviderBuilder};
 use crate::{
     config::ConfigErrors,
     fetch::WebOrigin,
-    jwt::{ClaimsPolicy, Mark, ScopeMap},
+    jwt::{ClaimsPolicy, Mark, ScopeMap, StandIn},
     rejection::Rejection,
 };
 
@@ -18,19 +18,27 @@ pub enum Clerk {}
 /// |---|---|---|
 /// | issuer | `https://{domain}`, the Frontend API URL | *Session tokens*, Clerk Docs |
 /// | keys | `/.well-known/jwks.json` below it | *Manual JWT verification* |
-/// | audience | there is no `aud`: `azp` must be one of the origins; where a template adds an `aud`, it must be one of them, or of [`also_audience`](ProviderBuilder::also_audience) | the same |
-/// | type | `sid` must be there, which no template can take out; a `sts` of `pending` is refused, 403 | both |
+/// | audience | there is no `aud`: `azp` must be one of the origins; where the session token has been customised to have an `aud`, that must be one of [`also_audience`](ProviderBuilder::also_audience) | the same |
+/// | type | `sid` must be there: session tokens have it, customised or not; a `sts` of `pending` is refused, 403 | both; *JWT templates* |
 /// | scopes | none; `org_role`, `["o", "rol"]` and others by [`ScopeMap`] | *Session tokens* |
 ///
 /// Clerk leaves `azp` out where a request had no origin, as those of native apps, and its own libraries let that pass. Here such
 /// a token is refused: nothing in it says whom it is for. A page's token would do for every page of the instance.
+///
+/// Tokens of a *JWT template* never have `sid`, nor `v`, and are refused, 401: what they are for is up to who wrote the template,
+/// most often a service of somebody else. To have an `aud`, customise the session token.
+///
+/// A Frontend API behind a proxy of one's own has an address with a path for its issuer, and a browser extension an origin such as
+/// `chrome-extension://…`: neither is taken here, and both need a [`ClaimsPolicy`] by hand, with
+/// [`danger_audience_in_azp`](crate::jwt::ClaimsPolicyBuilder::danger_audience_in_azp), `typed_by_claim("v", [2])`, and
+/// `require_claim("sts", ["active"])`.
 ///
 /// ```
 /// use portcullis::{jwt::ScopeMap, presets};
 ///
 /// let instance = presets::clerk("clerk.acme.example", "https://app.acme.example")
 ///     .also_origin("http://localhost:3000")
-///     .scopes(ScopeMap::new().map_roles(["o", "rol"], [("admin", ["members:write"])]))
+///     .replace_scopes(ScopeMap::new().map_roles(["o", "rol"], [("admin", ["members:write"])]))
 ///     .build()?;
 /// assert_eq!(instance.jwks_url(), "https://clerk.acme.example/.well-known/jwks.json");
 /// # Ok::<(), portcullis::config::ConfigErrors>(())
@@ -41,8 +49,7 @@ pub fn clerk(domain: &str, origin: &str) -> ProviderBuilder<Clerk> {
     check_origin(origin, &mut errors);
     let issuer = format!("https://{domain}");
     let keys = format!("{issuer}/.well-known/jwks.json");
-    let policy = ClaimsPolicy::builder(issuer, origin)
-        .danger_audience_in_azp()
+    let policy = ClaimsPolicy::builder_for_party(issuer, StandIn::AuthorizedParty, origin)
         .marked(Mark::OneOf(&["sid"], Rejection::WrongType))
         .marked(Mark::Not("sts", "pending"));
     ProviderBuilder::new(policy, ScopeMap::new(), keys, errors)
@@ -52,14 +59,11 @@ impl ProviderBuilder<Clerk> {
     /// Accepts tokens for the pages of another origin as well.
     pub fn also_origin(mut self, origin: &str) -> Self {
         check_origin(origin, &mut self.errors);
-        self.change(|policy| policy.also_audience(origin))
+        self.change(|policy| policy.also_party(origin))
     }
 
-    /// Accepts tokens whose template has set this `aud`. Their `azp` must be one of the origins all the same.
-    pub fn also_audience(mut self, audience: &str) -> Self {
-        // An origin would be one more that `azp` may be.
-        let given = Given { provider: "Clerk", setting: "audience", text: audience };
-        given.check(&mut self.errors, WebOrigin::parse(audience).is_err(), "is an origin: use also_origin");
+    /// Accepts session tokens that have been customised to have this `aud`. Their `azp` must be one of the origins all the same.
+    pub fn also_audience(self, audience: &str) -> Self {
         self.change(|policy| policy.also_audience(audience))
     }
 }

@@ -26,6 +26,9 @@ pub enum Entra {}
 /// `common`, `organizations` and `consumers` are no tenant: tokens that are asked for there come from the tenant of whoever
 /// signs in, so there is no one issuer, and to take any would let in the users of every organisation there is.
 ///
+/// For the public cloud and workforce tenants alone. Sovereign clouds (US Government, China), Microsoft Entra External ID and Azure
+/// AD B2C have other issuers and addresses: write a [`ClaimsPolicy`] for those. Guests of the tenant are let in as its members are.
+///
 /// Which version a token has is up to the API: `requestedAccessTokenVersion` of its registration must be `2`. Tokens of version
 /// 1.0 have the issuer `https://sts.windows.net/{tenant}/`, an audience that may be `api://…`, and `appid` and `appidacr` instead
 /// of `azp` and `azpacr`; they are refused.

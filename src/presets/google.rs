@@ -3,7 +3,7 @@
 use super::{Given, ProviderBuilder, is_host, is_made_of};
 use crate::{
     config::ConfigErrors,
-    jwt::{ClaimsPolicy, ScopeMap},
+    jwt::{ClaimsPolicy, Mark, ScopeMap},
 };
 
 /// Google, of [`google_id_tokens()`].
@@ -20,7 +20,7 @@ pub enum GoogleIdTokens {}
 /// | issuer | `https://accounts.google.com` | *Verify the Google ID token on your server side*, Google Identity |
 /// | keys | `https://www.googleapis.com/oauth2/v3/certs` | *OpenID Connect*, and its metadata |
 /// | audience | `aud` is the client's id; so is `azp`, where it is there | the first; OpenID Connect Core §3.1.3.7 |
-/// | type | Google signs nothing but ID tokens with these keys | *OpenID Connect* |
+/// | type | `events` is not there: the security event tokens of Cross-Account Protection have it, and are signed with the same keys for the same audience | *OpenID Connect*; *Protect user accounts with Cross-Account Protection* |
 /// | scopes | none | |
 ///
 /// A service account of any Google Cloud project can have a token made for any `aud`, which says that account's number in
@@ -41,7 +41,9 @@ pub enum GoogleIdTokens {}
 pub fn google_id_tokens(client_id: &str) -> ProviderBuilder<GoogleIdTokens> {
     let mut errors = ConfigErrors::default();
     check_client(client_id, &mut errors);
-    let policy = ClaimsPolicy::builder("https://accounts.google.com", client_id).with_party_of_ours().plain_type();
+    let policy = ClaimsPolicy::builder("https://accounts.google.com", client_id)
+        .with_party_of_ours()
+        .marked(Mark::NoneOf(&["events"]));
     let keys = "https://www.googleapis.com/oauth2/v3/certs".to_owned();
     ProviderBuilder::new(policy, ScopeMap::new(), keys, errors)
 }
@@ -54,11 +56,13 @@ impl ProviderBuilder<GoogleIdTokens> {
     }
 
     /// Lets in users of this Google Workspace or Cloud organisation alone: `hd` must be its domain. A token of anybody else is
-    /// refused: 401 without `hd`, 403 with another. The domain of an `email` says nothing about that.
+    /// refused: 401 without `hd`, 403 with another. The domain of an `email` says nothing about that. Called again, it lets in
+    /// those of the other domain as well.
     pub fn hosted_domain(mut self, domain: &str) -> Self {
         let given = Given { provider: "Google", setting: "hosted domain", text: domain };
         given.check(&mut self.errors, is_host(domain), "is no domain such as example.com, in lower case");
-        self.require_claim("hd", [domain])
+        self.domains.push(domain.to_owned());
+        self
     }
 }
 

@@ -23,13 +23,16 @@ pub enum Keycloak {}
 /// | scopes | `scope`; `["realm_access", "roles"]` and `["resource_access", client, "roles"]` by [`ScopeMap`] | *Role scope mappings* |
 ///
 /// `account` is refused as an audience: users have roles of Keycloak's own account console, so it is in the tokens of nearly
-/// every client of the realm.
+/// every client of the realm. So are `broker` and `realm-management`, Keycloak's own as well.
+///
+/// `sub` must be there. Since Keycloak 25, the client scope `basic` puts it into tokens: a client without that scope gets tokens
+/// that are refused, 401.
 ///
 /// ```
 /// use portcullis::{jwt::ScopeMap, presets};
 ///
 /// let realm = presets::keycloak("https://id.acme.example/realms/acme", "orders")
-///     .scopes(ScopeMap::new().map_roles(["resource_access", "orders", "roles"], [("clerk", ["orders:write"])]))
+///     .replace_scopes(ScopeMap::new().map_roles(["resource_access", "orders", "roles"], [("clerk", ["orders:write"])]))
 ///     .build()?;
 /// assert_eq!(realm.jwks_url(), "https://id.acme.example/realms/acme/protocol/openid-connect/certs");
 /// # Ok::<(), portcullis::config::ConfigErrors>(())
@@ -40,7 +43,8 @@ pub fn keycloak(realm_url: &str, audience: &str) -> ProviderBuilder<Keycloak> {
     let reason = "is no https address such as https://id.example.com/realms/acme, nor http on loopback";
     given.check(&mut errors, is_realm(realm_url), reason);
     let given = Given { provider: "Keycloak", setting: "audience", text: audience };
-    given.check(&mut errors, audience != "account", "is Keycloak's own, and in the tokens of nearly every client");
+    let own = matches!(audience, "account" | "broker" | "realm-management");
+    given.check(&mut errors, !own, "is Keycloak's own, and in tokens that are not for this API");
     let policy = ClaimsPolicy::builder(realm_url, audience).typed_by_claim("typ", ["Bearer"]);
     let keys = format!("{realm_url}/protocol/openid-connect/certs");
     ProviderBuilder::new(policy, ScopeMap::new().take("scope"), keys, errors)
@@ -49,6 +53,8 @@ pub fn keycloak(realm_url: &str, audience: &str) -> ProviderBuilder<Keycloak> {
 fn is_realm(text: &str) -> bool {
     let Some(place) = Place::parse(text) else { return false };
     let Some((_, realm)) = place.path().rsplit_once("/realms/") else { return false };
-    let strange = place.path().split('/').any(|segment| matches!(segment, "." | ".."));
+    // Whoever fetches the keys may take these for other paths: dots, which may be written as `%2e`, and nothing between slashes.
+    let is_strange = |segment: &str| matches!(segment, "" | "." | "..") || segment.to_ascii_lowercase().contains("%2e");
+    let strange = place.path().split('/').skip(1).any(is_strange);
     !text.ends_with('/') && !realm.is_empty() && !realm.contains('/') && !strange
 }

@@ -6,7 +6,7 @@
 //! use portcullis::{jwt::ScopeMap, presets};
 //!
 //! let provider = presets::cognito("eu-central-1", "eu-central-1_Example1", "1example23456789")
-//!     .scopes(ScopeMap::new().take("scope").map_roles("cognito:groups", [("admins", ["users:write", "me"])]));
+//!     .replace_scopes(ScopeMap::new().take("scope").map_roles("cognito:groups", [("admins", ["users:write", "me"])]));
 //! # #[cfg(feature = "jwks-client")]
 //! let api = provider.resource_server()?;
 //! # Ok(())
@@ -14,10 +14,11 @@
 //! ```
 //!
 //! Each is a [`ClaimsPolicy`] with its provider's documented facts in it, whose page its own docs name. An ID token is refused
-//! by all but the one that says so in its name: it tells a client who signed in, and gives nobody leave to call anything. A
-//! token's roles are no scopes unless [`scopes`](ProviderBuilder::scopes) says so. What a preset is given is checked to be what
-//! it should be, so that none of it can change the address that keys are fetched from. The
-//! [guide](crate::guide::providers) has a table of them.
+//! by all but the one that says so in its name: it tells a client who signed in, and gives nobody leave to call anything. So is a
+//! token with `cnf`, 401: it is bound to a key (RFC 8705, RFC 9449) that nobody here asks its sender for, and taken for a bearer
+//! token, it would be as good as any to whoever has stolen it. A token's roles are no scopes unless
+//! [`replace_scopes`](ProviderBuilder::replace_scopes) says so. What a preset is given is checked to be what it should be, so that
+//! none of it can change the address that keys are fetched from. The [guide](crate::guide::providers) has a table of them.
 
 mod auth0;
 mod clerk;
@@ -89,21 +90,24 @@ pub struct ProviderBuilder<P> {
     policy: ClaimsPolicyBuilder,
     scopes: ScopeMap,
     jwks_url: String,
+    /// Organisations whose users are let in, if not everybody; Google's alone.
+    domains: Vec<String>,
     errors: ConfigErrors,
     provider: PhantomData<fn() -> P>,
 }
 
 impl<P> ProviderBuilder<P> {
     fn new(policy: ClaimsPolicyBuilder, scopes: ScopeMap, jwks_url: String, errors: ConfigErrors) -> Self {
-        Self { policy, scopes, jwks_url, errors, provider: PhantomData }
+        let policy = policy.marked(Mark::SENDER_CONSTRAINED);
+        Self { policy, scopes, jwks_url, domains: Vec::new(), errors, provider: PhantomData }
     }
 
     fn change(self, change: impl FnOnce(ClaimsPolicyBuilder) -> ClaimsPolicyBuilder) -> Self {
         Self { policy: change(self.policy), ..self }
     }
 
-    /// Sets what a token grants, instead of what the preset takes for it.
-    pub fn scopes(self, map: ScopeMap) -> Self {
+    /// Sets what a token grants, instead of what the preset takes for it: the last map counts, alone.
+    pub fn replace_scopes(self, map: ScopeMap) -> Self {
         Self { scopes: map, ..self }
     }
 
@@ -128,7 +132,10 @@ impl<P> ProviderBuilder<P> {
     ///
     /// [`ConfigErrors`], with a [`ConfigError::Provider`] for each thing that is no such thing, and whatever else is wrong.
     pub fn build(self) -> Result<Provider, ConfigErrors> {
-        let Self { policy, scopes, jwks_url, mut errors, .. } = self;
+        let Self { mut policy, scopes, jwks_url, domains, mut errors, .. } = self;
+        if !domains.is_empty() {
+            policy = policy.require_claim("hd", domains);
+        }
         let policy = errors.keep(policy.scopes(scopes).build());
         errors.finish(policy.map(|policy| Provider { policy, jwks_url }))
     }
@@ -146,11 +153,12 @@ impl<P> ProviderBuilder<P> {
 
 impl<P> Clone for ProviderBuilder<P> {
     fn clone(&self) -> Self {
-        let Self { policy, scopes, jwks_url, errors, provider } = self;
+        let Self { policy, scopes, jwks_url, domains, errors, provider } = self;
         Self {
             policy: policy.clone(),
             scopes: scopes.clone(),
             jwks_url: jwks_url.clone(),
+            domains: domains.clone(),
             errors: errors.clone(),
             provider: *provider,
         }

@@ -57,6 +57,12 @@ fn table(provider: &Provider, typ: Option<&str>, claims: &Value, scopes: &str, r
         }
         assert_eq!(verdict(provider, typ, &changed), expected.map(str::to_owned), "{name}: {changed}");
     }
+    // Bound to a key that nobody asks for here (RFC 8705, RFC 9449): void as a bearer token.
+    for binding in [json!({ "jkt": "0ZcOCORZNYy" }), json!({ "x5t#S256": "bwcK0esc3AC" })] {
+        let mut bound = claims.clone();
+        bound["cnf"] = binding;
+        assert_eq!(verdict(provider, typ, &bound), Err(Rejection::WrongType), "{bound}");
+    }
     for other in ["logout+jwt", "dpop+jwt", "secevent+jwt"] {
         assert_eq!(verdict(provider, Some(other), &claims), Err(Rejection::WrongType), "{other}");
     }
@@ -103,6 +109,8 @@ fn cognito() {
         ("token_use", Value::Null, Err(WrongType)),
         // Resource binding: an audience that is there counts.
         ("aud", json!("https://other.example"), Err(WrongAudience)),
+        ("aud", json!("https://api.example"), Err(WrongAudience)),
+        ("aud", json!("2other"), Ok(scopes)),
         ("scope", Value::Null, Ok("")),
         ("scope", json!(["orders/read"]), Ok("orders/read")),
         ("scope", json!({ "orders": "read" }), Err(ClaimMalformed("scope"))),
@@ -110,7 +118,21 @@ fn cognito() {
         ("sub", Value::Null, Err(ClaimMissing("sub"))),
     ];
     table(&plain, None, &access, scopes, rows);
-    let mapped = pool.scopes(groups).build().unwrap();
+    let bound = pool.clone().also_audience("https://api.example").build().unwrap();
+    let mut of_api = access.clone();
+    of_api["aud"] = "https://api.example".into();
+    let rows = vec![
+        ("aud", json!("https://other.example"), Err(WrongAudience)),
+        ("aud", Value::Null, Ok(scopes)),
+        ("client_id", json!("2other"), Ok(scopes)),
+        // A stranger's client may ask for a token for this API, too.
+        ("client_id", json!("3stranger"), Err(WrongAudience)),
+        ("client_id", Value::Null, Err(WrongAudience)),
+        // No API is a client.
+        ("client_id", json!("https://api.example"), Err(WrongAudience)),
+    ];
+    table(&bound, None, &of_api, scopes, rows);
+    let mapped = pool.replace_scopes(groups).build().unwrap();
     let rows = vec![
         ("cognito:groups", json!(["testers"]), Ok(scopes)),
         ("cognito:groups", json!({ "admins": true }), Err(ClaimMalformed("cognito:groups"))),
@@ -193,7 +215,7 @@ fn clerk() {
     use Rejection::{ClaimMalformed, ClaimMissing, ClaimNotAllowed, WrongAudience, WrongIssuer, WrongType};
     let instance = presets::clerk("clerk.your-site.com", "https://example.com").also_origin("http://localhost:3000");
     let roles = ScopeMap::new().map_roles(["o", "rol"], [("admin", ["members:write"])]);
-    let provider = instance.clone().scopes(roles.clone()).build().unwrap();
+    let provider = instance.clone().replace_scopes(roles.clone()).build().unwrap();
     // "Session tokens", Clerk Docs, version 2.
     let session = json!({
         "azp": "https://example.com", "fva": [7, -1], "iss": "https://clerk.your-site.com", "jti": "1234567890", "nbf": 1_713_158_400,
@@ -214,20 +236,35 @@ fn clerk() {
         ("sts", Value::Null, Ok("members:write")),
         ("sid", Value::Null, Err(WrongType)),
         ("aud", json!("https://api.example"), Err(WrongAudience)),
+        ("aud", json!("https://example.com"), Err(WrongAudience)),
         ("o", json!({ "rol": "member" }), Ok("")),
         ("o", Value::Null, Ok("")),
     ];
     table(&provider, Some("JWT"), &session, "members:write", rows);
-    let with_audience = instance.clone().scopes(roles).also_audience("orders").build().unwrap();
+    let with_audience = instance.clone().replace_scopes(roles).also_audience("https://api.example");
+    let with_audience = with_audience.build().unwrap();
+    // A session token that has been customised.
+    let mut customised = session.clone();
+    customised["aud"] = "https://api.example".into();
     let rows = vec![
-        ("aud", json!("orders"), Ok("members:write")),
-        ("aud", json!("others"), Err(WrongAudience)),
+        ("aud", Value::Null, Ok("members:write")),
+        ("aud", json!("https://others.example"), Err(WrongAudience)),
+        // A page is no audience, nor an audience a page.
+        ("aud", json!("https://example.com"), Err(WrongAudience)),
+        ("azp", json!("https://api.example"), Err(WrongAudience)),
         ("azp", json!("https://evil.example"), Err(WrongAudience)),
+        ("azp", Value::Null, Err(ClaimMissing("azp"))),
     ];
-    table(&with_audience, Some("JWT"), &session, "members:write", rows);
+    table(&with_audience, Some("JWT"), &customised, "members:write", rows);
+    // "JWT templates": with the claims that all of them have, and an `aud` of its own.
+    let template = json!({
+        "azp": "https://example.com", "iss": "https://clerk.your-site.com", "jti": "1234567890", "nbf": 1_713_158_400,
+        "sub": "user_123", "aud": "https://api.example",
+    });
+    refuses_id_token(&with_audience, &template, WrongType);
     // Version 1, whose roles have a prefix.
     let roles = ScopeMap::new().map_roles("org_role", [("org:admin", ["members:write"])]).take("org_permissions");
-    let older = instance.scopes(roles).build().unwrap();
+    let older = instance.replace_scopes(roles).build().unwrap();
     let session = json!({
         "azp": "https://example.com", "iss": "https://clerk.your-site.com", "nbf": 1_713_158_400, "sid": "sess_123",
         "sub": "user_123", "org_id": "org_123", "org_role": "org:admin", "org_permissions": ["org:invoices:read"],
@@ -270,6 +307,8 @@ fn keycloak() {
         ("typ", Value::Null, Err(WrongType)),
         ("aud", json!("account"), Err(WrongAudience)),
         ("aud", Value::Null, Err(ClaimMissing("aud"))),
+        // Of a client without the scope `basic`.
+        ("sub", Value::Null, Err(ClaimMissing("sub"))),
         ("azp", json!("orders"), Ok("openid profile email")),
         ("iss", json!("https://id.acme.example/realms/other"), Err(WrongIssuer)),
         ("iss", json!("https://id.acme.example/realms/acme/"), Err(WrongIssuer)),
@@ -280,7 +319,7 @@ fn keycloak() {
     let roles = ScopeMap::new()
         .map_roles(["realm_access", "roles"], [("auditor", ["reports:read"])])
         .map_roles(["resource_access", "orders", "roles"], [("clerk", ["orders:write"])]);
-    let mapped = realm.clone().scopes(roles).build().unwrap();
+    let mapped = realm.clone().replace_scopes(roles).build().unwrap();
     let rows = vec![
         ("realm_access", json!({ "roles": ["clerk", "Büro"] }), Ok("orders:write")),
         ("realm_access", json!(["auditor"]), Err(ClaimMalformed("realm_access"))),
@@ -288,7 +327,7 @@ fn keycloak() {
     ];
     table(&mapped, Some("JWT"), &access, "reports:read orders:write", rows);
     // Whoever says so takes the roles of a client as they are.
-    let taken = realm.scopes(ScopeMap::new().take(["resource_access", "orders", "roles"])).build().unwrap();
+    let taken = realm.replace_scopes(ScopeMap::new().take(["resource_access", "orders", "roles"])).build().unwrap();
     table(&taken, Some("JWT"), &access, "clerk", vec![]);
     // Of a client that is the API as well.
     let id = json!({
@@ -332,7 +371,7 @@ fn entra() {
     table(&provider, Some("JWT"), &access, "access_as_user files.read", rows);
     // An application by itself: roles instead of scopes, or nothing at all, which anyone in the tenant can have.
     let roles = ScopeMap::new().take("scp").map_roles("roles", [("Reports.Reader", ["reports:read"])]);
-    let mapped = api.scopes(roles).build().unwrap();
+    let mapped = api.replace_scopes(roles).build().unwrap();
     let mut application = access.clone();
     application.as_object_mut().unwrap().remove("scp");
     let rows = vec![("roles", json!(["Reports.Writer"]), Ok("")), ("roles", Value::Null, Err(RequiredClaimMissing))];
@@ -351,7 +390,7 @@ fn entra() {
 
 #[test]
 fn google_id_tokens() {
-    use Rejection::{ClaimNotAllowed, MalformedToken, RequiredClaimMissing, WrongAudience, WrongIssuer};
+    use Rejection::{ClaimNotAllowed, MalformedToken, RequiredClaimMissing, WrongAudience, WrongIssuer, WrongType};
     let (web, app) = ("1234987819200-web.apps.googleusercontent.com", "1234987819200-app.apps.googleusercontent.com");
     let any = presets::google_id_tokens(web);
     let provider = any.clone().also_client(app).hosted_domain("example.com").build().unwrap();
@@ -372,8 +411,21 @@ fn google_id_tokens() {
         ("iss", json!("https://accounts.google.com.evil.example"), Err(WrongIssuer)),
         ("hd", json!("other.example"), Err(ClaimNotAllowed)),
         ("hd", Value::Null, Err(RequiredClaimMissing)),
+        // A security event token, with all that an ID token has.
+        (
+            "events",
+            json!({ "https://schemas.openid.net/secevent/risc/event-type/account-disabled": { "reason": "hijacking" } }),
+            Err(WrongType),
+        ),
     ];
     table(&provider, Some("JWT"), &id, "", rows);
+    let either = any.clone().hosted_domain("example.com").hosted_domain("example.org").build().unwrap();
+    let rows = vec![
+        ("hd", json!("example.org"), Ok("")),
+        ("hd", json!("other.example"), Err(ClaimNotAllowed)),
+        ("hd", Value::Null, Err(RequiredClaimMissing)),
+    ];
+    table(&either, Some("JWT"), &id, "", rows);
     let of_anybody = vec![("hd", Value::Null, Ok("")), ("hd", json!("other.example"), Ok(""))];
     table(&any.build().unwrap(), Some("JWT"), &id, "", of_anybody);
     // An access token is no JWT.
@@ -392,7 +444,7 @@ async fn a_realm_over_the_network() {
     let realm = serve(Router::new().route_service(path, keys)).await;
     let realm_url = format!("http://{}/realms/acme", realm.address);
     let roles = ScopeMap::new().map_roles(["realm_access", "roles"], [("auditor", ["reports:read"])]);
-    let api = presets::keycloak(&realm_url, "orders").scopes(roles).resource_server().unwrap();
+    let api = presets::keycloak(&realm_url, "orders").replace_scopes(roles).resource_server().unwrap();
     let reports = get(|caller: Principal| async move { caller.subject().to_owned() });
     let reports = Router::new().route("/reports", reports).layer(api.require(["reports:read"]).unwrap());
     let server = serve(reports.layer(api.authenticate())).await;

@@ -23,6 +23,7 @@ impl ClaimsPolicy {
             Self {
                 issuer: issuer.into(),
                 audiences: vec![audience.into()],
+                parties: None,
                 leeway: Duration::from_secs(30),
                 types: Types::Access,
                 marks: Vec::new(),
@@ -35,12 +36,32 @@ impl ClaimsPolicy {
             ConfigErrors::default(),
         )
     }
+
+    /// Begins a policy for tokens that `issuer` made for `party`, which another claim than `aud` names. An `aud` that is there
+    /// must be one of those that are added; so long as there are none, it must not be there. What parties are called is for
+    /// the preset to check.
+    pub(crate) fn builder_for_party(
+        issuer: impl Into<String>,
+        stand_in: StandIn,
+        party: impl Into<String>,
+    ) -> ClaimsPolicyBuilder {
+        let mut builder = Self::builder(issuer, "");
+        builder.0.audiences.clear();
+        builder.0.stand_in = Some(stand_in);
+        builder.also_party(party)
+    }
 }
 
 impl ClaimsPolicyBuilder {
     /// Adds another name under which this server is addressed in `aud`.
     pub fn also_audience(mut self, audience: impl Into<String>) -> Self {
         self.0.audiences.push(audience.into());
+        self
+    }
+
+    /// Adds another party, for which `aud` does not speak.
+    pub(crate) fn also_party(mut self, party: impl Into<String>) -> Self {
+        self.0.parties.get_or_insert_default().push(party.into());
         self
     }
 
@@ -128,10 +149,12 @@ impl ClaimsPolicyBuilder {
         self
     }
 
-    /// Takes `client_id` for the audience of a token that has no `aud`: it must be one of those that the policy names.
+    /// Takes `client_id` for the audience of a token: it must be one of those that the policy names, and so must `aud`, where it
+    /// is there.
     ///
     /// For Amazon Cognito, whose access tokens name the client and no audience. What is lost: whatever else accepts tokens of
-    /// that client accepts the same ones, so one service can pass on to another what it was sent.
+    /// that client accepts the same ones, so one service can pass on to another what it was sent. There is one list for both
+    /// claims; [`presets::cognito`](crate::presets::cognito()) has two.
     ///
     /// ```
     /// use portcullis::jwt::ClaimsPolicy;
@@ -143,9 +166,8 @@ impl ClaimsPolicyBuilder {
     ///     .build()?;
     /// # Ok::<(), portcullis::config::ConfigErrors>(())
     /// ```
-    pub fn danger_audience_in_client_id(mut self) -> Self {
-        self.0.stand_in = Some(StandIn::ClientId);
-        self
+    pub fn danger_audience_in_client_id(self) -> Self {
+        self.stand_in(StandIn::ClientId)
     }
 
     /// Takes `azp`, the authorised party (OpenID Connect Core §2), for the audience of a token: it must be one of those that the
@@ -153,9 +175,16 @@ impl ClaimsPolicyBuilder {
     ///
     /// For Clerk, whose session tokens name the origin of the page that they are for, and no audience. What is lost: as with
     /// [`danger_audience_in_client_id`](Self::danger_audience_in_client_id), one service can pass on to another what such a page
-    /// has sent to it.
-    pub fn danger_audience_in_azp(mut self) -> Self {
-        self.0.stand_in = Some(StandIn::AuthorizedParty);
+    /// has sent to it. It is one or the other: both are a [`ConfigError::AudienceTwice`].
+    pub fn danger_audience_in_azp(self) -> Self {
+        self.stand_in(StandIn::AuthorizedParty)
+    }
+
+    fn stand_in(mut self, claim: StandIn) -> Self {
+        if self.0.stand_in.is_some_and(|former| former != claim) {
+            self.1.push(ConfigError::AudienceTwice);
+        }
+        self.0.stand_in = Some(claim);
         self
     }
 

@@ -8,20 +8,24 @@ use portcullis::{
     presets,
 };
 
+/// The settings that are wrong, by name.
+fn setting(errors: &ConfigErrors) -> Vec<&'static str> {
+    let name = |error: &ConfigError| match error {
+        ConfigError::Provider { setting, .. } => *setting,
+        other => panic!("{other}"),
+    };
+    errors.iter().map(name).collect()
+}
+
 /// What is no such thing is a mistake of the configuration, by name, and changes no address.
 #[test]
 fn what_presets_are_given_is_checked() {
-    let setting = |errors: ConfigErrors| -> Vec<&'static str> {
-        let name = |error: &ConfigError| match error {
-            ConfigError::Provider { setting, .. } => *setting,
-            other => panic!("{other}"),
-        };
-        errors.iter().map(name).collect()
-    };
     let cognito = |region: &str, pool: &str, client: &str| presets::cognito(region, pool, client).build();
     for (region, pool, client, wrong) in [
         ("eu-central-1", "eu-central-1_Ab", "c1", &[][..]),
         ("us-gov-west-1", "us-gov-west-1_Ab", "c1", &[]),
+        ("cn-north-1", "cn-north-1_Ab", "c1", &["region"]),
+        ("cn-northwest-1", "cn-northwest-1_Ab", "c1", &["region"]),
         ("eu-central-1", "eu-west-1_Ab", "c1", &["pool id"]),
         ("eu-central-1", "eu-central-1_", "c1", &["pool id"]),
         ("eu-central-1", "eu-central-1_a/../x", "c1", &["pool id"]),
@@ -33,7 +37,11 @@ fn what_presets_are_given_is_checked() {
         ("eu-central", "eu-central_Ab", "c1", &["region"]),
         ("EU-central-1", "EU-central-1_Ab", "c1", &["region"]),
     ] {
-        assert_eq!(cognito(region, pool, client).map_or_else(setting, |_| vec![]), wrong, "{region} {pool} {client}");
+        assert_eq!(
+            cognito(region, pool, client).map_or_else(|errors| setting(&errors), |_| vec![]),
+            wrong,
+            "{region} {pool} {client}"
+        );
     }
     for (domain, audience, wrong) in [
         ("acme.auth0.com", "https://api.example", &[][..]),
@@ -45,7 +53,7 @@ fn what_presets_are_given_is_checked() {
         ("127.0.0.1", "orders", &["domain"]),
     ] {
         let built = presets::auth0(domain, audience).build();
-        assert_eq!(built.map_or_else(setting, |_| vec![]), wrong, "{domain} {audience}");
+        assert_eq!(built.map_or_else(|errors| setting(&errors), |_| vec![]), wrong, "{domain} {audience}");
     }
     for (domain, origin, wrong) in [
         ("clerk.acme.example", "https://app.example", &[][..]),
@@ -56,26 +64,16 @@ fn what_presets_are_given_is_checked() {
         ("clerk.acme.example", "null", &["origin"]),
         ("clerk.acme.example/x?", "app.example", &["domain", "origin"]),
     ] {
-        assert_eq!(presets::clerk(domain, origin).build().map_or_else(setting, |_| vec![]), wrong, "{domain} {origin}");
+        assert_eq!(
+            presets::clerk(domain, origin).build().map_or_else(|errors| setting(&errors), |_| vec![]),
+            wrong,
+            "{domain} {origin}"
+        );
     }
-    let audience = presets::clerk("clerk.acme.example", "https://app.example").also_audience("https://evil.example");
-    assert_eq!(setting(audience.build().unwrap_err()), ["audience"]);
-    for (realm, audience, wrong) in [
-        ("https://id.example/realms/acme", "orders", &[][..]),
-        ("https://id.example/auth/realms/acme", "orders", &[]),
-        ("http://127.0.0.1:8080/realms/acme", "orders", &[]),
-        ("http://id.example/realms/acme", "orders", &["realm address"]),
-        ("https://id.example/realms/acme/", "orders", &["realm address"]),
-        ("https://id.example/realms/", "orders", &["realm address"]),
-        ("https://id.example/realms/a/b", "orders", &["realm address"]),
-        ("https://id.example/realms/..", "orders", &["realm address"]),
-        ("https://id.example/realms/acme?x=", "orders", &["realm address"]),
-        ("https://id.example/realms/acme#", "orders", &["realm address"]),
-        ("https://a@id.example/realms/acme", "orders", &["realm address"]),
-        ("https://id.example", "account", &["realm address", "audience"]),
-    ] {
-        assert_eq!(presets::keycloak(realm, audience).build().map_or_else(setting, |_| vec![]), wrong, "{realm}");
-    }
+    let clerk = presets::clerk("clerk.acme.example", "https://app.example").also_audience("a\nb").build().unwrap_err();
+    assert_eq!(clerk.iter().collect::<Vec<_>>(), [&ConfigError::Audience("a\nb".to_owned())]);
+    let pool = presets::cognito("eu-central-1", "eu-central-1_Ab", "c1").also_audience("").build().unwrap_err();
+    assert_eq!(pool.iter().collect::<Vec<_>>(), [&ConfigError::Audience(String::new())]);
     let guid = "00001111-aaaa-2222-bbbb-3333cccc4444";
     for (tenant, client, wrong) in [
         (guid, guid, &[][..]),
@@ -87,7 +85,11 @@ fn what_presets_are_given_is_checked() {
         ("00001111-aaaa-2222-bbbb-3333cccc444/", guid, &["tenant"]),
         (guid, "api://orders", &["client id"]),
     ] {
-        assert_eq!(presets::entra(tenant, client).build().map_or_else(setting, |_| vec![]), wrong, "{tenant} {client}");
+        assert_eq!(
+            presets::entra(tenant, client).build().map_or_else(|errors| setting(&errors), |_| vec![]),
+            wrong,
+            "{tenant} {client}"
+        );
     }
     let common = presets::entra("common", guid).build().unwrap_err().to_string();
     assert!(common.contains("many tenants"), "{common}");
@@ -99,10 +101,45 @@ fn what_presets_are_given_is_checked() {
         ("1-a.apps.googleusercontent.com", "@acme.example", &["hosted domain"]),
     ] {
         let built = presets::google_id_tokens(client).hosted_domain(domain).build();
-        assert_eq!(built.map_or_else(setting, |_| vec![]), wrong, "{client} {domain}");
+        assert_eq!(built.map_or_else(|errors| setting(&errors), |_| vec![]), wrong, "{client} {domain}");
     }
-    let every = presets::cognito("", "", "").scopes(ScopeMap::new().take("")).leeway(Duration::from_secs(301));
+    let every = presets::cognito("", "", "").replace_scopes(ScopeMap::new().take("")).leeway(Duration::from_secs(301));
     assert_eq!(every.build().unwrap_err().iter().count(), 6, "three of the preset, audience, leeway, map");
+}
+
+/// Whatever may be taken for another path is no realm's address, and what is Keycloak's own is no API.
+#[test]
+fn what_keycloak_is_given_is_checked() {
+    for (realm, audience, wrong) in [
+        ("https://id.example/realms/acme", "orders", &[][..]),
+        ("https://id.example/auth/realms/acme", "orders", &[]),
+        ("http://127.0.0.1:8080/realms/acme", "orders", &[]),
+        ("http://id.example/realms/acme", "orders", &["realm address"]),
+        ("https://id.example/realms/acme/", "orders", &["realm address"]),
+        ("https://id.example/realms/", "orders", &["realm address"]),
+        ("https://id.example/realms/a/b", "orders", &["realm address"]),
+        ("https://id.example/realms/..", "orders", &["realm address"]),
+        ("https://id.example/realms/%2e%2e", "orders", &["realm address"]),
+        ("https://id.example/realms/.%2E", "orders", &["realm address"]),
+        ("https://id.example/a/%2E%2e/realms/acme", "orders", &["realm address"]),
+        ("https://id.example//realms/acme", "orders", &["realm address"]),
+        ("https://id.example/auth//realms/acme", "orders", &["realm address"]),
+        ("https://id.example/realms//acme", "orders", &["realm address"]),
+        ("https://id.example/realms/acme%20inc", "orders", &[]),
+        ("https://id.example/realms/acme", "account", &["audience"]),
+        ("https://id.example/realms/acme", "broker", &["audience"]),
+        ("https://id.example/realms/acme", "realm-management", &["audience"]),
+        ("https://id.example/realms/acme?x=", "orders", &["realm address"]),
+        ("https://id.example/realms/acme#", "orders", &["realm address"]),
+        ("https://a@id.example/realms/acme", "orders", &["realm address"]),
+        ("https://id.example", "account", &["realm address", "audience"]),
+    ] {
+        assert_eq!(
+            presets::keycloak(realm, audience).build().map_or_else(|errors| setting(&errors), |_| vec![]),
+            wrong,
+            "{realm} {audience}"
+        );
+    }
 }
 
 #[test]
