@@ -43,7 +43,7 @@ async fn of_auth_server(forget: bool) -> Inventory {
     let server = AuthorizationServer::builder(ISSUER, "api", key)
         .first_party_login(store.clone(), hasher())
         .sessions(store, SessionPolicy::default().grace(Duration::from_secs(10)))
-        .session_cookies(SessionCookies::new(CsrfGuard::builder().build().unwrap()))
+        .session_cookies(SessionCookies::new(CsrfGuard::builder().build().unwrap()).access_in_cookie())
         .registration(Registration::new().scopes(["me", "items"]))
         .client(tool.introspects(["api"]))
         .build()
