@@ -105,6 +105,9 @@ impl TestAuthority {
     }
 
     /// The same name, with a fresh key of this algorithm: any but those of shared secrets, which nobody can publish.
+    ///
+    /// Comes before [`api`](Self::api), [`verifier`](Self::verifier) and clones: what was made before keeps to the key that was
+    /// there then, and accepts none of the tokens that are signed from now on.
     #[must_use]
     pub fn algorithm(self, algorithm: Algorithm) -> Self {
         let all = vec![Arc::new(generate(algorithm))];
@@ -113,7 +116,8 @@ impl TestAuthority {
         Self { algorithm, keys: Arc::new(Mutex::new(Keys { all, down: false })), live, ..self }
     }
 
-    /// Sets where the time is read, by it and by [`api`](Self::api): the system's clock unless set.
+    /// Sets where the time is read, by it and by [`api`](Self::api): the system's clock unless set. An `api` that was made before
+    /// keeps to the clock that was there then.
     #[must_use]
     pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock, ..self }
@@ -166,7 +170,8 @@ impl TestAuthority {
         signed.unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// A token of `user:7` that is wrong in this way, and what it must meet.
+    /// A token of `user:7` that is wrong in this way, and what it must meet. It has no scopes: for what demands some only after
+    /// the token was looked at that does not matter; otherwise [`flawed_for`](Self::flawed_for) takes a caller who has them.
     pub fn flawed(&self, flaw: Flaw) -> FlawedToken {
         self.flawed_for(flaw, &TestPrincipal::user("user:7"))
     }

@@ -25,8 +25,8 @@
 //! portcullis = { version = "0.1", features = ["testing"] }
 //! ```
 //!
-//! No other feature turns it on, nothing outside of it uses it, and everything here is behind it; a test of this crate holds
-//! that. Programs that are built without their tests then do not have it: `cargo tree -e normal,features -i portcullis` shows which
+//! No other feature turns it on, nothing outside of it uses it, and everything here is behind it but [`ManualClock`], which lets
+//! nobody in and is in [`clock`](crate::clock), too; a test of this crate holds that. Programs that are built without their tests then do not have it: `cargo tree -e normal,features -i portcullis` shows which
 //! features they do have.
 
 mod authority;

@@ -6,15 +6,19 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
-use axum::extract::ConnectInfo;
+use axum::{extract::ConnectInfo, http::HeaderValue};
 use portcullis::{
     AuthorizationServer,
-    endpoint::Registration,
+    browser::CsrfGuard,
+    client::{Client, GrantType, HashedSecret},
+    endpoint::{Registration, SessionCookies},
     ident::{LoginName, UserId},
     jwt::{Algorithm, SigningKey},
     openapi::docs,
+    secret::Secret,
     session::SessionPolicy,
     store::{MemoryStore, PasswordHash, UserRecord, UserStore as _},
     testing::{inventory, inventory::Inventory},
@@ -34,10 +38,14 @@ async fn of_auth_server(forget: bool) -> Inventory {
     store.insert(UserRecord { id: user.clone(), login, password, scopes, disabled: false }).await.unwrap();
     let pem = include_bytes!("../keys/ed25519.pem");
     let [key, signer] = [(); 2].map(|()| SigningKey::from_pem(Algorithm::EdDsa, pem).unwrap());
+    let secret = HashedSecret::of(&Secret::from("tool: 32 characters that nobody guesses")).unwrap();
+    let tool = Client::confidential("tool", secret).grant(GrantType::ClientCredentials).scopes(["items"]);
     let server = AuthorizationServer::builder(ISSUER, "api", key)
         .first_party_login(store.clone(), hasher())
-        .sessions(store, SessionPolicy::default())
+        .sessions(store, SessionPolicy::default().grace(Duration::from_secs(10)))
+        .session_cookies(SessionCookies::new(CsrfGuard::builder().build().unwrap()).access_in_cookie())
         .registration(Registration::new().scopes(["me", "items"]))
+        .client(tool.introspects(["api"]))
         .build()
         .unwrap();
     let api = server.resource_server().unwrap();
@@ -58,9 +66,15 @@ async fn of_auth_server(forget: bool) -> Inventory {
     inventory(app.with_state(server), &document)
         .tokens(token)
         .prepare(|request| {
+            // As a page of the same origin, for what keeps sessions in cookies.
+            request.headers_mut().insert("sec-fetch-site", HeaderValue::from_static("same-origin"));
             request.extensions_mut().insert(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 50_000))));
         })
+        // What keeps a page signed in, which `cookies` tests.
+        .untried(["client", "cookie", "refresh_cookie"])
         .open([
+            "POST /session",
+            "DELETE /session",
             "POST /token",
             "POST /token/refresh",
             "POST /revoke",

@@ -39,18 +39,40 @@ pub enum Asked {
 }
 
 impl Asked {
-    /// Told by the schemes of the challenges, where they are a field each.
+    /// Told by the schemes of the challenges, of which a field may have several.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let mut asked = Self::Nothing;
-        for challenge in headers.get_all(WWW_AUTHENTICATE) {
-            let scheme = challenge.as_bytes().split(|byte| matches!(byte, b' ' | b',')).next().unwrap_or_default();
-            if scheme.eq_ignore_ascii_case(b"Bearer") {
+        for field in headers.get_all(WWW_AUTHENTICATE) {
+            if elements(field.as_bytes()).into_iter().any(is_bearer) {
                 return Self::Token;
             }
             asked = Self::Other;
         }
         asked
     }
+}
+
+/// What stands between the commas of a list (RFC 9110 §5.6.1), of which those in quotes are none.
+fn elements(field: &[u8]) -> Vec<&[u8]> {
+    let (mut quoted, mut escaped) = (false, false);
+    let is_comma = |byte: &u8| {
+        let ends = *byte == b',' && !quoted;
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            _ => {}
+        }
+        ends
+    };
+    field.split(is_comma).collect()
+}
+
+/// Whether a challenge of bearer tokens begins here, and not a parameter of one that goes on (RFC 9110 §11.6.1).
+fn is_bearer(element: &[u8]) -> bool {
+    let element = element.trim_ascii();
+    let (scheme, rest) = element.split_at(element.iter().position(|byte| *byte == b' ').unwrap_or(element.len()));
+    scheme.eq_ignore_ascii_case(b"Bearer") && !rest.trim_ascii().starts_with(b"=")
 }
 
 impl fmt::Display for Answer {
@@ -108,15 +130,40 @@ fn in_any_case(answer: &Answer) -> Result<(), Finding> {
     }
 }
 
-/// A closed operation, asked without a token. With `also_403`, another way in may refuse in its own way.
-pub(super) fn stranger(answer: &Answer, also_403: bool) -> Result<(), Finding> {
+/// By what an operation is closed, which decides how it refuses.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Ways {
+    /// Tokens alone.
+    Tokens,
+    /// Tokens, and something else, which may refuse with 403.
+    Mixed,
+    /// Nothing that is tried here: whatever tells a client that it is wrong refuses it, but that there is no such thing.
+    Others,
+}
+
+impl Ways {
+    /// Whether this status refuses, where something else than a token was asked for.
+    fn refuse_with(self, status: StatusCode) -> bool {
+        let refuses = status.is_client_error() && status != StatusCode::NOT_FOUND;
+        match self {
+            Self::Tokens => false,
+            Self::Mixed => status == StatusCode::FORBIDDEN,
+            Self::Others => refuses && status != StatusCode::METHOD_NOT_ALLOWED,
+        }
+    }
+}
+
+/// A closed operation, asked without a token.
+pub(super) fn stranger(answer: &Answer, ways: Ways) -> Result<(), Finding> {
     in_any_case(answer)?;
     match answer {
-        Answer::Reply { status: StatusCode::UNAUTHORIZED, challenge, .. } if *challenge == Asked::Token || also_403 => {
+        Answer::Reply { status: StatusCode::UNAUTHORIZED, challenge, .. }
+            if *challenge == Asked::Token || ways != Ways::Tokens =>
+        {
             Ok(())
         }
         Answer::Reply { status: StatusCode::UNAUTHORIZED, .. } => Err(Finding::NoChallenge(*answer)),
-        Answer::Reply { status: StatusCode::FORBIDDEN, .. } if also_403 => Ok(()),
+        Answer::Reply { status, .. } if ways.refuse_with(*status) => Ok(()),
         answer if answer.is_no_method() => Err(Finding::NotThere),
         answer if answer.refuses() => {
             Err(Finding::WrongRefusal { to: "nobody", due: StatusCode::UNAUTHORIZED, answer: *answer })
@@ -126,11 +173,11 @@ pub(super) fn stranger(answer: &Answer, also_403: bool) -> Result<(), Finding> {
 }
 
 /// A closed operation, asked with a token of all scopes whose signature is wrong.
-pub(super) fn forged(answer: &Answer, also_403: bool) -> Result<(), Finding> {
+pub(super) fn forged(answer: &Answer, ways: Ways) -> Result<(), Finding> {
     in_any_case(answer)?;
     match answer.status() {
         StatusCode::UNAUTHORIZED => Ok(()),
-        StatusCode::FORBIDDEN if also_403 => Ok(()),
+        status if ways.refuse_with(status) => Ok(()),
         _ if answer.refuses() => Err(Finding::WrongRefusal {
             to: "a token of a wrong signature",
             due: StatusCode::UNAUTHORIZED,
@@ -140,10 +187,14 @@ pub(super) fn forged(answer: &Answer, also_403: bool) -> Result<(), Finding> {
     }
 }
 
-/// An operation that needs `scopes`, or one of them for each way in, asked with all scopes that there are but those.
-pub(super) fn lacking(scopes: &BTreeSet<String>, answer: &Answer) -> Result<(), Finding> {
+/// An operation that needs `scopes`, or one of them for each way in, asked with all scopes that there are but those. With
+/// `own_rule` the handler may answer 403 itself, so that only a layer's is one.
+pub(super) fn lacking(scopes: &BTreeSet<String>, answer: &Answer, own_rule: bool) -> Result<(), Finding> {
     in_any_case(answer)?;
     match answer.status() {
+        StatusCode::FORBIDDEN if own_rule && answer.rejection().is_none() => {
+            Err(Finding::PassesWithout { scopes: scopes.iter().cloned().collect(), answer: *answer })
+        }
         StatusCode::FORBIDDEN => Ok(()),
         // In FastAPI's style.
         StatusCode::UNAUTHORIZED if answer.rejection() == Some(Rejection::InsufficientScope) => Ok(()),
@@ -152,6 +203,11 @@ pub(super) fn lacking(scopes: &BTreeSet<String>, answer: &Answer) -> Result<(), 
         }
         _ => Err(Finding::PassesWithout { scopes: scopes.iter().cloned().collect(), answer: *answer }),
     }
+}
+
+/// Whether the handler was reached, and refuses by a rule of its own: a layer would say why.
+pub(super) fn by_own_rule(answer: &Answer) -> bool {
+    answer.status() == StatusCode::FORBIDDEN && answer.rejection().is_none()
 }
 
 /// A closed operation, asked with exactly the scopes that are enough.
@@ -231,17 +287,52 @@ mod tests {
             (Answer::Nothing, [false; 5]),
         ] {
             let said = [
-                stranger(&answer, false),
-                forged(&answer, false),
-                lacking(&none, &answer),
+                stranger(&answer, Ways::Tokens),
+                forged(&answer, Ways::Tokens),
+                lacking(&none, &answer, false),
                 granted(&none, &answer),
                 anybody(&answer),
             ];
             assert_eq!(said.each_ref().map(Result::is_ok), expected, "{answer}: {said:?}");
         }
         let other = Answer::Reply { status: StatusCode::UNAUTHORIZED, challenge: Asked::Other, rejection: None };
-        assert!(stranger(&other, false).is_err() && anybody(&other).is_ok(), "a client's password is no token");
-        assert!(stranger(&reply(403, false, None), true).is_ok() && forged(&reply(403, false, None), true).is_ok());
+        assert!(stranger(&other, Ways::Tokens).is_err() && anybody(&other).is_ok(), "a client's password is no token");
+        for (status, mixed, others) in
+            [(401, true, true), (403, true, true), (400, false, true), (404, false, false), (405, false, false)]
+        {
+            let answer = reply(status, false, None);
+            assert_eq!(
+                (stranger(&answer, Ways::Mixed).is_ok(), stranger(&answer, Ways::Others).is_ok()),
+                (mixed, others)
+            );
+            assert_eq!((forged(&answer, Ways::Mixed).is_ok(), forged(&answer, Ways::Others).is_ok()), (mixed, others));
+        }
+        // Of a handler that refuses itself, its own 403 proves no scope.
+        assert!(lacking(&none, &reply(403, false, None), true).is_err());
+        assert!(lacking(&none, &reply(403, true, Some(InsufficientScope)), true).is_ok());
+        assert!(by_own_rule(&reply(403, false, None)) && !by_own_rule(&reply(403, true, Some(InsufficientScope))));
+    }
+
+    #[test]
+    fn challenges_of_one_field_are_told_apart() {
+        for (fields, expected) in [
+            (&[][..], Asked::Nothing),
+            (&["Bearer"], Asked::Token),
+            (&["bearer realm=\"a\""], Asked::Token),
+            (&["Basic realm=\"a\", Bearer realm=\"b\""], Asked::Token),
+            (&["Basic,Bearer"], Asked::Token),
+            (&["Basic", "Bearer"], Asked::Token),
+            (&["Basic realm=\"a, Bearer b\""], Asked::Other),
+            (&["Basic realm=\"a\\\", Bearer b\""], Asked::Other),
+            (&["Basic realm=\"a\", bearer = 1"], Asked::Other),
+            (&["Bearers"], Asked::Other),
+        ] {
+            let mut headers = HeaderMap::new();
+            for field in fields {
+                headers.append(WWW_AUTHENTICATE, field.parse().unwrap());
+            }
+            assert_eq!(Asked::of(&headers), expected, "{fields:?}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use http::Method;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 /// An operation of the document.
@@ -38,22 +38,37 @@ pub(super) struct Alternative {
     pub(super) others: Vec<String>,
 }
 
-impl Operation {
-    /// The path with values in place of its parameters: what the test says, else what the document does, else `1`.
-    pub(super) fn target(&self, said: &BTreeMap<String, String>) -> String {
-        fill(&self.path, |name| said.get(name).or_else(|| self.values.get(name)).map(String::as_str))
-    }
+/// What a document says.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Document {
+    /// In the order of their paths.
+    pub(super) operations: Vec<Operation>,
+    /// Members of paths that are not known here, and so not looked at: path and name.
+    pub(super) unread: Vec<(String, String)>,
 }
 
-/// Puts values in place of the parameters of `path`, percent-encoded; `1` where there is none.
+/// A parameter that nobody has said anything of.
+pub(super) const ANY: &str = "1";
+/// A tail of which nothing was said: longer than what other routes may be at the same place.
+const ANY_TAIL: [&str; 4] = ["no", "such", "tail", "1"];
+
+/// What a tail may be made of besides.
+const TAIL: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_');
+
+/// Puts values in place of the parameters of `path`, percent-encoded; something made up where there is none.
 pub(super) fn fill<'v>(path: &str, value: impl Fn(&str) -> Option<&'v str>) -> String {
     let mut target = String::new();
     let mut rest = path;
     while let Some((before, parameter)) = rest.split_once('{') {
         let (name, after) = parameter.split_once('}').unwrap_or((parameter, ""));
         target.push_str(before);
-        let value = value(name.trim_start_matches('*')).unwrap_or("1");
-        target.extend(utf8_percent_encode(value, NON_ALPHANUMERIC));
+        match name.strip_prefix('*') {
+            Some(name) => {
+                let made_up = ANY_TAIL.join("/");
+                target.extend(utf8_percent_encode(value(name).unwrap_or(&made_up), TAIL));
+            }
+            None => target.extend(utf8_percent_encode(value(name).unwrap_or(ANY), NON_ALPHANUMERIC)),
+        }
         rest = after;
     }
     target + rest
@@ -71,11 +86,21 @@ pub(super) const METHODS: [(&str, Method); 8] = [
     ("trace", Method::TRACE),
 ];
 
-/// Reads all operations of `document`, in the order of its paths.
-pub(super) fn read(document: &Value) -> Vec<Operation> {
+/// What a path has besides (OpenAPI 3.1 §4.8.9). `$ref` is not among it: what it stands for is not looked up.
+const NO_METHODS: [&str; 4] = ["summary", "description", "servers", "parameters"];
+
+fn is_read(member: &str) -> bool {
+    member.starts_with("x-") || NO_METHODS.contains(&member) || METHODS.iter().any(|(name, _)| *name == member)
+}
+
+/// Reads all operations of `document`.
+pub(super) fn read(document: &Value) -> Document {
     let paths = document.get("paths").and_then(Value::as_object).into_iter().flatten();
-    let mut operations = Vec::new();
+    let (mut operations, mut unread) = (Vec::new(), Vec::new());
     for (path, item) in paths {
+        // Of 3.2, or later: `query`, `additionalOperations`.
+        let members = item.as_object().into_iter().flat_map(|members| members.keys()).filter(|name| !is_read(name));
+        unread.extend(members.map(|name| (path.clone(), name.clone())));
         for (name, method) in METHODS {
             let Some(operation) = item.get(name) else { continue };
             operations.push(Operation {
@@ -88,7 +113,7 @@ pub(super) fn read(document: &Value) -> Vec<Operation> {
             });
         }
     }
-    operations
+    Document { operations, unread }
 }
 
 fn security(document: &Value, requirements: Option<&Value>) -> Security {
@@ -205,7 +230,7 @@ mod tests {
             if let Some(of_all) = of_all {
                 document["security"] = of_all;
             }
-            assert_eq!(read(&document)[0].security, expected, "{document}");
+            assert_eq!(read(&document).operations[0].security, expected, "{document}");
         }
     }
 
@@ -224,7 +249,7 @@ mod tests {
             let operation = json!({ "security": [{ "s": ["a"] }] });
             let document =
                 json!({ "components": { "securitySchemes": schemes }, "paths": { "/": { "get": operation } } });
-            let Security::Closed(alternatives) = &read(&document)[0].security else { panic!("{document}") };
+            let Security::Closed(alternatives) = &read(&document).operations[0].security else { panic!("{document}") };
             assert_eq!(alternatives[0].others.is_empty(), tokens, "{document}");
             assert_eq!(alternatives[0].scopes.is_empty(), !tokens, "{document}");
         }
@@ -250,18 +275,33 @@ mod tests {
                 "paths": { "/{x}": { "parameters": [parameter], "get": {} } },
                 "components": { "schemas": { "Id": { "type": "integer", "example": 42 } } },
             });
-            assert_eq!(read(&document)[0].target(&BTreeMap::new()), expected, "{parameter}");
-            let said = BTreeMap::from([("x".to_owned(), "said".to_owned())]);
-            assert_eq!(read(&document)[0].target(&said), "/said");
+            let operation = &read(&document).operations[0];
+            let target = fill(&operation.path, |name| operation.values.get(name).map(String::as_str));
+            assert_eq!(target, expected, "{parameter}");
         }
-        assert_eq!(fill("/a/{*rest}/{", |_| None), "/a/1/1");
+        assert_eq!(fill("/a/{x}/{", |_| None), "/a/1/1");
+        assert_eq!(fill("/a/{*rest}", |_| None), "/a/no/such/tail/1");
+        assert_eq!(fill("/a/{*rest}", |_| Some("b/c d")), "/a/b/c%20d");
+    }
+
+    #[test]
+    fn members_of_a_path_that_are_not_known_are_told() {
+        let item = json!({
+            "get": {}, "query": {}, "additionalOperations": { "PURGE": {} }, "$ref": "#/x", "x-own": 1,
+            "summary": "s", "description": "d", "parameters": [], "servers": [],
+        });
+        let Document { operations, unread } = read(&json!({ "paths": { "/a": item, "/b": {} } }));
+        assert_eq!(operations.len(), 1);
+        let told: BTreeSet<String> = unread.into_iter().map(|(path, name)| format!("{path} {name}")).collect();
+        let expected = ["/a $ref", "/a additionalOperations", "/a query"].map(str::to_owned);
+        assert_eq!(told, BTreeSet::from(expected));
     }
 
     #[test]
     fn bodies_have_their_content_type() {
         let body = json!({ "content": { "application/x-www-form-urlencoded": {} } });
         let document = json!({ "paths": { "/": { "post": { "requestBody": body }, "get": {} } } });
-        let operations = read(&document);
+        let operations = read(&document).operations;
         assert_eq!(operations[0].content_type, None);
         assert_eq!(operations[1].content_type.as_deref(), Some("application/x-www-form-urlencoded"));
     }

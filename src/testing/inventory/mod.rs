@@ -30,10 +30,12 @@
 //! ```
 //!
 //! Handlers run, with an empty body, by every method that there is: give the router stores of their own. What is not seen: routes
-//! inside a service that is nested as a whole (its path is found, and must be on a list), what depends on the body, on the host or
-//! on other headers, methods that OpenAPI does not have, and methods of a known path that the document does not have and that are
-//! closed to all of its scopes: behind a layer they look like methods that are not there.
+//! inside a service that is nested as a whole, below a tail, or in a fallback of the program's own (these must be on a list,
+//! each by what it answers to a path that is made up), what depends on the body, on the host or on other headers, methods that
+//! OpenAPI does not have, and methods of a known path that the document does not have and that are closed to all of its scopes:
+//! behind a layer they look like methods that are not there.
 
+mod beside;
 mod check;
 mod document;
 mod paths;
@@ -52,30 +54,36 @@ use futures::FutureExt as _;
 use http::{Method, Request, StatusCode};
 use utoipa::openapi::OpenApi;
 
+use self::{
+    beside::Presence,
+    check::Ways,
+    document::{Alternative, Document, Operation, Security},
+    paths::Paths,
+    probe::{MakeToken, Prepare, Probe, Routes, Target, Tokens},
+};
 pub use self::{
     check::{Answer, Asked},
     report::{Finding, Gap, Inventory, Row, Verdict},
-};
-use self::{
-    document::{Alternative, METHODS, Operation, Security},
-    paths::Paths,
-    probe::{MakeToken, Prepare, Probe, Target, Tokens},
 };
 use super::TestAuthority;
 
 /// How many combinations of scopes are tried of one operation.
 const MOST_WAYS: usize = 64;
+/// What stands for a parameter where what the document has for it leads elsewhere: of each common form.
+const OTHER_VALUES: [&str; 5] =
+    ["2", "1000000007", "11111111-1111-4111-8111-111111111111", "2001-02-03", "no-such-value"];
 
 /// Compares what `document` says of each operation with what `router` does; the [module docs](self) have an example.
 pub fn inventory(router: Router, document: &OpenApi) -> InventoryBuilder {
     InventoryBuilder {
         router,
         // A document that cannot be written has no operations, so that nothing of the router is known to it.
-        operations: serde_json::to_value(document).map(|document| document::read(&document)).unwrap_or_default(),
+        document: serde_json::to_value(document).map(|document| document::read(&document)).unwrap_or_default(),
         tokens: None,
         prepare: None,
         open: Vec::new(),
         undocumented: Vec::new(),
+        own_rules: Vec::new(),
         untried: BTreeSet::new(),
         values: BTreeMap::new(),
     }
@@ -85,11 +93,12 @@ pub fn inventory(router: Router, document: &OpenApi) -> InventoryBuilder {
 #[must_use]
 pub struct InventoryBuilder {
     router: Router,
-    operations: Vec<Operation>,
+    document: Document,
     tokens: Option<MakeToken>,
     prepare: Option<Prepare>,
     open: Vec<Listed>,
     undocumented: Vec<Listed>,
+    own_rules: Vec<Listed>,
     untried: BTreeSet<String>,
     values: BTreeMap<String, String>,
 }
@@ -119,6 +128,10 @@ fn find(list: &mut [Listed], method: &Method, path: &str) -> bool {
 
 impl InventoryBuilder {
     /// Takes tokens from here: given scopes with single spaces between them, or none, a good token with just these.
+    ///
+    /// A new one is asked for where an old one may have been called back. That does not help after a route that signs a user out
+    /// everywhere: it calls back all tokens up to the second in which it was asked, and so those that are made at once after it.
+    /// Date them ahead by less than the leeway (`iat` of now and 20 seconds), or give each a user of its own.
     pub fn tokens<F, R>(self, make: F) -> Self
     where
         F: Fn(String) -> R + Send + Sync + 'static,
@@ -134,6 +147,10 @@ impl InventoryBuilder {
     }
 
     /// Names what may be open, as `GET /health`. All of it must be there and be open; what is not in the document may be here, too.
+    ///
+    /// A fallback of the program's own is `GET /{*rest}`, or `GET /api/{*rest}` if it is nested below `/api`: it must be here
+    /// whatever it answers, for it may know paths that nobody made up, and in [`undocumented`](Self::undocumented) if it refuses.
+    /// So must a service that is nested there, and a route with a tail that the document does not have, by each method.
     pub fn open<S: AsRef<str>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
         self.open.extend(list(names));
         self
@@ -152,7 +169,16 @@ impl InventoryBuilder {
         self
     }
 
-    /// Sets a value for the parameter of this name in all paths. Unless set it is the example of the document, or `1`.
+    /// Names what refuses by a rule of the handler's own even who has the scopes, as `GET /orders/{id}` if another one owns the
+    /// order: with 403, and no [`Rejection`](crate::rejection::Rejection) in the response's extensions. All of it must be there and
+    /// refuse so. That a scope is missing must then be said by a layer, since such a 403 does not tell.
+    pub fn refuses_itself<S: AsRef<str>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.own_rules.extend(list(names));
+        self
+    }
+
+    /// Sets a value for the parameter of this name in all paths. Unless set it is the example of the document, or `1`, or
+    /// something else where that leads to another route, as `me` does where there are `/users/{id}` and `/users/me`.
     pub fn path_value(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.values.insert(name.into(), value.into());
         self
@@ -165,7 +191,8 @@ impl InventoryBuilder {
 
     /// Makes the requests. Needs a Tokio runtime with its timer enabled.
     pub async fn run(self) -> Inventory {
-        let Self { router, operations, tokens, prepare, open, undocumented, untried, values } = self;
+        let Self { router, document, tokens, prepare, open, undocumented, own_rules, untried, values } = self;
+        let Document { operations, unread } = document;
         let routes = paths::read(&format!("{router:?}"));
         let Some(make) = tokens else {
             let gaps = vec![Gap { method: None, path: String::new(), finding: Finding::NoTokens }];
@@ -176,9 +203,24 @@ impl InventoryBuilder {
             Security::Open | Security::Unreadable => None,
         });
         let all = alternatives.flatten().flat_map(|alternative| alternative.scopes.iter().cloned()).collect();
-        let found = Inventory { rows: Vec::new(), gaps: Vec::new(), requests: 0 };
-        let probe = Probe::new(router, prepare);
-        let mut walk = Walk { probe, tokens: Tokens::new(make), all, open, undocumented, untried, values, found };
+        let unread =
+            unread.into_iter().map(|(path, name)| Gap { method: None, path, finding: Finding::MemberUnread(name) });
+        let mut walk = Walk {
+            probe: Probe::new(router, prepare),
+            tokens: Tokens::new(make),
+            routes: Routes::new(routes.as_ref().map_or(&[], |paths| &paths.routes)),
+            paths: routes.as_ref().map_or_else(|_| Vec::new(), |paths| paths.routes.clone()),
+            // Where it is not known, there may be one.
+            has_own_fallback: routes.as_ref().map_or(true, |paths| paths.fallbacks.iter().any(String::is_empty)),
+            options: None,
+            all,
+            open,
+            undocumented,
+            own_rules,
+            untried,
+            values,
+            found: Inventory { rows: Vec::new(), gaps: unread.collect(), requests: 0 },
+        };
         walk.documented(&operations, routes.as_ref().ok()).await;
         walk.beside(&operations, routes).await;
         walk.end()
@@ -187,7 +229,7 @@ impl InventoryBuilder {
 
 impl fmt::Debug for InventoryBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("InventoryBuilder").field("operations", &self.operations.len()).finish_non_exhaustive()
+        f.debug_struct("InventoryBuilder").field("operations", &self.document.operations.len()).finish_non_exhaustive()
     }
 }
 
@@ -195,23 +237,21 @@ impl fmt::Debug for InventoryBuilder {
 struct Walk {
     probe: Probe,
     tokens: Tokens,
+    /// Tells which of `paths` is asked.
+    routes: Routes,
+    /// Of the router.
+    paths: Vec<String>,
+    has_own_fallback: bool,
+    /// What `OPTIONS` is answered where there is no route, once that was asked.
+    options: Option<Answer>,
     /// Every scope of the document.
     all: BTreeSet<String>,
     open: Vec<Listed>,
     undocumented: Vec<Listed>,
+    own_rules: Vec<Listed>,
     untried: BTreeSet<String>,
     values: BTreeMap<String, String>,
     found: Inventory,
-}
-
-/// Whether a method is there, as far as can be seen.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Presence {
-    Absent,
-    /// It refuses every token that there is, or there is no such method behind a layer.
-    Hidden,
-    Closed,
-    Open,
 }
 
 impl Walk {
@@ -233,20 +273,22 @@ impl Walk {
         for operation in operations {
             let Operation { method, path, security, .. } = operation;
             let listed = find(&mut self.open, method, path);
+            let own_rule = find(&mut self.own_rules, method, path);
             let is_there = routes.is_none_or(|routes| routes.routes.iter().any(|route| paths::is_of(path, route)));
-            let target = self.target(operation);
-            let (requirement, verdict, mut findings) = match security {
-                _ if !is_there => (String::new(), Verdict::Gap, vec![Finding::NotThere]),
-                Security::Unreadable => (String::new(), Verdict::Gap, vec![Finding::SecurityUnreadable]),
-                Security::Open => {
-                    let answer = self.probe.ask(&target, None).await;
+            let target = if is_there { self.target(operation).await } else { Err(Finding::NotThere) };
+            let (requirement, verdict, mut findings) = match (security, &target) {
+                (_, Err(finding)) => (String::new(), Verdict::Gap, vec![finding.clone()]),
+                (Security::Unreadable, _) => (String::new(), Verdict::Gap, vec![Finding::SecurityUnreadable]),
+                (Security::Open, Ok(target)) => {
+                    let answer = self.probe.ask(target, None).await;
                     let mut findings: Vec<Finding> = check::anybody(&answer).err().into_iter().collect();
                     findings.extend((!listed).then_some(Finding::OpenNotListed));
+                    findings.extend(own_rule.then_some(Finding::ListedNotRefusing));
                     ("open".to_owned(), Verdict::Open, findings)
                 }
-                Security::Closed(ways) => {
-                    let findings = self.closed(&target, ways).await;
-                    (requirement(ways), Verdict::Closed, findings)
+                (Security::Closed(ways), Ok(target)) => {
+                    let findings = self.closed(target, ways, own_rule).await;
+                    (requirement(ways), if own_rule { Verdict::OwnRule } else { Verdict::Closed }, findings)
                 }
             };
             if listed && is_there && !matches!(security, Security::Open) {
@@ -255,9 +297,9 @@ impl Walk {
             let of_get: Vec<_> = findings.iter().map(mem::discriminant).collect();
             self.row(method, path, requirement, verdict, findings);
             let head_follows = *method == Method::GET && !has(operations, &Method::HEAD, path);
-            if let (Security::Closed(ways), true) = (security, is_there && head_follows) {
+            if let (Security::Closed(ways), Ok(target), true) = (security, &target, head_follows) {
                 // What is wrong with `GET` alike is told of it already.
-                let mut findings = self.head(&target, ways).await;
+                let mut findings = self.head(target, ways, own_rule).await;
                 findings.retain(|finding| !of_get.contains(&mem::discriminant(finding)));
                 for finding in findings {
                     self.gap(Some(&Method::HEAD), path, finding);
@@ -267,37 +309,68 @@ impl Walk {
     }
 
     /// `HEAD` that follows from `GET` must be as closed, if it is there.
-    async fn head(&mut self, get: &Target, ways: &[Alternative]) -> Vec<Finding> {
+    async fn head(&mut self, get: &Target, ways: &[Alternative], own_rule: bool) -> Vec<Finding> {
         let target = Target { method: Method::HEAD, ..get.clone() };
         match self.presence(&target).await {
             Presence::Absent => Vec::new(),
-            Presence::Hidden | Presence::Closed | Presence::Open => self.closed(&target, ways).await,
+            _ => self.closed(&target, ways, own_rule).await,
         }
     }
 
-    fn target(&self, operation: &Operation) -> Target {
-        let (method, uri) = (operation.method.clone(), operation.target(&self.values));
-        Target { method, uri, content_type: operation.content_type.clone() }
+    async fn target(&mut self, operation: &Operation) -> Result<Target, Finding> {
+        let uri = self.aim(&operation.path, &operation.values).await?;
+        Ok(Target { method: operation.method.clone(), uri, content_type: operation.content_type.clone() })
     }
 
-    /// Asks for an operation that one of `ways` opens, and nothing else does.
-    async fn closed(&mut self, target: &Target, ways: &[Alternative]) -> Vec<Finding> {
+    /// The path with values in place of its parameters: what the test says, else what the document does, else something made up.
+    /// Only a value of the test's may not give way where another route answers.
+    async fn aim(&mut self, path: &str, of_document: &BTreeMap<String, String>) -> Result<String, Finding> {
+        let mut elsewhere = None;
+        for made_up in [None].into_iter().chain(OTHER_VALUES.map(Some)) {
+            let of_document = |name: &str| made_up.or_else(|| of_document.get(name).map(String::as_str));
+            let target =
+                document::fill(path, |name| self.values.get(name).map(String::as_str).or_else(|| of_document(name)));
+            match self.routes.answers(&target).await {
+                Some(route) if !paths::stands_for(path, &route, &self.paths) => {
+                    elsewhere.get_or_insert(Finding::LeadsElsewhere { target, route });
+                }
+                // Without a route it is asked, and found not to be there.
+                _ => return Ok(target),
+            }
+        }
+        Err(elsewhere.unwrap_or(Finding::NotThere))
+    }
+
+    /// The path with values in place of its parameters, whichever route it is then.
+    fn fill(&self, path: &str) -> String {
+        document::fill(path, |name| self.values.get(name).map(String::as_str))
+    }
+
+    /// Asks for an operation that one of `ways` opens, and nothing else does; with `own_rule` its handler then refuses.
+    async fn closed(&mut self, target: &Target, ways: &[Alternative], own_rule: bool) -> Vec<Finding> {
         let mut findings = Vec::new();
         let others: BTreeSet<&String> = ways.iter().flat_map(|way| &way.others).collect();
         for scheme in others.iter().filter(|scheme| !self.untried.contains(**scheme)) {
             findings.push(Finding::SchemeUntried((*scheme).clone()));
         }
+        // By whichever scheme: the same scopes are the same way in.
+        let by_token: BTreeSet<&BTreeSet<String>> =
+            ways.iter().filter(|way| way.others.is_empty()).map(|way| &way.scopes).collect();
+        let by_token: Vec<&BTreeSet<String>> = by_token.into_iter().collect();
+        let closed_by = match (by_token.is_empty(), others.is_empty()) {
+            (_, true) => Ways::Tokens,
+            (false, false) => Ways::Mixed,
+            (true, false) => Ways::Others,
+        };
         let answer = self.probe.ask(target, None).await;
-        if let Err(finding) = check::stranger(&answer, !others.is_empty()) {
+        if let Err(finding) = check::stranger(&answer, closed_by) {
             // Whoever comes in without a token comes in with one.
             findings.push(finding);
             return findings;
         }
         let forged = self.tokens.forged(&self.all).await;
         let answer = self.probe.ask(target, Some(&forged)).await;
-        findings.extend(check::forged(&answer, !others.is_empty()).err());
-        let by_token: Vec<&BTreeSet<String>> =
-            ways.iter().filter(|way| way.others.is_empty()).map(|way| &way.scopes).collect();
+        findings.extend(check::forged(&answer, closed_by).err());
         let Some(left_out) = check::left_out(&by_token, MOST_WAYS) else {
             findings.push(Finding::TooManyWays);
             return findings;
@@ -305,11 +378,19 @@ impl Walk {
         for scopes in left_out {
             let others = self.all.difference(&scopes).cloned().collect();
             let answer = self.ask_with(target, &others).await;
-            findings.extend(check::lacking(&scopes, &answer).err());
+            findings.extend(check::lacking(&scopes, &answer, own_rule).err());
         }
+        let mut refused = false;
         for scopes in by_token {
             let answer = self.ask_with(target, scopes).await;
-            findings.extend(check::granted(scopes, &answer).err());
+            if own_rule && check::by_own_rule(&answer) {
+                refused = true;
+            } else {
+                findings.extend(check::granted(scopes, &answer).err());
+            }
+        }
+        if own_rule && !refused && findings.is_empty() {
+            findings.push(Finding::ListedNotRefusing);
         }
         findings
     }
@@ -327,134 +408,11 @@ impl Walk {
         }
     }
 
-    /// Looks for what the document does not know.
-    async fn beside(&mut self, operations: &[Operation], routes: Result<Paths, &'static str>) {
-        let mut shapes = BTreeSet::new();
-        for operation in operations.iter().filter(|operation| shapes.insert(paths::shape(&operation.path))) {
-            let is_there = |routes: &Paths| routes.routes.iter().any(|route| paths::is_of(&operation.path, route));
-            if routes.as_ref().is_ok_and(|routes| !is_there(routes)) {
-                continue;
-            }
-            for (_, method) in METHODS {
-                let follows = method == Method::HEAD && has(operations, &Method::GET, &operation.path);
-                if follows || has(operations, &method, &operation.path) {
-                    continue;
-                }
-                let target = Target { method, ..self.target(operation) };
-                match self.presence(&target).await {
-                    Presence::Absent | Presence::Hidden => {}
-                    there => self.unknown(&target, &operation.path, there).await,
-                }
-            }
-        }
-        let made_up = "/no/such/route/as/far/as/an/inventory/of/routes/can/tell";
-        let routes = match routes {
-            Ok(routes) => routes,
-            Err(reason) => {
-                self.gap(None, "", Finding::PathsUnreadable(reason));
-                Paths::default()
-            }
-        };
-        for route in &routes.routes {
-            if !operations.iter().any(|operation| paths::is_of(&operation.path, route)) {
-                self.unknown_path(route).await;
-            }
-        }
-        let below = routes
-            .fallbacks
-            .iter()
-            .filter_map(|path| path.split_once("{*"))
-            .map(|(prefix, _)| prefix.trim_end_matches('/'));
-        for prefix in below.chain([""]).map(str::to_owned).collect::<BTreeSet<_>>() {
-            let uri = document::fill(&format!("{prefix}{made_up}"), |name| self.values.get(name).map(String::as_str));
-            self.fallback(&format!("{prefix}/{{*rest}}"), uri).await;
-        }
-    }
-
-    /// What has no route must be answered with 404, or refused.
-    async fn fallback(&mut self, path: &str, uri: String) {
-        let answer = self.probe.ask(&Target { method: Method::GET, uri, content_type: None }, None).await;
-        let is_nothing = answer.status() == StatusCode::NOT_FOUND || answer.refuses() || answer.is_no_method();
-        if !is_nothing {
-            let listed = find(&mut self.open, &Method::GET, path);
-            let findings = if listed { Vec::new() } else { vec![Finding::FallbackOpen(answer)] };
-            self.row(&Method::GET, path, "open, no route".to_owned(), Verdict::Open, findings);
-        }
-    }
-
-    /// A path of the router that the document does not have.
-    async fn unknown_path(&mut self, path: &str) {
-        let uri = document::fill(path, |name| self.values.get(name).map(String::as_str));
-        let mut seen = false;
-        let mut get = Presence::Absent;
-        for (_, method) in METHODS {
-            let target = Target { method: method.clone(), uri: uri.clone(), content_type: None };
-            let there = self.presence(&target).await;
-            // `HEAD` follows from `GET`, unless it is open where that is not.
-            let follows =
-                method == Method::HEAD && get != Presence::Absent && (there != Presence::Open || get == there);
-            if follows || matches!(there, Presence::Absent | Presence::Hidden) {
-                continue;
-            }
-            seen = true;
-            if method == Method::GET {
-                get = there;
-            }
-            self.unknown(&target, path, there).await;
-        }
-        // Closed to every token that there is, or of a method that OpenAPI does not have: it may still be listed.
-        let hidden: Vec<Method> = METHODS
-            .into_iter()
-            .map(|(_, method)| method)
-            .filter(|method| !seen && find(&mut self.undocumented, method, path))
-            .collect();
-        for method in &hidden {
-            self.row(method, path, "not in the document".to_owned(), Verdict::Closed, Vec::new());
-        }
-        if !seen && hidden.is_empty() {
-            self.gap(None, path, Finding::Undocumented { open: false });
-        }
-    }
-
-    /// A method that is there, and not in the document.
-    async fn unknown(&mut self, target: &Target, path: &str, there: Presence) {
-        let method = &target.method;
-        let (may_be_open, known) = (find(&mut self.open, method, path), find(&mut self.undocumented, method, path));
-        let (requirement, open) = ("not in the document".to_owned(), there == Presence::Open);
-        let mut findings = match (open, may_be_open, known) {
-            (true, true, false) | (false, false, true) => Vec::new(),
-            (false, true, _) => vec![Finding::ListedNotOpen],
-            (open, _, _) => vec![Finding::Undocumented { open }],
-        };
-        if findings.is_empty() && !open {
-            let forged = self.tokens.forged(&self.all).await;
-            findings.extend(check::forged(&self.probe.ask(target, Some(&forged)).await, true).err());
-        }
-        self.row(method, path, requirement, if open { Verdict::Open } else { Verdict::Closed }, findings);
-    }
-
-    async fn presence(&mut self, target: &Target) -> Presence {
-        let stranger = self.probe.ask(target, None).await;
-        if stranger.is_no_method() {
-            return Presence::Absent;
-        }
-        if !stranger.turns_away() {
-            return Presence::Open;
-        }
-        let all = self.all.clone();
-        let answer = self.ask_with(target, &all).await;
-        match () {
-            () if answer.is_no_method() => Presence::Absent,
-            () if answer.turns_away() => Presence::Hidden,
-            () => Presence::Closed,
-        }
-    }
-
     fn end(mut self) -> Inventory {
         let left = |list: &[Listed]| {
             list.iter().filter(|listed| !listed.seen).map(|listed| listed.text.clone()).collect::<Vec<_>>()
         };
-        for name in [left(&self.open), left(&self.undocumented)].concat() {
+        for name in [left(&self.open), left(&self.undocumented), left(&self.own_rules)].concat() {
             self.gap(None, &name, Finding::ListedNotThere);
         }
         self.found.requests = self.probe.requests;

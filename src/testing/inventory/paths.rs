@@ -5,12 +5,14 @@
 pub(super) struct Paths {
     /// Of its routes.
     pub(super) routes: Vec<String>,
-    /// Of what answers where there is no route.
+    /// Prefixes below which a fallback of the program's own answers where there is no route: empty for all paths.
     pub(super) fallbacks: Vec<String>,
 }
 
 /// What axum calls the tail of a service that is nested as a whole.
 const NEST_TAIL: &str = "{*__private__axum_nest_tail_param}";
+/// What axum calls the tail of a fallback.
+const FALLBACK_TAIL: &str = "/{*__private__axum_fallback}";
 /// What a user reads of it.
 const TAIL: &str = "{*rest}";
 
@@ -24,6 +26,16 @@ pub(super) fn read(debug: &str) -> Result<Paths, &'static str> {
     if rest.contains(PATHS) {
         return Err("it prints more lists than two");
     }
+    let is_default = match (rest.contains("default_fallback: true"), rest.contains("default_fallback: false")) {
+        (true, false) => true,
+        (false, true) => false,
+        _ => return Err("it does not print whether its fallback is the default"),
+    };
+    let prefixes = fallbacks.iter().filter_map(|path| path.strip_suffix(FALLBACK_TAIL));
+    // That of axum is on the list, too, where there is no other. What is nested is there only if it is not axum's.
+    let mut fallbacks: Vec<String> =
+        prefixes.filter(|prefix| !(is_default && prefix.is_empty())).map(str::to_owned).collect();
+    fallbacks.sort();
     let mut routes = whole_services(routes);
     // They are printed in any order.
     routes.sort();
@@ -117,7 +129,22 @@ pub(super) fn shape(path: &str) -> String {
     shape + rest
 }
 
-/// Whether the path of a document is one that this route of a router answers. A document has no sign for a tail.
+/// Whether the document knows this route. That it has paths below a tail says nothing of the others there: it must have the tail
+/// itself, as `{*rest}`, or as a parameter at the end, since OpenAPI has no sign for a tail (and a router has not both at a place).
+pub(super) fn is_known(route: &str, documented: &[&str]) -> bool {
+    let route = shape(route);
+    let as_parameter = route.strip_suffix("{*}").map(|prefix| format!("{prefix}{{}}"));
+    documented.iter().map(|path| shape(path)).any(|path| path == route || Some(path) == as_parameter)
+}
+
+/// Whether `route` is the one of `routes` that a path of a document stands for.
+pub(super) fn stands_for(documented: &str, route: &str, routes: &[String]) -> bool {
+    let of_document = shape(documented);
+    let is_there = routes.iter().any(|route| shape(route) == of_document);
+    if is_there { shape(route) == of_document } else { is_of(documented, route) }
+}
+
+/// Whether the path of a document is one that this route of a router answers.
 pub(super) fn is_of(documented: &str, route: &str) -> bool {
     let (documented, route) = (shape(documented), shape(route));
     documented == route
@@ -184,8 +211,17 @@ mod tests {
         let app =
             Router::new().nest("/api", Router::new().route("/x", get(nothing)).fallback(nothing)).fallback(nothing);
         let (routes, fallbacks) = sorted(&app);
-        assert_eq!((routes.len(), none), (1, ["/", "/{*__private__axum_fallback}"].map(str::to_owned).to_vec()));
-        assert!(fallbacks.iter().any(|path| path.starts_with("/api/{*")), "{fallbacks:?}");
+        assert_eq!((routes.len(), none.len(), fallbacks), (1, 0, vec![String::new(), "/api".to_owned()]));
+        let nested = Router::new().nest("/a/{id}", Router::new().route("/x", get(nothing)).fallback(nothing));
+        assert_eq!(sorted(&Router::new().merge(nested)).1, ["/a/{id}"]);
+        let service = tower::service_fn(async |_: http::Request<axum::body::Body>| {
+            Ok::<_, std::convert::Infallible>(http::Response::new(axum::body::Body::empty()))
+        });
+        assert_eq!(sorted(&Router::new().fallback_service(service)).1, [""]);
+        assert_eq!(sorted(&Router::new().merge(Router::new().fallback(nothing))).1, [""]);
+        assert_eq!(sorted(&Router::new().fallback(nothing).reset_fallback()).1, [""; 0]);
+        let unfit = Router::new().nest("/b", Router::new().route("/x", get(nothing)));
+        assert_eq!(sorted(&unfit).1, [""; 0], "axum's own");
     }
 
     #[test]
@@ -202,6 +238,7 @@ mod tests {
             ("\"/a\"", "\"/a\", RouteId(9): \"/c\""),
             ("node: Node", "tree: Node"),
             ("fallback_router", "fallbacks"),
+            ("default_fallback: true", "default_fallback: Yes"),
         ] {
             let changed = good.replace(from, to);
             assert_ne!(changed, good, "{from}");
@@ -236,6 +273,29 @@ mod tests {
             ("/a/x", "/a/{x}", false),
         ] {
             assert_eq!(is_of(documented, route), same, "{documented} {route}");
+        }
+        let routes = ["/a/{*rest}", "/a/b", "/b/{id}", "/c"].map(str::to_owned);
+        for (documented, route, known) in [
+            ("/a/{*any}", "/a/{*rest}", true),
+            ("/a/{any}", "/a/{*rest}", true),
+            ("/a/b", "/a/{*rest}", false),
+            ("/a/{x}/b", "/a/{*rest}", false),
+            ("/a", "/a/{*rest}", false),
+            ("/b/{any}", "/b/{id}", true),
+            ("/c", "/c", true),
+            ("/d", "/c", false),
+        ] {
+            assert_eq!(is_known(route, &[documented]), known, "{documented} {route}");
+        }
+        for (documented, route, same) in [
+            ("/b/{any}", "/b/{id}", true),
+            ("/a/x", "/a/{*rest}", true),
+            ("/a/b", "/a/{*rest}", false),
+            ("/a/{any}", "/a/{*rest}", true),
+            ("/a/{any}", "/a/b", false),
+            ("/c", "/b/{id}", false),
+        ] {
+            assert_eq!(stands_for(documented, route, &routes), same, "{documented} {route}");
         }
     }
 }

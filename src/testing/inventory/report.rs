@@ -79,6 +79,23 @@ pub enum Finding {
     /// What has no route is answered, and not with 404.
     #[error("is no route, and is answered: {0}")]
     FallbackOpen(Answer),
+    /// A fallback of the program's own, of which nobody can tell what else it answers: it must be on a list.
+    #[error("is a fallback of the router, and on no list: {0}")]
+    FallbackNotListed(Answer),
+    /// With values in place of its parameters, its path is that of another route, so that it was not asked.
+    #[error("is not asked: `{target}` is answered by `{route}`; say other values with `path_value`")]
+    LeadsElsewhere {
+        /// The path with values.
+        target: String,
+        /// Which route of the router answers that.
+        route: String,
+    },
+    /// The path has something that is not known here, so that it was not looked at.
+    #[error("has `{0}` in the document, which cannot be read")]
+    MemberUnread(String),
+    /// It is on the list of what refuses by a rule of its own, and lets pass who has the scopes.
+    #[error("is on the list of what refuses by its own rule, and does not")]
+    ListedNotRefusing,
     /// Its layers do not fit each other.
     #[error("is put together wrongly: {0}")]
     Misassembled(Rejection),
@@ -121,6 +138,8 @@ pub enum Verdict {
     Closed,
     /// Open, as the document and the list say.
     Open,
+    /// Closed, as the document says; who has the scopes is refused by a rule of the handler's own, as the list says.
+    OwnRule,
     /// There is a gap, or several.
     Gap,
 }
@@ -190,6 +209,7 @@ impl fmt::Display for Inventory {
             let verdict = match row.verdict {
                 Verdict::Closed => "closed",
                 Verdict::Open => "open",
+                Verdict::OwnRule => "closed, and by its own rule",
                 Verdict::Gap => "GAP",
             };
             writeln!(f, "{:7} {:path$} {:requirement$} {verdict}", row.method.as_str(), row.path, row.requirement)?;

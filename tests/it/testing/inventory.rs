@@ -32,6 +32,8 @@ use utoipa::openapi::{
 };
 
 mod company;
+mod reach;
+mod refusals;
 
 async fn nothing() {}
 
