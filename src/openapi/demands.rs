@@ -113,7 +113,8 @@ impl Demands {
         Self(vec![Demand::Credential { schemes, optional, style: AnswerStyle::Standard }])
     }
 
-    /// Sets what the refusals are like, of the layer that reads credentials and of all within it: as the standards say, unless set.
+    /// Sets what the refusals are like, of the layer that reads credentials and of all within it: as the standards say,
+    /// unless set.
     pub fn answer_style(mut self, new: AnswerStyle) -> Self {
         for demand in &mut self.0 {
             if let Demand::Credential { style, .. } = demand {

@@ -138,7 +138,8 @@ fn policy(document: &OpenApi) -> HeaderValue {
     HeaderValue::from_str(&whole).unwrap_or(HeaderValue::from_static(POLICY))
 }
 
-/// Origins of servers, those of single operations included, and of endpoints that the page asks for tokens, as far as the document names whole addresses.
+/// Origins of servers, those of single operations included, and of endpoints that the page asks for tokens, as far as the
+/// document names whole addresses.
 fn origins(document: &OpenApi) -> BTreeSet<String> {
     let json = serde_json::to_value(document).unwrap_or_default();
     let items = || json.get("paths").and_then(Value::as_object).into_iter().flat_map(|items| items.values());

@@ -144,9 +144,9 @@ impl<T> RouteService for T where
 /// afterwards are outside, and the layer that is added last is outermost: [`authenticate`](Self::authenticate) comes last.
 /// Scopes add up, alternatives multiply, and nothing that an operation said by itself is lost.
 ///
-/// List no `paths(…)` in the document that `routes!` has as well, and nest no two routers where they share a path: `utoipa` drops one of the
-/// operations, and with it what was declared. See the [guide](crate::guide::openapi); the last step of a document refuses what it can see
-/// of that, by [`ConfigError::OperationLost`](crate::config::ConfigError::OperationLost).
+/// List no `paths(…)` in the document that `routes!` has as well, and nest no two routers where they share a path: `utoipa`
+/// drops one of the operations, and with it what was declared. See the [guide](crate::guide::openapi); the last step of a
+/// document refuses what it can see of that, by [`ConfigError::OperationLost`](crate::config::ConfigError::OperationLost).
 ///
 /// ```
 /// use portcullis::{ResourceServer, config::ConfigErrors, openapi::OpenApiRouterExt as _, principal::Principal};
@@ -227,8 +227,8 @@ pub trait OpenApiRouterExt: Sized {
     }
 }
 
-/// Declares every operation, and returns the schemas that go with it: of the refusals, and one for each operation that is declared
-/// for the first time. Schemas are all that `utoipa` always keeps, so those of operations that it drops are seen.
+/// Declares every operation, and returns the schemas that go with it: of the refusals, and one for each operation that is
+/// declared for the first time. Schemas are all that `utoipa` always keeps, so those of operations that it drops are seen.
 fn declare_all(
     paths: &mut Paths,
     all: Option<&[SecurityRequirement]>,

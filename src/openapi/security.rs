@@ -101,8 +101,8 @@ impl Security {
     ///
     /// # Errors
     ///
-    /// [`ConfigError::OperationLost`] for each operation that was declared and is not there, because another one took its place (see the
-    /// [guide](crate::guide::openapi)),
+    /// [`ConfigError::OperationLost`] for each operation that was declared and is not there, because another one took its
+    /// place (see the [guide](crate::guide::openapi)),
     /// [`ConfigError::ScopeNotDescribed`] for each scope that an operation demands and nobody described,
     /// [`ConfigError::ScopeNotDemanded`] for each that was described as one that is demanded and is not, and
     /// [`ConfigError::Scope`] for each text that is none.
