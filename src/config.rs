@@ -147,6 +147,11 @@ pub enum ConfigError {
     /// A scope is described that no operation of the OpenAPI document demands.
     #[error("scope {0:?} is described, but no operation demands it")]
     ScopeNotDemanded(String),
+    /// A route was declared, and its operation is not in the OpenAPI document: another one took its place, or it was taken out.
+    #[error(
+        "{0} was declared, but its operation is not in the document: list no paths of routes!, nor nest two routers at one"
+    )]
+    OperationLost(String),
     /// A value of `acr` is empty, longer than 256 bytes, or has a character that a challenge cannot carry (RFC 9470 §3).
     #[error("acr value {0:?} is empty, too long, or contains a character outside %x21 / %x23-5B / %x5D-7E")]
     AuthenticationContext(String),

@@ -315,6 +315,14 @@ impl<P, C> Clone for ProtectLayer<P, C> {
 }
 
 #[cfg(feature = "openapi")]
+impl<C: CustomClaims> AuthenticateLayer<C> {
+    /// What its answers are like.
+    pub(crate) fn answer_style(&self) -> AnswerStyle {
+        self.verify.answer_style()
+    }
+}
+
+#[cfg(feature = "openapi")]
 impl<C> AuthenticateLayer<C> {
     /// Whether requests without a credential pass.
     pub(crate) const fn is_optional(&self) -> bool {

@@ -3,6 +3,8 @@
 use super::AuthorizationServer;
 #[cfg(all(feature = "openapi", feature = "password"))]
 use crate::endpoint::{Registration, SessionCookies};
+#[cfg(feature = "openapi")]
+use crate::rejection::AnswerStyle;
 #[cfg(feature = "password")]
 use crate::{
     browser::CookieExtract,
@@ -47,6 +49,8 @@ pub(crate) struct Facts {
     pub(crate) grants: Vec<&'static str>,
     /// How clients authenticate.
     pub(crate) methods: Vec<&'static str>,
+    /// What the answers of its gates and of its token endpoint are like.
+    pub(crate) style: AnswerStyle,
     /// Whether attempts to sign in are limited.
     pub(crate) limited: bool,
     /// Whether access tokens are in a cookie.
@@ -95,6 +99,7 @@ impl AuthorizationServer {
         Facts {
             grants: issuer.grant_types(),
             methods: issuer.clients.methods(),
+            style: issuer.style,
             limited: issuer.limiter.is_some(),
             #[cfg(feature = "password")]
             access_cookie: issuer.cookies.as_ref().and_then(SessionCookies::guard_of_access).is_some(),

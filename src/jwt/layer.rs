@@ -71,6 +71,12 @@ impl<C: CustomClaims> JwtVerifyLayer<C> {
     pub fn answers(self, answers: Answers) -> Self {
         Self { answers: striped(&answers), ..self }
     }
+
+    /// What its answers are like, for documents.
+    #[cfg(feature = "openapi")]
+    pub(crate) fn answer_style(&self) -> crate::rejection::AnswerStyle {
+        self.answers.own().own_style()
+    }
 }
 
 impl<C> Clone for JwtVerifyLayer<C> {

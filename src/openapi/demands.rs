@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use utoipa::openapi::SecurityRequirement;
 
-use crate::scope::ScopeSet;
+use crate::{rejection::AnswerStyle, scope::ScopeSet};
 
 /// Name of the scheme for tokens in the `Authorization` field.
 pub const BEARER: &str = "bearer";
@@ -29,10 +30,42 @@ pub struct Demands(pub(super) Vec<Demand>);
 /// One demand.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Demand {
-    /// A caller, with all scopes of one of these sets.
-    Scopes(Vec<ScopeSet>),
+    /// A caller, with all scopes of one of these sets, and nothing else that these causes would refuse.
+    Scopes { sets: Vec<ScopeSet>, causes: &'static [Cause] },
     /// A credential, in one of these ways. Whoever has none passes if it is optional.
-    Credential { schemes: &'static [&'static str], optional: bool },
+    Credential { schemes: &'static [&'static str], optional: bool, style: AnswerStyle },
+}
+
+/// Why a request may be refused.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+pub(super) enum Cause {
+    /// No token, or none that is good.
+    Token,
+    /// The token lacks a scope.
+    Scope,
+    /// Something else is against it.
+    Policy,
+    /// The user is disabled, or gone.
+    User,
+    /// Another site may have caused it.
+    Site,
+    /// What is needed to decide does not answer.
+    Store,
+}
+
+/// What a gate that asks nobody may find against a caller.
+const ASKS_NOBODY: &[Cause] = &[Cause::Token, Cause::Policy];
+
+impl Demand {
+    /// Why it may refuse.
+    pub(super) fn causes(&self) -> &'static [Cause] {
+        match self {
+            Self::Scopes { causes, .. } => causes,
+            // The guard of cookies refuses what another site may have caused.
+            Self::Credential { schemes, .. } if schemes.contains(&COOKIE) => &[Cause::Token, Cause::Site, Cause::Store],
+            Self::Credential { .. } => &[Cause::Token, Cause::Store],
+        }
+    }
 }
 
 impl Demands {
@@ -43,10 +76,10 @@ impl Demands {
 
     /// A caller, whoever it is. Refusals are 401 and 403.
     pub fn caller() -> Self {
-        Self(vec![Demand::Scopes(vec![ScopeSet::default()])])
+        Self::refusing(Vec::new(), ASKS_NOBODY)
     }
 
-    /// A caller with all scopes of one of these lists. Refusals are 401 and 403.
+    /// A caller with all scopes of one of these lists; of no lists, any caller. Refusals are 401 and 403.
     ///
     /// # Errors
     ///
@@ -59,7 +92,16 @@ impl Demands {
     }
 
     pub(super) fn scopes(alternatives: Vec<ScopeSet>) -> Self {
-        Self(vec![Demand::Scopes(alternatives)])
+        Self::refusing(alternatives, &[Cause::Token, Cause::Scope])
+    }
+
+    /// A caller with all scopes of one of these sets, whom the layer may refuse for these causes.
+    pub(super) fn refusing(mut sets: Vec<ScopeSet>, causes: &'static [Cause]) -> Self {
+        if sets.is_empty() {
+            // A caller all the same: without an alternative, a document would call the route open.
+            sets.push(ScopeSet::default());
+        }
+        Self(vec![Demand::Scopes { sets, causes }])
     }
 
     /// A token in the `Authorization` field. Refusals are 401 and 503.
@@ -68,7 +110,18 @@ impl Demands {
     }
 
     pub(super) fn credential(schemes: &'static [&'static str], optional: bool) -> Self {
-        Self(vec![Demand::Credential { schemes, optional }])
+        Self(vec![Demand::Credential { schemes, optional, style: AnswerStyle::Standard }])
+    }
+
+    /// Sets what the refusals are like, of the layer that reads credentials and of all within it: as the standards say,
+    /// unless set.
+    pub fn answer_style(mut self, new: AnswerStyle) -> Self {
+        for demand in &mut self.0 {
+            if let Demand::Credential { style, .. } = demand {
+                *style = new;
+            }
+        }
+        self
     }
 
     /// These, and then those of a layer around this one.
@@ -85,8 +138,8 @@ impl Demands {
         all: Option<&[SecurityRequirement]>,
     ) -> Vec<SecurityRequirement> {
         let alternatives = self.0.iter().fold(read(own.or(all).unwrap_or_default()), |inner, demand| match demand {
-            Demand::Scopes(sets) => with_scopes(&inner, sets),
-            Demand::Credential { schemes, optional } => with_credential(&inner, schemes, *optional),
+            Demand::Scopes { sets, .. } => with_scopes(&inner, sets),
+            Demand::Credential { schemes, optional, .. } => with_credential(&inner, schemes, *optional),
         });
         write(&alternatives)
     }
@@ -237,6 +290,10 @@ mod tests {
             (&none, vec![sets(&["a", "b"]), sets(&["b", "c"])], json!([{"bearer": ["a", "c"]}, {"bearer": ["b"]}])),
             (&none, vec![sets(&["a", "b"]), sets(&["a", "b"])], json!([{"bearer": ["a"]}, {"bearer": ["b"]}])),
             (&none, vec![sets(&["a", "b"]), sets(&["c"])], json!([{"bearer": ["a", "c"]}, {"bearer": ["b", "c"]}])),
+            // No alternative at all is not open.
+            (&none, vec![sets(&[])], json!([{"bearer": []}])),
+            (&none, vec![sets(&[]), bearer()], json!([{"bearer": []}])),
+            (&none, vec![sets(&["a"]), sets(&[])], json!([{"bearer": ["a"]}])),
             (&none, vec![sets(&["a", ""]), bearer()], json!([{"bearer": ["a"]}, {"bearer": []}])),
             // Twice the same.
             (&none, vec![bearer(), bearer()], json!([{"bearer": []}])),
@@ -302,5 +359,6 @@ mod tests {
     fn scopes_are_checked() {
         assert!(Demands::one_of([["a b"]]).is_err());
         assert_eq!(Demands::one_of([["a", "b"]]).unwrap(), sets(&["a b"]));
+        assert_eq!(Demands::one_of([[""; 0]; 0]).unwrap(), sets(&[""]));
     }
 }

@@ -5,17 +5,20 @@ use std::{collections::BTreeSet, sync::Arc};
 use axum::{
     Router,
     body::Body,
-    extract::Path,
+    extract::{OriginalUri, Path},
     response::{IntoResponse, Response},
     routing::get,
 };
 use http::{
     HeaderValue, StatusCode,
-    header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS},
+    header::{
+        CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY,
+        X_CONTENT_TYPE_OPTIONS,
+    },
 };
 use serde_json::Value;
 use utoipa::openapi::OpenApi;
-use utoipa_swagger_ui::Config;
+use utoipa_swagger_ui::{Config, SwaggerFile};
 
 use crate::authz::Public;
 
@@ -41,7 +44,8 @@ const POLICY_OF_PAGE: &str = "base-uri 'none'; form-action 'none'; frame-ancesto
 /// let docs: axum::Router = portcullis::openapi::docs("/docs", &document);
 /// ```
 ///
-/// `path` begins with `/`, as axum wants it.
+/// `path` begins with `/`, as axum wants it. At `/` the page takes every path of one segment, so that axum panics where another
+/// route has a parameter there; inside `nest`, that is those below the prefix.
 pub fn docs<S: Clone + Send + Sync + 'static>(path: &str, document: &OpenApi) -> Router<S> {
     let path = path.trim_end_matches('/');
     let page = Arc::new(Page::new(document));
@@ -50,7 +54,10 @@ pub fn docs<S: Clone + Send + Sync + 'static>(path: &str, document: &OpenApi) ->
     let last = path.rsplit('/').next().unwrap_or_default();
     let slash = format!("{last}/");
     let router = Router::new()
-        .route(&format!("{path}/"), get(move || async move { index.file("") }))
+        .route(
+            &format!("{path}/"),
+            get(move |OriginalUri(asked): OriginalUri| async move { index.index(asked.path()) }),
+        )
         .route(&format!("{path}/{{file}}"), get(move |Path(file): Path<String>| async move { page.file(&file) }));
     let router = match path {
         "" => router,
@@ -75,6 +82,14 @@ impl Page {
         Self { document: document.to_json().ok(), config: Arc::new(config), policy: policy(document) }
     }
 
+    fn index(&self, asked: &str) -> Response {
+        match asked.rsplit('/').next() {
+            None | Some("") => self.file(""),
+            // Nested, `/` has no slash at its end, and what the page names would be looked for beside it.
+            Some(last) => (StatusCode::SEE_OTHER, [(LOCATION, format!("{last}/index.html"))]).into_response(),
+        }
+    }
+
     fn file(&self, name: &str) -> Response {
         if name == DOCUMENT {
             return match &self.document {
@@ -90,11 +105,20 @@ impl Page {
         // The files of a version do not change; which version it is does, with this crate.
         let caching =
             if matches!(name, "" | "index.html" | "swagger-initializer.js") { "no-cache" } else { "max-age=3600" };
-        let mut response = fields(file.bytes, &file.content_type, caching);
+        let mut response = compiled_in(file, caching);
         response.headers_mut().insert(CONTENT_SECURITY_POLICY, self.policy.clone());
         response.headers_mut().insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
         response
     }
+}
+
+fn compiled_in(file: SwaggerFile<'static>, caching: &'static str) -> Response {
+    let mut response = fields(file.bytes, &file.content_type, caching);
+    if file.gzpipped {
+        // Where another crate has turned on the feature `gzip`, they are compiled in that way.
+        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    response
 }
 
 fn fields(body: impl Into<Body>, content_type: &str, caching: &'static str) -> Response {
@@ -114,15 +138,21 @@ fn policy(document: &OpenApi) -> HeaderValue {
     HeaderValue::from_str(&whole).unwrap_or(HeaderValue::from_static(POLICY))
 }
 
-/// Origins of servers and token endpoints, as far as the document names whole addresses.
+/// Origins of servers, those of single operations included, and of endpoints that the page asks for tokens, as far as the
+/// document names whole addresses.
 fn origins(document: &OpenApi) -> BTreeSet<String> {
     let json = serde_json::to_value(document).unwrap_or_default();
-    let servers = json.pointer("/servers").and_then(Value::as_array).into_iter().flatten();
+    let items = || json.get("paths").and_then(Value::as_object).into_iter().flat_map(|items| items.values());
+    let operations = items().filter_map(Value::as_object).flat_map(|item| item.values());
+    let others = items().filter_map(|item| item.get("additionalOperations")?.as_object()).flat_map(|all| all.values());
+    let with_servers = [&json].into_iter().chain(items()).chain(operations).chain(others);
+    let servers = with_servers.filter_map(|one| one.get("servers")?.as_array()).flatten();
     let servers = servers.filter_map(|server| server.get("url"));
-    let schemes = json.pointer("/components/securitySchemes").and_then(Value::as_object).into_iter().flatten();
-    let flows = schemes.filter_map(|(_, scheme)| scheme.get("flows")?.as_object()).flatten();
+    let schemes = || json.pointer("/components/securitySchemes").and_then(Value::as_object).into_iter().flatten();
+    let discovery = schemes().filter_map(|(_, scheme)| scheme.get("openIdConnectUrl"));
+    let flows = schemes().filter_map(|(_, scheme)| scheme.get("flows")?.as_object()).flatten();
     let tokens = flows.flat_map(|(_, flow)| ["tokenUrl", "refreshUrl"].map(|name| flow.get(name))).flatten();
-    servers.chain(tokens).filter_map(Value::as_str).filter_map(origin).collect()
+    servers.chain(discovery).chain(tokens).filter_map(Value::as_str).filter_map(origin).collect()
 }
 
 /// Scheme, host and port of an address, if nothing in them means anything to a policy.
@@ -158,17 +188,37 @@ mod tests {
     }
 
     #[test]
+    fn what_is_packed_says_so() {
+        for gzpipped in [true, false] {
+            let config = Arc::new(Config::new(["./openapi.json"]));
+            let mut file = utoipa_swagger_ui::serve("index.css", config).unwrap().unwrap();
+            file.gzpipped = gzpipped;
+            let response = compiled_in(file, "no-cache");
+            let encoding = response.headers().get(CONTENT_ENCODING).map(HeaderValue::as_bytes);
+            assert_eq!(encoding, gzpipped.then_some(&b"gzip"[..]));
+        }
+    }
+
+    #[test]
     fn the_policy_names_where_the_document_sends_the_page() {
         let json = serde_json::json!({
-            "openapi": "3.1.0", "info": { "title": "t", "version": "1" }, "paths": {},
+            "openapi": "3.1.0", "info": { "title": "t", "version": "1" },
+            "paths": { "/a": {
+                "servers": [{ "url": "https://item.example" }],
+                "get": { "responses": {}, "servers": [{ "url": "https://operation.example/v1" }] },
+            } },
             "servers": [{ "url": "/" }, { "url": "https://api.example/v1" }],
             "components": { "securitySchemes": { "oauth2": { "type": "oauth2", "flows": { "password": {
-                "tokenUrl": "https://id.example/token", "refreshUrl": "/token/refresh", "scopes": {} } } } } },
+                "tokenUrl": "https://id.example/token", "refreshUrl": "/token/refresh", "scopes": {} } } },
+                "oidc": { "type": "openIdConnect", "openIdConnectUrl": "https://oidc.example/.well-known/openid-configuration" } } },
         });
         let policy = policy(&serde_json::from_value(json).unwrap());
         let policy = policy.to_str().unwrap();
         assert!(
-            policy.contains("connect-src 'self' https://api.example https://id.example; base-uri 'none'"),
+            policy.contains(
+                "connect-src 'self' https://api.example https://id.example https://item.example https://oidc.example \
+                 https://operation.example; base-uri 'none'"
+            ),
             "{policy}"
         );
         let policy = super::policy(&OpenApi::default());

@@ -14,13 +14,14 @@ use utoipa::openapi::{
 use utoipa_axum::router::OpenApiRouter;
 
 use super::{
-    operation::{PROBLEM, header, refusal, retry_after},
-    schemas::{self, ACCEPTED, ERROR, INTROSPECTION, Member, REFUSAL, SESSIONS, TOKEN, USER},
+    operation::{DETAIL, PROBLEM, either, header, refusal, restyle, retry_after},
+    schemas::{self, ACCEPTED, ERROR, INTROSPECTION, MISSING, Member, REFUSAL, SESSIONS, TOKEN, USER},
 };
 use crate::{
     authorization_server::{AuthorizationServer, Facts, Mounted},
     axum::mount,
     browser::REFRESH_COOKIE,
+    rejection::AnswerStyle,
 };
 
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -61,7 +62,10 @@ impl<'a> Document<'a> {
 
     fn add(&mut self, path: &str, endpoint: &Mounted) {
         let facts = self.facts;
-        for (method, operation) in describe(facts, endpoint) {
+        for (method, mut operation) in describe(facts, endpoint) {
+            if facts.style == AnswerStyle::FastApi {
+                restyle(&mut operation);
+            }
             // One after the other: an item keeps what it has.
             self.openapi.paths.add_path_operation(path, vec![method], operation);
         }
@@ -70,7 +74,7 @@ impl<'a> Document<'a> {
     /// The document, with the schemas and the schemes that it names.
     fn finish(mut self) -> OpenApi {
         let text = serde_json::to_string(&self.openapi.paths).unwrap_or_default();
-        let names = [PROBLEM, ERROR, TOKEN, INTROSPECTION, REFUSAL, SESSIONS, USER, ACCEPTED];
+        let names = [PROBLEM, DETAIL, MISSING, ERROR, TOKEN, INTROSPECTION, REFUSAL, SESSIONS, USER, ACCEPTED];
         let mut components = Components::new();
         for name in names.into_iter().filter(|name| text.contains(&format!("/{name}\""))) {
             components.schemas.insert(name.to_owned(), schemas::named(name));
@@ -158,7 +162,7 @@ fn no_client() -> Response {
 }
 
 fn limited() -> Response {
-    refusal("429")
+    refusal("429", false)
 }
 
 fn form(required: &[Member], optional: &[Member]) -> RequestBody {
@@ -223,13 +227,43 @@ fn token(facts: &Facts) -> Operation {
         members.push(REFRESH_TOKEN);
     }
     members.extend_from_slice(facts.client());
-    let mut body = form(&[grant], &members);
+    // In the style of FastAPI a form that names no grant is a login.
+    let login = facts.style == AnswerStyle::FastApi && facts.grants.contains(&"password");
+    let mut body = if login {
+        members.insert(0, grant);
+        RequestBodyBuilder::from(form(&[], &members)).required(Some(Required::True)).build()
+    } else {
+        form(&[grant], &members)
+    };
     name_grants(&mut body, &facts.grants);
     let refused = "The form is malformed, or what it shows opens nothing.";
     let answers = [("200", answer("Tokens.", JSON, TOKEN)), ("400", error(refused)), ("503", unavailable())];
     let operation = operation("Get a token", answers).operation_id(Some("token")).request_body(Some(body));
     let operation = if facts.limited { operation.response("429", limited()) } else { operation };
-    facts.for_clients(operation).build()
+    let mut operation = facts.for_clients(operation).build();
+    if facts.style == AnswerStyle::FastApi {
+        let responses = &mut operation.responses.responses;
+        responses.insert("503".to_owned(), RefOr::T(refusal("503", true)));
+        if login {
+            responses.insert("401".to_owned(), RefOr::T(no_login(facts.has_secrets())));
+            let missing = answer("The form has no user name, or no password.", JSON, MISSING);
+            responses.insert("422".to_owned(), RefOr::T(missing));
+        }
+    }
+    operation
+}
+
+/// What a login that fails is answered in the style of FastAPI, where what is wrong with a client is told as ever.
+fn no_login(clients: bool) -> Response {
+    let mut response = answer("The name or the password is wrong.", JSON, DETAIL);
+    if clients {
+        response = error("The name or the password is wrong, or the client has not proved who it is.");
+        let schema = either(Ref::from_schema_name(ERROR), Ref::from_schema_name(DETAIL));
+        response.content.insert(JSON.to_owned(), RefOr::T(Content::new(Some(schema))));
+    }
+    let challenge = header(Type::String, "`Bearer` of a login, `Basic` of a client (RFC 7617).");
+    response.headers.insert("WWW-Authenticate".to_owned(), RefOr::T(challenge));
+    response
 }
 
 /// Says which grants there are.
@@ -267,7 +301,8 @@ fn introspect(facts: &Facts) -> Operation {
         [("200", told), ("400", error("The form is malformed.")), ("401", no_client()), ("503", unavailable())];
     let summary = "Ask about a token, as a client with a secret";
     let operation = operation(summary, answers).operation_id(Some("introspect")).request_body(Some(body));
-    facts.for_clients(operation).build()
+    // Nobody else may ask.
+    operation.securities(Some([SecurityRequirement::new(CLIENT, [""; 0])])).build()
 }
 
 fn document(summary: &str, content_type: &str) -> Operation {

@@ -5,6 +5,9 @@
 //! [`AuthorizationServer::document`], or [`Security`] for tokens from elsewhere, says how to sign in and what scopes are for; and
 //! [`docs()`] is a page to read all of it, sign in, and try it out. The [guide](crate::guide::openapi) tells the rest.
 //!
+//! List no `paths(…)` in `#[openapi(…)]` that `routes!` has as well: `utoipa` keeps those, and drops what was declared of
+//! the others.
+//!
 //! [`AuthorizationServer::documented_routes`]: crate::AuthorizationServer::documented_routes
 //! [`AuthorizationServer::document`]: crate::AuthorizationServer::document
 //!

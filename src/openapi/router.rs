@@ -1,6 +1,10 @@
 //! One declaration for both: the layer around a route, and what its document says of it.
 
-use std::convert::Infallible;
+use std::{
+    any::Any,
+    convert::Infallible,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 use axum::{
     extract::Request,
@@ -9,17 +13,19 @@ use axum::{
 };
 use tower_layer::Layer;
 use tower_service::Service;
-use utoipa::openapi::{Components, path::Paths};
+use utoipa::openapi::{Components, ObjectBuilder, RefOr, Schema, SecurityRequirement, path::Paths};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 use super::{
-    demands::{BEARER, COOKIE, Demands},
-    operation::{self, PROBLEM},
+    demands::{BEARER, COOKIE, Cause, Demands},
+    operation::{self, DETAIL, MARK, PROBLEM},
 };
 #[cfg(feature = "password")]
 use crate::authorization_server::ProtectUsersLayer;
 use crate::{
-    authz::{AuthorizeLayer, CurrentUserLayer, Policy, Public, RequireScopesLayer},
+    authz::{
+        AuthorizeLayer, Claim, CurrentUserLayer, IssuedBy, Policy, Public, RequireScopesLayer, Scopes, SignedIn, StepUp,
+    },
     config::ConfigErrors,
     jwt::CustomClaims,
     resource_server::{AuthenticateLayer, CookieAuthenticateLayer, ProtectLayer, ResourceServer},
@@ -47,9 +53,9 @@ pub trait Declares {
     fn demands(&self) -> Demands;
 }
 
-impl<C> Declares for AuthenticateLayer<C> {
+impl<C: CustomClaims> Declares for AuthenticateLayer<C> {
     fn demands(&self) -> Demands {
-        Demands::credential(&[BEARER], self.is_optional())
+        Demands::credential(&[BEARER], self.is_optional()).answer_style(self.answer_style())
     }
 }
 
@@ -60,17 +66,26 @@ impl<C: CustomClaims> Declares for CookieAuthenticateLayer<C> {
             (true, false) => &[COOKIE],
             (false, _) => &[BEARER],
         };
-        Demands::credential(schemes, self.is_optional())
+        Demands::credential(schemes, self.is_optional()).answer_style(self.answer_style())
     }
 }
 
 impl<P: Policy> Declares for AuthorizeLayer<P> {
     fn demands(&self) -> Demands {
-        Demands::scopes(self.policy().alternatives())
+        let policy: &dyn Any = self.policy();
+        let asks_nobody =
+            policy.is::<SignedIn>() || policy.is::<Claim>() || policy.is::<StepUp>() || policy.is::<IssuedBy>();
+        let causes: &[Cause] = match () {
+            () if policy.is::<Scopes>() => &[Cause::Token, Cause::Scope],
+            () if asks_nobody => &[Cause::Token, Cause::Policy],
+            // Any other may say all that there is to say, or that it cannot tell.
+            () => &[Cause::Token, Cause::Scope, Cause::Policy, Cause::User, Cause::Store],
+        };
+        Demands::refusing(self.policy().alternatives(), causes)
     }
 }
 
-impl<P: Policy, C> Declares for ProtectLayer<P, C> {
+impl<P: Policy, C: CustomClaims> Declares for ProtectLayer<P, C> {
     fn demands(&self) -> Demands {
         let (authenticate, authorize) = self.layers();
         authorize.demands().inside(authenticate.demands())
@@ -87,7 +102,8 @@ impl<P: Policy> Declares for ProtectUsersLayer<P> {
 
 impl Declares for CurrentUserLayer {
     fn demands(&self) -> Demands {
-        Demands::caller()
+        // Who is no user at all is forbidden, and the store may not answer.
+        Demands::refusing(Vec::new(), &[Cause::Token, Cause::User, Cause::Policy, Cause::Store])
     }
 }
 
@@ -127,6 +143,10 @@ impl<T> RouteService for T where
 /// For whole routers, and for single routes as `routes!` makes them. As with [`axum::Router::layer`], routes that are added
 /// afterwards are outside, and the layer that is added last is outermost: [`authenticate`](Self::authenticate) comes last.
 /// Scopes add up, alternatives multiply, and nothing that an operation said by itself is lost.
+///
+/// List no `paths(…)` in the document that `routes!` has as well, and nest no two routers where they share a path: `utoipa`
+/// drops one of the operations, and with it what was declared. See the [guide](crate::guide::openapi); the last step of a
+/// document refuses what it can see of that, by [`ConfigError::OperationLost`](crate::config::ConfigError::OperationLost).
 ///
 /// ```
 /// use portcullis::{ResourceServer, config::ConfigErrors, openapi::OpenApiRouterExt as _, principal::Principal};
@@ -207,20 +227,45 @@ pub trait OpenApiRouterExt: Sized {
     }
 }
 
+/// Declares every operation, and returns the schemas that go with it: of the refusals, and one for each operation that is
+/// declared for the first time. Schemas are all that `utoipa` always keeps, so those of operations that it drops are seen.
+fn declare_all(
+    paths: &mut Paths,
+    all: Option<&[SecurityRequirement]>,
+    demands: &Demands,
+) -> Vec<(String, RefOr<Schema>)> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let mut schemas = Vec::new();
+    for (path, item) in &mut paths.paths {
+        for operation in operation::operations(item) {
+            operation::declare(operation, all, demands);
+            let mark = operation::mark(operation, || NEXT.fetch_add(1, Relaxed));
+            schemas.extend(mark.map(|mark| (format!("{MARK}{mark}"), ObjectBuilder::new().title(Some(path)).into())));
+        }
+    }
+    if !schemas.is_empty() || !paths.paths.is_empty() {
+        let used = serde_json::to_string(paths).unwrap_or_default();
+        for (name, schema) in [(PROBLEM, operation::problem()), (DETAIL, operation::detail())] {
+            if used.contains(&format!("/{name}\"")) {
+                schemas.push((name.to_owned(), schema));
+            }
+        }
+    }
+    schemas
+}
+
 impl<S: Clone + Send + Sync + 'static> OpenApiRouterExt for OpenApiRouter<S> {
     fn declare<L: Declares + RouteLayer>(self, layer: L) -> Self {
         let demands = layer.demands();
         let mut router = self.layer(layer);
         let document = router.get_openapi_mut();
         let all = document.security.clone();
-        let mut refuses = false;
-        for operation in document.paths.paths.values_mut().flat_map(operation::operations) {
-            operation::declare(operation, all.as_deref(), &demands);
-            refuses = !demands.0.is_empty();
-        }
-        if refuses {
+        let schemas = declare_all(&mut document.paths, all.as_deref(), &demands);
+        if !schemas.is_empty() {
             let components = document.components.get_or_insert_with(Components::new);
-            components.schemas.entry(PROBLEM.to_owned()).or_insert_with(operation::problem);
+            for (name, schema) in schemas {
+                components.schemas.entry(name).or_insert(schema);
+            }
         }
         router
     }
@@ -230,11 +275,10 @@ impl<S: Clone + Send + Sync + 'static> OpenApiRouterExt for UtoipaMethodRouter<S
     fn declare<L: Declares + RouteLayer>(self, layer: L) -> Self {
         let (mut schemas, mut paths, routes): (Vec<_>, Paths, MethodRouter<S>) = self;
         let demands = layer.demands();
-        for operation in paths.paths.values_mut().flat_map(operation::operations) {
-            operation::declare(operation, None, &demands);
-        }
-        if !demands.0.is_empty() && !schemas.iter().any(|(name, _)| name == PROBLEM) {
-            schemas.push((PROBLEM.to_owned(), operation::problem()));
+        for (name, schema) in declare_all(&mut paths, None, &demands) {
+            if !schemas.iter().any(|(known, _)| *known == name) {
+                schemas.push((name, schema));
+            }
         }
         (schemas, paths, routes.layer(layer))
     }

@@ -7,10 +7,11 @@ use utoipa::{
     openapi::{ArrayBuilder, Object, ObjectBuilder, RefOr, Schema, Type},
 };
 
-use super::operation::{PROBLEM, problem};
+use super::operation::{DETAIL, PROBLEM, detail, problem};
 use crate::store::UserPublic;
 
 pub(super) const ERROR: &str = "portcullis.OAuthError";
+pub(super) const MISSING: &str = "portcullis.Missing";
 pub(super) const TOKEN: &str = "portcullis.Token";
 pub(super) const INTROSPECTION: &str = "portcullis.Introspection";
 pub(super) const REFUSAL: &str = "portcullis.AccountRefusal";
@@ -54,6 +55,20 @@ pub(super) fn named(name: &str) -> RefOr<Schema> {
         [("error", String, "Code of the error (RFC 6749 §5.2)."), ("error_description", String, "The same in words.")];
     RefOr::T(match name {
         PROBLEM => return problem(),
+        DETAIL => return detail(),
+        MISSING => {
+            let about = [("type", String, "`missing`."), ("msg", String, "`Field required`.")];
+            let place = with(object("A field that is missing.", &about, &[]), "loc", list(text()));
+            let field = match place {
+                Schema::Object(mut field) => {
+                    let nothing = ObjectBuilder::new().schema_type(Type::Null).description(Some("Nothing was there."));
+                    field.properties.insert("input".to_owned(), nothing.into());
+                    field.into()
+                }
+                other => other,
+            };
+            with(object("What a login lacks, as FastAPI says it.", &[], &[]), "detail", list(field))
+        }
         USER => return UserPublic::schema(),
         TOKEN => {
             let always = [

@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use utoipa::openapi::{
-    Components, OpenApi, RefOr,
-    path::Operation,
+    Components, Object, OpenApi, RefOr, Schema, SecurityRequirement,
     security::{
         ApiKey, ApiKeyValue, Flow, HttpAuthScheme, HttpBuilder, OAuth2, Password, Scopes as Described, SecurityScheme,
     },
@@ -12,7 +11,7 @@ use utoipa::openapi::{
 
 use super::{
     demands::{self, Alternative, BEARER, COOKIE, OAUTH2},
-    operation,
+    operation::{self, DETAIL, MARK, PROBLEM},
 };
 use crate::{
     authorization_server::AuthorizationServer,
@@ -102,23 +101,30 @@ impl Security {
     ///
     /// # Errors
     ///
+    /// [`ConfigError::OperationLost`] for each operation that was declared and is not there, because another one took its
+    /// place (see the [guide](crate::guide::openapi)),
     /// [`ConfigError::ScopeNotDescribed`] for each scope that an operation demands and nobody described,
     /// [`ConfigError::ScopeNotDemanded`] for each that was described as one that is demanded and is not, and
     /// [`ConfigError::Scope`] for each text that is none.
     pub fn document(self, mut document: OpenApi) -> Result<OpenApi, ConfigErrors> {
         let mut demanded = Demanded::default();
+        // What stands for all operations that say nothing is one more.
+        self.offer(&mut document.security, &mut demanded);
+        let mut found = BTreeSet::new();
         for operation in document.paths.paths.values_mut().flat_map(operation::operations) {
-            self.offer(operation, &mut demanded);
+            self.offer(&mut operation.security, &mut demanded);
+            found.extend(operation::finish(operation).map(|mark| format!("{MARK}{mark}")));
         }
-        let document = self.check(&demanded).map(|()| document)?;
+        let lost = tidy(&mut document, &found);
+        let document = self.check(&demanded, lost).map(|()| document)?;
         Ok(self.declare(document, &demanded))
     }
 
-    /// Names every way to show a token that an operation asks for.
-    fn offer(&self, operation: &mut Operation, demanded: &mut Demanded) {
+    /// Names every way to show a token that is asked for.
+    fn offer(&self, security: &mut Option<Vec<SecurityRequirement>>, demanded: &mut Demanded) {
         // What says nothing asks for nothing, and what is empty is open on purpose.
-        let Some(security) = operation.security.as_deref().filter(|security| !security.is_empty()) else { return };
-        let alternatives = demands::read(security);
+        let Some(own) = security.as_deref().filter(|security| !security.is_empty()) else { return };
+        let alternatives = demands::read(own);
         for alternative in &alternatives {
             demanded.note(alternative);
         }
@@ -132,11 +138,14 @@ impl Security {
             });
             signed_in.into_iter().chain([one])
         });
-        operation.security = Some(demands::write(&offered.collect::<Vec<_>>()));
+        *security = Some(demands::write(&offered.collect::<Vec<_>>()));
     }
 
-    fn check(&self, demanded: &Demanded) -> Result<(), ConfigErrors> {
+    fn check(&self, demanded: &Demanded, lost: Vec<String>) -> Result<(), ConfigErrors> {
         let mut errors = ConfigErrors::default();
+        for path in lost {
+            errors.push(ConfigError::OperationLost(path));
+        }
         for name in self.scopes.keys().filter(|name| Scope::parse(name).is_err()) {
             errors.push(ConfigError::Scope(name.clone()));
         }
@@ -173,6 +182,27 @@ impl Security {
         }
         document
     }
+}
+
+/// Takes out of a document what it needs no longer, and returns the paths of operations that were declared and are not found.
+fn tidy(document: &mut OpenApi, found: &BTreeSet<String>) -> Vec<String> {
+    let used = serde_json::to_string(&*document).unwrap_or_default();
+    let mut lost = Vec::new();
+    let schemas = document.components.iter_mut().flat_map(|components| {
+        components.schemas.retain(|name, _| match name.as_str() {
+            PROBLEM | DETAIL => used.contains(&format!("/{name}\"")),
+            _ => true,
+        });
+        let marks: Vec<_> = components.schemas.keys().filter(|name| name.starts_with(MARK)).cloned().collect();
+        marks.into_iter().filter_map(|mark| components.schemas.remove_entry(&mark)).collect::<Vec<_>>()
+    });
+    for (mark, schema) in schemas.filter(|(mark, _)| !found.contains(mark)) {
+        lost.push(match schema {
+            RefOr::T(Schema::Object(Object { title: Some(path), .. })) => path,
+            _ => mark,
+        });
+    }
+    lost
 }
 
 /// What the operations of a document demand.
@@ -270,6 +300,17 @@ mod tests {
         assert!(security.document(said.clone()).unwrap() == said, "twice is once");
         let said = Security::bearer().scopes([("me", "Who"), ("a", "A")]).document(document(&own)).unwrap();
         assert_eq!(securities(&said)[3..5], [json!([{ "bearer": ["me"] }]), json!([{ "bearer": ["me"] }])]);
+    }
+
+    #[test]
+    fn what_holds_for_all_operations_is_offered_and_demanded_too() {
+        let mut whole = document(&[Value::Null]);
+        whole.security = serde_json::from_value(json!([{ "bearer": ["me"] }])).unwrap();
+        let security = Security::password("/token");
+        assert!(security.clone().document(whole.clone()).is_err(), "nobody has described the scope");
+        let said = security.scopes([("me", "Who")]).document(whole).unwrap();
+        let said = serde_json::to_value(said.security).unwrap();
+        assert_eq!(said, json!([{ "OAuth2": ["me"] }, { "bearer": ["me"] }]));
     }
 
     #[test]

@@ -192,6 +192,12 @@ impl Answers {
         Self(Arc::new(Challenges { style, ..Challenges::clone(&self.0) }))
     }
 
+    /// The style that was set, for documents.
+    #[cfg(feature = "openapi")]
+    pub(crate) fn own_style(&self) -> AnswerStyle {
+        self.0.style
+    }
+
     /// Answers what calls itself gRPC as it does everything else. For programs without gRPC, above all for those that a proxy asks
     /// whether a request may pass (nginx's `auth_request`, forward auth): it goes by the status, and to gRPC a refusal is 200.
     ///

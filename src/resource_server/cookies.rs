@@ -45,6 +45,12 @@ impl<C: CustomClaims> CookieAuthenticateLayer<C> {
         self.extract.reads()
     }
 
+    /// What its answers are like.
+    #[cfg(feature = "openapi")]
+    pub(crate) fn answer_style(&self) -> crate::rejection::AnswerStyle {
+        self.verify.answer_style()
+    }
+
     /// Whether requests without a credential pass.
     #[cfg(feature = "openapi")]
     pub(crate) const fn is_optional(&self) -> bool {

@@ -1,6 +1,7 @@
 //! Documents and routers: what a document says of a route is what the route does.
 
 mod forms;
+mod mistakes;
 
 use std::{
     collections::BTreeSet,
@@ -28,6 +29,7 @@ use portcullis::{
     openapi::{OpenApiRouterExt as _, docs},
     password::PasswordHasher,
     principal::Principal,
+    rejection::AnswerStyle,
     secret::Secret,
     session::SessionPolicy,
     store::{MemoryStore, PasswordHash, UserRecord, UserStore as _},
@@ -108,7 +110,7 @@ fn builder() -> AuthorizationServerBuilder {
 const SECRET: &str = "4f0a6c1e9b7d3528a6e1c0f94b8d7325";
 
 /// A server with every endpoint, whose one user is the subject that comes with it.
-async fn whole(hasher: &PasswordHasher) -> (AuthorizationServer, String) {
+async fn whole(hasher: &PasswordHasher, style: AnswerStyle) -> (AuthorizationServer, String) {
     let users = Arc::new(MemoryStore::new());
     let (id, login) = (UserId::random().unwrap(), LoginName::parse("alice").unwrap());
     let (password, scopes) =
@@ -122,6 +124,7 @@ async fn whole(hasher: &PasswordHasher) -> (AuthorizationServer, String) {
         .session_cookies(SessionCookies::new(guard()).access_in_cookie())
         .registration(Registration::new())
         .client(Client::confidential("tool", secret).grant(GrantType::ClientCredentials))
+        .answer_style(style)
         .build()
         .unwrap();
     (server, subject)
@@ -160,7 +163,11 @@ async fn ask(app: &Router, method: &str, path: &str, fields: &[(&str, String)]) 
 }
 
 async fn described(hasher: &PasswordHasher) -> (Router, Value, String) {
-    let (server, subject) = whole(hasher).await;
+    described_in(hasher, AnswerStyle::Standard).await
+}
+
+async fn described_in(hasher: &PasswordHasher, style: AnswerStyle) -> (Router, Value, String) {
+    let (server, subject) = whole(hasher, style).await;
     let routes = everything(&server, &guard()).merge(server.documented_routes());
     let (app, document) = routes.split_for_parts();
     let scopes =
@@ -183,14 +190,21 @@ fn credential(field: &'static str, token: &str) -> (&'static str, String) {
 
 #[tokio::test]
 async fn routers_do_what_their_documents_say() {
+    for style in [AnswerStyle::Standard, AnswerStyle::FastApi] {
+        routers_do_what_their_documents_say_in(style).await;
+    }
+}
+
+async fn routers_do_what_their_documents_say_in(style: AnswerStyle) {
     let hasher = hasher();
-    let (_, document, _) = described(&hasher).await;
+    let (_, document, _) = described_in(&hasher, style).await;
+    let lacks_scope = if style == AnswerStyle::FastApi { 401 } else { 403 };
     let (mut strangers, mut let_in, mut kept_out) = (0, 0, 0);
     for (path, method, operation) in operations(&document) {
         let concrete = path.replace("{id}", "nobody");
         // Each time another server: some operations end all tokens of their caller.
         let ask = async |scopes: Option<(&'static str, &[String])>| {
-            let (app, _, subject) = described(&hasher).await;
+            let (app, _, subject) = described_in(&hasher, style).await;
             let fields = scopes.map(|(field, scopes)| credential(field, &token(&subject, &scopes.join(" "))));
             // As a page of the same origin asks.
             let own = ("sec-fetch-site", "same-origin".to_owned());
@@ -215,11 +229,13 @@ async fn routers_do_what_their_documents_say() {
             for at in 0..scopes.len() {
                 let mut fewer = scopes.clone();
                 fewer.remove(at);
-                assert_eq!(ask(Some((field, &fewer))).await, 403, "{method} {path} {fewer:?}");
+                assert_eq!(ask(Some((field, &fewer))).await, lacks_scope, "{method} {path} {fewer:?}");
                 kept_out += 1;
             }
         }
     }
+    // What a login lacks.
+    assert_eq!(document["paths"]["/shop/token"]["post"]["responses"]["422"].is_object(), style == AnswerStyle::FastApi);
     assert!(strangers >= 31 && let_in >= 51 && kept_out >= 49, "{strangers} {let_in} {kept_out}");
 }
 
@@ -261,6 +277,7 @@ async fn what_everything_demands() {
         ("/cookie", "get", Some(vec![json!({ "cookie": ["a"] })])),
         ("/either", "get", Some(vec![json!({}), json!({ "cookie": [] }), json!({ "bearer": [] })])),
         ("/shop/token", "post", Some(vec![json!({}), json!({ "client": [] })])),
+        ("/shop/introspect", "post", Some(vec![json!({ "client": [] })])),
         ("/shop/sessions", "get", Some(vec![json!({ "cookie": [] }), json!({ "bearer": [] })])),
         ("/shop/register", "post", Some(vec![])),
         ("/shop/session", "post", Some(vec![])),
@@ -269,6 +286,31 @@ async fn what_everything_demands() {
     ] {
         assert_eq!(said(path, method), expected, "{method} {path}");
     }
+}
+
+/// In the style of FastAPI, each layer is drawn as it answers there.
+#[tokio::test]
+async fn documents_know_the_style() {
+    let (_, document, _) = described_in(&hasher(), AnswerStyle::FastApi).await;
+    let statuses = |path: &str| {
+        let responses = document["paths"][path]["get"]["responses"].as_object().unwrap();
+        responses.keys().map(String::as_str).collect::<Vec<_>>().join(" ")
+    };
+    for (path, expected) in [
+        ("/all_of", "200 401 503"),
+        ("/protected", "200 401 503"),
+        ("/current", "200 400 401 403 503"),
+        ("/policy", "200 400 401 403 503"),
+        ("/cookie", "200 401 403 503"),
+        ("/public", "200"),
+        ("/shop/sessions", "200 401 403 503"),
+    ] {
+        assert_eq!(statuses(path), expected, "{path}");
+    }
+    let token = &document["paths"]["/shop/token"]["post"]["requestBody"];
+    let schema = &token["content"]["application/x-www-form-urlencoded"]["schema"];
+    assert!(schema["required"].is_null() && schema["properties"]["grant_type"].is_object(), "{schema}");
+    assert_eq!(token["required"], true);
 }
 
 /// Every object in a document, with the name that it has there.
@@ -329,8 +371,11 @@ fn valid(document: &Value) {
 
 #[tokio::test]
 async fn documents_are_valid() {
-    let (_, document, _) = described(&hasher()).await;
-    valid(&document);
+    for style in [AnswerStyle::Standard, AnswerStyle::FastApi] {
+        let (_, document, _) = described_in(&hasher(), style).await;
+        valid(&document);
+        assert!(!document.to_string().contains("x-portcullis"), "what is kept while a document grows");
+    }
     for flavour in flavours() {
         let routes = OpenApiRouter::<()>::with_openapi(OpenApi::new(
             utoipa::openapi::Info::new("t", "1"),
@@ -414,6 +459,18 @@ async fn documents_have_the_endpoints_that_there_are() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn a_page_that_is_all_of_a_nested_router_is_found_below_it() {
+    let app = Router::new().nest("/api", docs("/", &OpenApi::default()));
+    let redirect = ask(&app, "get", "/api", &[]).await;
+    assert_eq!(
+        (redirect.status().as_u16(), &redirect.headers()["location"]),
+        (303, &"api/index.html".parse().unwrap())
+    );
+    assert_eq!(ask(&app, "get", "/api/index.html", &[]).await.status(), 200);
+    assert_eq!(ask(&app, "get", "/api/openapi.json", &[]).await.status(), 200);
 }
 
 async fn text(response: Response) -> String {

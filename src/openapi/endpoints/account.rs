@@ -22,7 +22,7 @@ use crate::{
 fn for_callers(facts: &Facts, operation: OperationBuilder) -> Operation {
     let mut operation = operation.build();
     let schemes: &[&str] = if facts.access_cookie { &[COOKIE, BEARER] } else { &[BEARER] };
-    let demands = Demands::caller().inside(Demands::credential(schemes, false));
+    let demands = Demands::caller().inside(Demands::credential(schemes, false).answer_style(facts.style));
     operation::declare(&mut operation, None, &demands);
     operation
 }

@@ -13,6 +13,7 @@ use portcullis::{
     client::{Client, GrantType, HashedSecret},
     endpoint::{Registration, SessionCookies},
     password::PasswordHasher,
+    rejection::AnswerStyle,
     secret::Secret,
     session::SessionPolicy,
 };
@@ -23,7 +24,7 @@ use super::{SECRET, builder, guard, json_of};
 use crate::login::{PASSWORD, hasher};
 
 /// A server with every endpoint, where `alice` can sign in.
-async fn server(hasher: &PasswordHasher) -> AuthorizationServer {
+async fn server(hasher: &PasswordHasher, style: AnswerStyle) -> AuthorizationServer {
     let users = crate::login::users().await;
     let secret = HashedSecret::of(&Secret::from(SECRET)).unwrap();
     let tool = Client::confidential("tool", secret).grant(GrantType::ClientCredentials).scopes(["a"]);
@@ -32,6 +33,7 @@ async fn server(hasher: &PasswordHasher) -> AuthorizationServer {
         .sessions(users as _, SessionPolicy::default().grace(Duration::from_secs(10)))
         .session_cookies(SessionCookies::new(guard()))
         .registration(Registration::new().scopes(["me"]))
+        .answer_style(style)
         .client(tool.introspects(["https://api.example/shop"]))
         .build()
         .unwrap()
@@ -41,6 +43,14 @@ async fn server(hasher: &PasswordHasher) -> AuthorizationServer {
 fn conforms(document: &Value, schema: &Value, value: &Value, what: &str) {
     let named = schema["$ref"].as_str().map(|target| document.pointer(&target[1..]).unwrap());
     let schema = named.unwrap_or(schema);
+    if let Some(forms) = schema["oneOf"].as_array() {
+        // Those of one type differ in what they need.
+        let needs = |form: &&Value| {
+            let form = form["$ref"].as_str().map_or(*form, |target| document.pointer(&target[1..]).unwrap());
+            form["required"].as_array().unwrap().iter().all(|name| value.get(name.as_str().unwrap()).is_some())
+        };
+        return conforms(document, forms.iter().find(needs).unwrap_or_else(|| panic!("{what}: {value}")), value, what);
+    }
     match value {
         Value::Object(members) => {
             assert_eq!(schema["type"], "object", "{what}");
@@ -62,7 +72,7 @@ fn conforms(document: &Value, schema: &Value, value: &Value, what: &str) {
         Value::String(_) => assert_eq!(schema["type"], "string", "{what}"),
         Value::Number(_) => assert_eq!(schema["type"], "integer", "{what}"),
         Value::Bool(_) => assert_eq!(schema["type"], "boolean", "{what}"),
-        Value::Null => panic!("{what} is null"),
+        Value::Null => assert_eq!(schema["type"], "null", "{what}"),
     }
 }
 
@@ -119,12 +129,16 @@ impl Documented {
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
-#[tokio::test]
-async fn forms_and_answers_have_the_members_that_the_document_names() {
-    let server = self::server(&hasher()).await;
+async fn shop(style: AnswerStyle) -> Documented {
+    let server = self::server(&hasher(), style).await;
     let (app, document) = server.documented_routes().split_for_parts();
     let document = server.document(document, [("", ""); 0]).unwrap();
-    let shop = Documented { app, document: json_of(&document) };
+    Documented { app, document: json_of(&document) }
+}
+
+#[tokio::test]
+async fn forms_and_answers_have_the_members_that_the_document_names() {
+    let shop = shop(AnswerStyle::Standard).await;
     let login = [("grant_type", "password"), ("username", "alice"), ("password", PASSWORD)];
     let text = |value: &Value, name: &str| value[name].as_str().unwrap().to_owned();
 
@@ -199,4 +213,34 @@ async fn forms_and_answers_have_the_members_that_the_document_names() {
     }
     shop.ask("post /shop/token", &[], &guess, 429).await;
     shop.ask("post /shop/session", &page, &guess[1..], 429).await;
+}
+
+#[tokio::test]
+async fn in_the_style_of_fastapi_too() {
+    let shop = shop(AnswerStyle::FastApi).await;
+    let login = [("username", "alice"), ("password", PASSWORD)];
+    let (_, tokens) = shop.ask("post /shop/token", &[], &login, 200).await;
+    let refresh_token = tokens["refresh_token"].as_str().unwrap();
+    shop.ask("post /shop/token/refresh", &[], &[("refresh_token", refresh_token)], 200).await;
+    shop.ask("post /shop/token/refresh", &[], &[("refresh_token", "nothing")], 400).await;
+    let (_, told) = shop.ask("post /shop/token", &[], &[("username", "alice")], 422).await;
+    assert_eq!(told["detail"][0]["loc"], json!(["body", "password"]));
+    shop.ask("post /shop/token", &[], &[("grant_type", "nothing")], 400).await;
+    let of_nobody = [&login[..], &[("client_id", "nobody")]].concat();
+    let (_, told) = shop.ask("post /shop/token", &[], &of_nobody, 401).await;
+    assert_eq!(told["error"], "invalid_client");
+
+    let (_, told) = shop.ask("get /shop/sessions", &[], &[], 401).await;
+    assert_eq!(told, json!({ "detail": "Not authenticated" }));
+    let bearer = format!("Bearer {}", tokens["access_token"].as_str().unwrap());
+    shop.ask("delete /shop/sessions/nothing", &[("authorization", &bearer)], &[], 404).await;
+    let forged = [("sec-fetch-site", "cross-site")];
+    shop.ask("post /shop/session", &forged, &[("username", "new"), ("password", "x")], 403).await;
+    let guess = [("username", "bob"), ("password", "guess")];
+    for _ in 0..5 {
+        let (_, told) = shop.ask("post /shop/token", &[], &guess, 401).await;
+        assert_eq!(told, json!({ "detail": "Incorrect username or password" }));
+    }
+    shop.ask("post /shop/token", &[], &guess, 429).await;
+    shop.ask("post /shop/session", &[("sec-fetch-site", "same-origin")], &guess, 429).await;
 }
