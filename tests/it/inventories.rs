@@ -78,7 +78,6 @@ async fn of_auth_server(forget: bool) -> Inventory {
             "POST /token",
             "POST /token/refresh",
             "POST /revoke",
-            "POST /introspect",
             "POST /register",
             "GET /.well-known/jwks.json",
             "GET /.well-known/oauth-authorization-server",
