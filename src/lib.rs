@@ -67,7 +67,7 @@
 )]
 #![cfg_attr(
     feature = "testing",
-    doc = "| [`testing`] | tokens right and wrong, identities without tokens, an inventory of every route, what every store promises |"
+    doc = "| [`testing`] | tokens right and wrong, identities without tokens, what every store promises; with `openapi`, an inventory of every route |"
 )]
 //! | [`config`] | [`ConfigErrors`](config::ConfigErrors): every mistake of a configuration at once |
 //! | [`audit`] | what was decided and why, as `tracing` events |

@@ -1,12 +1,13 @@
 //! A gRPC server that asks for tokens: every kind of call, scopes for each service, one that everybody may call, and gRPC-Web.
 //!
 //! `cargo run --example tonic_api` makes a key at its start, prints a token that it accepts, and what to try. It signs in nobody.
-//! For tokens of somebody who does, such as the example `auth_server`:
+//! For tokens of somebody who does, such as the example `auth_server`, in three terminals:
 //!
 //! ```sh
 //! USERS='[{"username":"demo","password":"correct horse battery staple","scopes":["notes"]}]' cargo run --example auth_server
 //! JWKS_URL=http://127.0.0.1:8080/.well-known/jwks.json ISSUER=http://127.0.0.1:8080 AUDIENCE=api cargo run --example tonic_api
 //! curl -s http://127.0.0.1:8080/token -d grant_type=password -d username=demo --data-urlencode 'password=correct horse battery staple'
+//! TOKEN=<its access_token> cargo run --example tonic_api -- client
 //! ```
 //!
 //! | variable | default | meaning |
