@@ -89,7 +89,8 @@ struct Users {
     store: Arc<dyn UserStore>,
     issuer: String,
     kept: Cache<UserId, Kept>,
-    reading: Mutex<HashMap<UserId, WeakShared<Reading>>>,
+    /// With the moment at which they were begun.
+    reading: Mutex<HashMap<UserId, (UnixSeconds, WeakShared<Reading>)>>,
     forgotten: Forgotten,
 }
 
@@ -109,17 +110,17 @@ struct Kept {
 /// even if it arrives only afterwards.
 struct Forgotten {
     hasher: RandomState,
-    times: [AtomicU64; 64],
+    times: Box<[AtomicU64; 2048]>,
 }
 
 impl Forgotten {
     fn new() -> Self {
-        Self { hasher: RandomState::new(), times: [const { AtomicU64::new(0) }; 64] }
+        Self { hasher: RandomState::new(), times: Box::new([const { AtomicU64::new(0) }; 2048]) }
     }
 
     fn of(&self, user: &UserId) -> &AtomicU64 {
-        let [first, ..] = &self.times;
-        let place = usize::try_from(self.hasher.hash_one(user) % 64).unwrap_or_default();
+        let [first, ..] = &*self.times;
+        let place = usize::try_from(self.hasher.hash_one(user) % 2048).unwrap_or_default();
         self.times.get(place).unwrap_or(first)
     }
 }
@@ -132,8 +133,8 @@ impl CurrentUsers {
         Self { users, clock: Arc::new(SystemClock), kept_for: KEPT }
     }
 
-    /// Sets for how long a user is believed to be as they were read: 5 seconds unless set, a minute at most. With zero,
-    /// each request reads.
+    /// Sets for how long a user is believed to be as they were read, in whole seconds: 5 unless set, a minute at most. With less
+    /// than one, each request reads.
     ///
     /// # Errors
     ///
@@ -174,7 +175,7 @@ impl CurrentUsers {
     /// The caller, read from the store.
     async fn read(self, caller: Principal) -> Result<CurrentUser, Rejection> {
         let id = caller.user_id(&self.users.issuer).ok_or(Rejection::PolicyDenied)?;
-        for _ in 0..2 {
+        for _ in 0..3 {
             let kept = self.join(&id, &caller).await?;
             if self.users.is_current(&id, &kept) {
                 return kept.user;
@@ -190,14 +191,16 @@ impl CurrentUsers {
     /// Joins whoever is reading the user, or begins to.
     fn join(&self, id: &UserId, caller: &Principal) -> Shared<Reading> {
         let forgotten = self.users.forgotten.of(id).load(SeqCst);
+        let now = self.clock.now();
         let mut reading = self.users.reading.lock().unwrap_or_else(PoisonError::into_inner);
-        let going = reading.get(id).and_then(WeakShared::upgrade);
-        // One that has ended is of those who waited for it.
-        if let Some(going) = going.filter(|going| going.peek().is_none() && self.kept_for > Duration::ZERO) {
+        // One that was begun too long ago is as old as what is kept for too long; one that has ended is of those who waited for it.
+        let fresh = |begun: &UnixSeconds| *begun <= now && now < begun.saturating_add(self.kept_for);
+        let going = reading.get(id).filter(|(begun, _)| fresh(begun)).and_then(|(_, going)| going.upgrade());
+        if let Some(going) = going.filter(|going| going.peek().is_none()) {
             return going;
         }
         let (users, id_read) = (Arc::clone(&self.users), id.clone());
-        let read = Arc::clone(&users).read(caller.clone(), self.clock.now(), forgotten);
+        let read = Arc::clone(&users).read(caller.clone(), now, forgotten);
         let begun = AssertUnwindSafe(read).catch_unwind().map(move |read| {
             users.reading.lock().unwrap_or_else(PoisonError::into_inner).remove(&id_read);
             // A store that panics is one that does not answer, for all who wait for it.
@@ -209,7 +212,7 @@ impl CurrentUsers {
             reading.clear();
         }
         if let Some(weak) = begun.downgrade() {
-            reading.insert(id.clone(), weak);
+            reading.insert(id.clone(), (now, weak));
         }
         begun
     }

@@ -68,10 +68,11 @@ impl Denial {
         }
     }
 
-    /// Either would have done: told is what is easiest to come by. Of several scopes all are named.
+    /// Either would have done: told is what is easiest to come by, unless they are disabled or gone. Of several scopes all are named.
     fn either(self, other: Self) -> Self {
         match (self, other) {
             (Self::Scope(one), Self::Scope(other)) => Self::Scope(one.union(&other)),
+            (gone @ Self::UserInactive, _) | (_, gone @ Self::UserInactive) => gone,
             (one, other) if other.rank() > one.rank() => other,
             (one, _) => one,
         }
@@ -181,7 +182,8 @@ mod tests {
     fn of_several_reasons_one_is_told() {
         let inactive = || Denial::UserInactive;
         for (one, other, both, either) in [
-            (inactive(), Denial::Forbidden, inactive(), Denial::Forbidden),
+            (inactive(), Denial::Forbidden, inactive(), inactive()),
+            (inactive(), age(5), inactive(), inactive()),
             (Denial::Forbidden, scope("a"), Denial::Forbidden, scope("a")),
             (scope("a"), age(5), scope("a"), age(5)),
             (scope("a"), scope("b a"), scope("a b"), scope("a b")),

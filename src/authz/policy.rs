@@ -88,6 +88,9 @@ impl fmt::Debug for Outcome {
     }
 }
 
+/// Most sets of scopes of which a document says that one will do.
+const MOST_ALTERNATIVES: usize = 256;
+
 /// Decides who may do what.
 ///
 /// [`Scopes`](super::Scopes), [`Claim`](super::Claim), [`StepUp`](super::StepUp) and [`SignedIn`] are ready made; [`policy_fn`],
@@ -101,7 +104,8 @@ pub trait Policy: Send + Sync + 'static {
         ScopeSet::default()
     }
 
-    /// The same for documents: sets of scopes, one of which it needs to allow. All of [`scopes`](Self::scopes) unless implemented.
+    /// The same for documents: sets of scopes, one of which it needs to allow. All of [`scopes`](Self::scopes) unless implemented,
+    /// and where there would be over 256 of them.
     ///
     /// ```
     /// use portcullis::authz::{Policy as _, Scopes, all, any};
@@ -230,7 +234,8 @@ pub const fn any<P: Policies>(policies: P) -> Any<P> {
     Any(policies)
 }
 
-/// `policy` must deny, and not merely be unable to tell. Somebody who is disabled or gone is refused all the same.
+/// `policy` must deny, and not merely be unable to tell. If it says that somebody is disabled or gone, they are refused all the
+/// same; but [`all`] does not ask on when one has denied, so a policy that looks for that goes beside `not`, and not within.
 ///
 /// A claim that is missing is not in any set, so `not(Claim::one_of(…))` allows who has none: [`Claim::none_of`](super::Claim::none_of) does not.
 pub const fn not<P: Policy>(policy: P) -> Not<P> {
@@ -358,6 +363,10 @@ impl<P: Policies> Policy for All<P> {
 
     fn alternatives(&self) -> Vec<ScopeSet> {
         let each = self.0.alternatives_of_each();
+        let ways = each.iter().map(Vec::len).try_fold(1_usize, usize::checked_mul);
+        if ways.is_none_or(|ways| ways > MOST_ALTERNATIVES) {
+            return vec![self.scopes()];
+        }
         each.iter().fold(vec![ScopeSet::default()], |all, more| {
             all.iter().flat_map(|one| more.iter().map(|other| one.union(other))).collect()
         })
@@ -367,7 +376,7 @@ impl<P: Policies> Policy for All<P> {
 impl<P: Policies> Policy for Any<P> {
     fn decide(&self, access: &Access<'_>) -> Outcome {
         // Denied by none: what any of them says is more.
-        let none = Decision::Deny(super::Denial::UserInactive);
+        let none = Decision::Deny(super::Denial::Forbidden);
         combine(&self.0, access, none, Decision::or, Decision::is_allowed)
     }
 

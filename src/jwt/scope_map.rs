@@ -138,7 +138,7 @@ impl ScopeMap {
     }
 
     /// Takes the values of `claim` for roles or groups, of which these alone count: `(role, scopes)`. A role may be any text:
-    /// a string is one, and not taken apart; of an array, each value is one.
+    /// a string is one, and not taken apart; of an array, each value is one. In the claim `scope` a string must be in that claim's grammar.
     pub fn map_roles<R: AsRef<str>, S: AsRef<str>>(
         mut self,
         claim: impl Into<ClaimPath>,

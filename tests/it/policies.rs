@@ -193,6 +193,7 @@ async fn req_016_req_129_policies_and_what_clients_are_told() {
         row(Box::new(not(industry())), json!({"industry": "C17"}), 403, ""),
         row(Box::new(not(industry())), json!({}), 200, ""),
         row(Box::new(not(later(Decision::Deny(Denial::UserInactive)))), json!({}), 401, gone),
+        row(Box::new(not(any((later(Decision::Deny(Denial::UserInactive)), industry())))), json!({}), 401, gone),
         row(Box::new(not(unknown())), json!({}), 503, ""),
         row(Box::new(not(later(Decision::Undecided("x")))), json!({}), 503, ""),
         row(Box::new(not(later(Decision::from(false)))), json!({}), 200, ""),

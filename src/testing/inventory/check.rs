@@ -137,18 +137,19 @@ pub(super) enum Ways {
     Tokens,
     /// Tokens, and something else, which may refuse with 403.
     Mixed,
-    /// Nothing that is tried here: whatever tells a client that it is wrong refuses it, but that there is no such thing.
+    /// Nothing that is tried here, which may refuse with 403 or, as OAuth's endpoints do, with 400.
     Others,
 }
 
 impl Ways {
     /// Whether this status refuses, where something else than a token was asked for.
     fn refuse_with(self, status: StatusCode) -> bool {
-        let refuses = status.is_client_error() && status != StatusCode::NOT_FOUND;
         match self {
             Self::Tokens => false,
             Self::Mixed => status == StatusCode::FORBIDDEN,
-            Self::Others => refuses && status != StatusCode::METHOD_NOT_ALLOWED,
+            Self::Others => {
+                matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+            }
         }
     }
 }
@@ -297,9 +298,14 @@ mod tests {
         }
         let other = Answer::Reply { status: StatusCode::UNAUTHORIZED, challenge: Asked::Other, rejection: None };
         assert!(stranger(&other, Ways::Tokens).is_err() && anybody(&other).is_ok(), "a client's password is no token");
-        for (status, mixed, others) in
-            [(401, true, true), (403, true, true), (400, false, true), (404, false, false), (405, false, false)]
-        {
+        for (status, mixed, others) in [
+            (401, true, true),
+            (403, true, true),
+            (400, false, true),
+            (404, false, false),
+            (405, false, false),
+            (422, false, false),
+        ] {
             let answer = reply(status, false, None);
             assert_eq!(
                 (stranger(&answer, Ways::Mixed).is_ok(), stranger(&answer, Ways::Others).is_ok()),

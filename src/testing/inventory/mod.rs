@@ -29,7 +29,8 @@
 //! # }
 //! ```
 //!
-//! Handlers run, with an empty body, by every method that there is: give the router stores of their own. What is not seen: routes
+//! Handlers run, with an empty body, by every method that there is: give the router stores of their own. What is not seen: a route
+//! at `/a` beside a service that is nested at `/a/`, routes
 //! inside a service that is nested as a whole, below a tail, or in a fallback of the program's own (these must be on a list,
 //! each by what it answers to a path that is made up), what depends on the body, on the host or on other headers, methods that
 //! OpenAPI does not have, and methods of a known path that the document does not have and that are closed to all of its scopes:
@@ -163,7 +164,8 @@ impl InventoryBuilder {
     }
 
     /// Names security schemes of the document that are no bearer tokens, such as a client's own password, and are tested
-    /// elsewhere. What needs them must still refuse who has nothing.
+    /// elsewhere. What needs them alone must still answer who has nothing with 400, 401 or 403; an empty body may be what is
+    /// wrong there, so that the first of these proves little.
     pub fn untried<S: Into<String>>(mut self, schemes: impl IntoIterator<Item = S>) -> Self {
         self.untried.extend(schemes.into_iter().map(Into::into));
         self

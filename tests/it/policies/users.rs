@@ -225,3 +225,38 @@ async fn req_181_the_stack_of_a_server_knows_its_users_and_one_realm() {
     let (status, challenge) = ask("/shop", &token(&alice.subject(), "me")).await;
     assert!(status == 401 && challenge.starts_with("Bearer realm=\"shop\", error=\"invalid_token\""), "{challenge}");
 }
+
+#[tokio::test]
+async fn req_181_nobody_joins_a_read_that_is_older_than_what_is_kept() {
+    let store = Asked::new(0);
+    let alice = user(&*store, "alice").await;
+    let clock = Arc::new(ManualClock::at(UnixSeconds::new(NOW)));
+    let layer = CurrentUsers::new(store.clone(), ISSUER).clock(clock.clone()).layer();
+    let ask = || {
+        let (layer, request) = (layer.clone(), request_of(json!({"sub": alice.subject()})));
+        tokio::spawn(async move { answer(&layer, request).await.0 })
+    };
+    let reads = async |expected: usize| {
+        while store.reads.load(SeqCst) < expected {
+            tokio::task::yield_now().await;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert_eq!(store.reads.load(SeqCst), expected);
+    };
+    let mut asked = vec![ask()];
+    reads(1).await;
+    clock.advance(Duration::from_secs(4));
+    asked.push(ask());
+    reads(1).await;
+    // Another machine has disabled them meanwhile.
+    store.users.set_disabled(&alice, true).await.unwrap();
+    clock.advance(Duration::from_secs(1));
+    asked.push(ask());
+    reads(2).await;
+    store.gate.add_permits(2);
+    let mut statuses = Vec::new();
+    for asked in asked {
+        statuses.push(asked.await.unwrap());
+    }
+    assert_eq!(statuses, [200, 200, 401]);
+}
