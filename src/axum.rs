@@ -53,7 +53,7 @@ use crate::{
     authorization_server::{AuthorizationServer, Mounted},
     authz::CurrentUser,
     jwt::{CustomClaims, Verified},
-    principal::{self, Anonymous, Principal, ScopeName, Scoped},
+    principal::{self, Principal, ScopeName, Scoped},
     rejection::{Answers, Needs, Rejection, Wire},
     scope::ScopeSet,
 };
@@ -144,8 +144,7 @@ impl IntoResponse for Absent {
 
 /// The proof that a gate left, or `None` where a gate saw that there is no credential.
 fn optional<T>(parts: &Parts, proof: Option<T>) -> Result<Option<T>, Absent> {
-    let nobody = parts.extensions.get::<Principal>().is_none() && parts.extensions.get::<Anonymous>().is_some();
-    if proof.is_some() || nobody { Ok(proof) } else { Err(absent(parts)) }
+    if proof.is_some() || principal::is_nobody(&parts.extensions) { Ok(proof) } else { Err(absent(parts)) }
 }
 
 fn present<T>(parts: &Parts, proof: Option<T>) -> Result<T, Absent> {
@@ -159,12 +158,9 @@ fn absent(parts: &Parts) -> Absent {
 
 /// Refuses the caller for this reason; a stranger, because there is none.
 fn absent_for(parts: &Parts, rejection: Rejection, scopes: Option<ScopeSet>) -> Absent {
-    let (caller, wire) = (parts.extensions.get::<Principal>().cloned(), Wire::of(&parts.headers));
-    let Some(caller) = caller else {
-        let (rejection, answers) = principal::absence(&parts.extensions);
-        return Absent { rejection, scopes: None, caller: None, answers: answers.unwrap_or_default(), wire };
-    };
-    Absent { rejection, scopes, answers: caller.answers(), caller: Some(caller), wire }
+    let (extensions, wire) = (&parts.extensions, Wire::of(&parts.headers));
+    let (rejection, answers) = (principal::reason(extensions, rejection), principal::answers(extensions));
+    Absent { rejection, scopes, caller: extensions.get().cloned(), answers, wire }
 }
 
 impl<S: Send + Sync, N: ScopeName> FromRequestParts<S> for Scoped<N> {

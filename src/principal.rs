@@ -2,13 +2,14 @@
 
 use std::{any::Any, fmt, marker::PhantomData, ops::Deref, sync::Arc};
 
-use http::Extensions;
+use bytes::Bytes;
+use http::{Extensions, Request, Response};
 use serde_json::Value;
 
 use crate::{
     clock::UnixSeconds,
     ident::UserId,
-    rejection::{Answers, Rejection},
+    rejection::{Answers, Needs, Rejection, Wire},
     scope::{self, ScopeSet},
     stripe::Apart,
 };
@@ -276,12 +277,39 @@ impl fmt::Debug for Principal {
     }
 }
 
-/// Why a request has no caller, and how to answer: nobody signed in, or no layer looked.
-pub(crate) fn absence(extensions: &Extensions) -> (Rejection, Option<Answers>) {
-    match extensions.get::<Anonymous>() {
-        Some(anonymous) => (Rejection::NoCredential, Some(anonymous.answers.clone())),
-        None => (Rejection::LayerMissing("JwtVerifyLayer"), None),
+/// Whether a layer looked at who is calling, and saw that nobody is signed in.
+pub(crate) fn is_nobody(extensions: &Extensions) -> bool {
+    extensions.get::<Principal>().is_none() && extensions.get::<Anonymous>().is_some()
+}
+
+/// Why a request is refused: for this reason if there is a caller, else because there is none.
+pub(crate) fn reason(extensions: &Extensions, of_caller: Rejection) -> Rejection {
+    match extensions.get::<Principal>() {
+        Some(_) => of_caller,
+        None if is_nobody(extensions) => Rejection::NoCredential,
+        None => Rejection::LayerMissing("JwtVerifyLayer"),
     }
+}
+
+/// How to answer a request: as the layer does that looked at who is calling.
+pub(crate) fn answers(extensions: &Extensions) -> Answers {
+    match (extensions.get::<Principal>(), extensions.get::<Anonymous>()) {
+        (Some(caller), _) => caller.answers(),
+        (None, Some(stranger)) => stranger.answers.clone(),
+        (None, None) => Answers::default(),
+    }
+}
+
+/// Refuses a request, in `own` words or those of the layer that looked at who is calling.
+pub(crate) fn refuse<B>(
+    request: &Request<B>,
+    own: Option<&Answers>,
+    rejection: Rejection,
+    needs: Option<Needs<'_>>,
+) -> Response<Bytes> {
+    let (wire, extensions) = (Wire::of(request.headers()), request.extensions());
+    let subject = extensions.get().map(Principal::subject);
+    own.cloned().unwrap_or_else(|| answers(extensions)).refuse_caller(subject, rejection, needs, wire)
 }
 
 /// Left in the extensions by a verifying layer that let a request without credential pass (optional mode).

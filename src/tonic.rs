@@ -74,7 +74,7 @@ use crate::{
     client_ip::ResolveClientIp,
     cors::CorsStrict,
     jwt::{CustomClaims, JwtVerify, Verified},
-    principal::{self, Anonymous, Principal, ScopeName, Scoped},
+    principal::{self, Principal, ScopeName, Scoped},
     rejection::{Answers, Needs, Rejection, Wire},
     scope::ScopeSet,
     transport::{Hsts, RequireHttps, SecureHeaders},
@@ -184,11 +184,7 @@ impl<T> CallerExt for Request<T> {
     }
 
     fn optional_caller(&self) -> Result<Option<Principal>, Status> {
-        let extensions = self.extensions();
-        if extensions.get::<Anonymous>().is_some() && extensions.get::<Principal>().is_none() {
-            return Ok(None);
-        }
-        caller(extensions).map(Some)
+        if principal::is_nobody(self.extensions()) { Ok(None) } else { self.caller().map(Some) }
     }
 
     fn scoped<N: ScopeName>(&self) -> Result<Scoped<N>, Status> {
@@ -211,20 +207,13 @@ impl<T> CallerExt for Request<T> {
 }
 
 fn caller(extensions: &Extensions) -> Result<Principal, Status> {
-    extensions.get::<Principal>().cloned().ok_or_else(|| stranger(extensions))
+    extensions.get::<Principal>().cloned().ok_or_else(|| absent(extensions, Rejection::NoCredential))
 }
 
 /// Refuses the caller for this reason; a stranger, because there is none.
 fn absent(extensions: &Extensions, rejection: Rejection) -> Status {
-    let Some(caller) = extensions.get::<Principal>() else {
-        return stranger(extensions);
-    };
-    status(&caller.answers(), Some(caller), rejection, None)
-}
-
-fn stranger(extensions: &Extensions) -> Status {
-    let (rejection, answers) = principal::absence(extensions);
-    status(&answers.unwrap_or_default(), None, rejection, None)
+    let (caller, rejection) = (extensions.get::<Principal>(), principal::reason(extensions, rejection));
+    status(&principal::answers(extensions), caller, rejection, None)
 }
 
 /// Layers leave a service's name as it is, so that `add_service` takes them around one.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Extensions, Request, Response};
+use http::{Request, Response};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -22,7 +22,7 @@ use crate::{
     config::ConfigErrors,
     gate::{AskFuture, Asks, GateBody, Sight, sealed::Sealed},
     principal::{self, Principal},
-    rejection::{Answers, Needs, Rejection, Wire},
+    rejection::{Answers, Needs, Rejection},
     scope::ScopeSet,
     stripe::{Apart, Striped},
 };
@@ -121,13 +121,12 @@ impl<P> AuthorizeLayer<P> {
 impl<P: Policy> Gate<P> {
     fn look<B>(&self, request: &mut Request<B>) -> Sight<Decision> {
         let Some(access) = Access::of(request, self.settings.clock.now()) else {
-            return Sight::Refuse(refuse(request, self.settings.answers.as_ref(), None).into());
+            // Without a caller there is nothing to decide, and nobody is allowed in.
+            let denied = Decision::Deny(Denial::Forbidden);
+            return Sight::Refuse(refuse(request, self.settings.answers.as_ref(), &denied).into());
         };
         match self.policy.decide(&access) {
-            Outcome::Now(decision) => match self.settle(request, decision) {
-                Ok(()) => Sight::Pass,
-                Err(response) => Sight::Refuse(response),
-            },
+            Outcome::Now(decision) => self.settle(request, decision).into(),
             Outcome::Later(asks) => {
                 let patience = self.settings.patience;
                 // The timer is made where it is polled, which is inside a runtime.
@@ -147,26 +146,21 @@ impl<P: Policy> Asks for Gate<P> {
     fn settle<B>(&self, request: &mut Request<B>, decision: Decision) -> Result<(), Box<Response<Bytes>>> {
         match request.extensions_mut().get_mut::<Principal>().filter(|_| decision.is_allowed()) {
             Some(caller) => caller.decide(self.settings.demands.as_ref().map(|demands| demands.own())),
-            None => return Err(refuse(request, self.settings.answers.as_ref(), Some(&decision)).into()),
+            None => return Err(refuse(request, self.settings.answers.as_ref(), &decision).into()),
         }
         Ok(())
     }
 }
 
-/// Answers a request about which `decision` is not to allow it, or that has no caller to decide about.
-fn refuse<B>(request: &Request<B>, answers: Option<&Answers>, decision: Option<&Decision>) -> Response<Bytes> {
-    let (wire, extensions) = (Wire::of(request.headers()), request.extensions());
-    let caller = extensions.get::<Principal>();
-    let Some((caller, decision)) = caller.zip(decision) else {
-        return refuse_stranger(extensions, answers, wire);
-    };
-    let own = caller.answers();
+/// Answers a request whose caller `decision` does not allow in.
+fn refuse<B>(request: &Request<B>, answers: Option<&Answers>, decision: &Decision) -> Response<Bytes> {
     let refuse = |rejection, needs: Option<Needs<'_>>| {
-        answers.unwrap_or(&own).refuse_caller(Some(caller.subject()), rejection, needs, wire)
+        principal::refuse(request, answers, principal::reason(request.extensions(), rejection), needs)
     };
     match decision {
         Decision::Deny(Denial::Scope(scopes)) => {
-            refuse(Rejection::InsufficientScope, Some(Needs::Scopes(&caller.demanded_with(scopes))))
+            let all = request.extensions().get::<Principal>().map(|caller| caller.demanded_with(scopes));
+            refuse(Rejection::InsufficientScope, all.as_ref().map(Needs::Scopes))
         }
         Decision::Deny(Denial::Authentication(step_up)) => {
             refuse(Rejection::InsufficientAuthentication, Some(step_up.needs()))
@@ -175,12 +169,6 @@ fn refuse<B>(request: &Request<B>, answers: Option<&Answers>, decision: Option<&
         Decision::Undecided(what) => refuse(Rejection::PolicyUndecided(what), None),
         Decision::Deny(Denial::Forbidden) | Decision::Allow => refuse(Rejection::PolicyDenied, None),
     }
-}
-
-/// Answers a request without a caller.
-pub(super) fn refuse_stranger(extensions: &Extensions, answers: Option<&Answers>, wire: Wire) -> Response<Bytes> {
-    let (rejection, theirs) = principal::absence(extensions);
-    answers.cloned().or(theirs).unwrap_or_default().refuse(rejection, None, wire)
 }
 
 impl<P> Clone for AuthorizeLayer<P> {

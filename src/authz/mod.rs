@@ -39,7 +39,6 @@ mod scopes;
 mod step_up;
 
 pub(crate) use self::current_user::{enter, enter_nobody};
-use self::layer::refuse_stranger as stranger;
 pub use self::{
     asks::{AsyncPolicyFn, Question, ServicePolicy, async_policy_fn},
     claim::Claim,

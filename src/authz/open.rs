@@ -8,8 +8,8 @@ use tower_service::Service;
 
 use crate::{
     gate::{GateBody, GateFuture},
-    principal::{Anonymous, Principal},
-    rejection::{Answers, Rejection, Wire},
+    principal::{self, Anonymous, Principal},
+    rejection::Rejection,
 };
 
 /// Layer that marks a route as open on purpose: [`DenyUndecidedLayer`] further in lets its requests pass, unless a layer between
@@ -113,20 +113,9 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let extensions = request.extensions();
-        if is_decided(extensions) {
+        if is_decided(request.extensions()) {
             return GateFuture::forwarded(self.inner.call(request));
         }
-        let caller = extensions.get::<Principal>();
-        let answers = match (caller, extensions.get::<Anonymous>()) {
-            (Some(caller), _) => caller.answers(),
-            (None, Some(stranger)) => stranger.answers.clone(),
-            (None, None) => Answers::default(),
-        };
-        let wire = Wire::of(request.headers());
-        GateFuture::refused(
-            request.method(),
-            answers.refuse_caller(caller.map(Principal::subject), Rejection::NoDecision, None, wire),
-        )
+        GateFuture::refused(request.method(), principal::refuse(&request, None, Rejection::NoDecision, None))
     }
 }

@@ -33,6 +33,12 @@ pub(crate) enum Sight<A> {
     Ask(BoxFuture<'static, A>),
 }
 
+impl<A> From<Result<(), Box<Response<Bytes>>>> for Sight<A> {
+    fn from(settled: Result<(), Box<Response<Bytes>>>) -> Self {
+        settled.map_or_else(Self::Refuse, |()| Self::Pass)
+    }
+}
+
 pin_project! {
     /// Response future of a gate that may have to ask: decided at once, but for a request that it has to ask about.
     ///

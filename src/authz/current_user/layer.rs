@@ -13,10 +13,9 @@ use tower_service::Service;
 
 use super::{CurrentUser, CurrentUsers};
 use crate::{
-    authz::stranger,
     gate::{AskFuture, Asks, GateBody, Sight, sealed::Sealed},
-    principal::Principal,
-    rejection::{Answers, Rejection, Wire},
+    principal::{self, Principal},
+    rejection::{Answers, Rejection},
 };
 
 /// Layer that refuses callers who are disabled or gone, 401 `invalid_token`, and leaves the [`CurrentUser`] with the others. If the
@@ -53,14 +52,10 @@ impl CurrentUserLayer {
 impl Gate {
     fn look<B>(&self, request: &mut Request<B>) -> Sight<Result<CurrentUser, Rejection>> {
         let Some(caller) = request.extensions().get::<Principal>() else {
-            let wire = Wire::of(request.headers());
-            return Sight::Refuse(stranger(request.extensions(), self.answers.as_ref(), wire).into());
+            return self.settle(request, Err(Rejection::PolicyDenied)).into();
         };
         match self.users.recall(caller) {
-            Some(known) => match self.settle(request, known) {
-                Ok(()) => Sight::Pass,
-                Err(response) => Sight::Refuse(response),
-            },
+            Some(known) => self.settle(request, known).into(),
             None => Sight::Ask(self.users.clone().read(caller.clone()).boxed()),
         }
     }
@@ -72,17 +67,14 @@ impl Asks for Gate {
     type Answer = Result<CurrentUser, Rejection>;
 
     fn settle<B>(&self, request: &mut Request<B>, user: Self::Answer) -> Result<(), Box<Response<Bytes>>> {
-        let rejection = match user {
-            Ok(user) => {
-                request.extensions_mut().insert(user);
-                return Ok(());
+        match user {
+            Ok(user) => drop(request.extensions_mut().insert(user)),
+            Err(rejection) => {
+                let rejection = principal::reason(request.extensions(), rejection);
+                return Err(principal::refuse(request, self.answers.as_ref(), rejection, None).into());
             }
-            Err(rejection) => rejection,
-        };
-        let caller = request.extensions().get::<Principal>();
-        let answers = self.answers.clone().or_else(|| caller.map(Principal::answers)).unwrap_or_default();
-        let wire = Wire::of(request.headers());
-        Err(answers.refuse_caller(caller.map(Principal::subject), rejection, None, wire).into())
+        }
+        Ok(())
     }
 }
 
