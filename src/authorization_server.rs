@@ -17,17 +17,8 @@ pub(crate) use self::mounts::Facts;
 pub(crate) use self::mounts::Mounted;
 #[cfg(feature = "password")]
 pub use self::users::ProtectUsersLayer;
-#[cfg(feature = "password")]
 use crate::{
-    authz::CurrentUsers,
-    browser::CookieExtract,
-    endpoint::{Accounts, SessionCookies, Sessions, SessionsEndpoint},
-    jwt::JwtVerify,
-    password::{PasswordHasher, PasswordLogin},
-    session::SessionPolicy,
-    store::{SessionStore, UserStore},
-};
-use crate::{
+    audit,
     client::{Client, GrantType, Resource},
     clock::{Clock, SystemClock},
     config::{ConfigError, ConfigErrors},
@@ -39,6 +30,16 @@ use crate::{
     revocation::RevocationList,
     scope::{Scope, ScopeSet},
     store::RevocationStore,
+};
+#[cfg(feature = "password")]
+use crate::{
+    authz::CurrentUsers,
+    browser::CookieExtract,
+    endpoint::{Accounts, SessionCookies, Sessions, SessionsEndpoint},
+    jwt::JwtVerify,
+    password::{PasswordHasher, PasswordLogin},
+    session::SessionPolicy,
+    store::{SessionStore, UserStore},
 };
 
 /// Issues access tokens, calls them back, and publishes the keys that verify them. Cheap to clone.
@@ -242,7 +243,7 @@ const MOST_TOKEN: usize = 16 * 1024;
 /// A resource server for an issuer's tokens for `audience`.
 fn accepting(issuer: &Issuer, audience: &str, scopes: Vec<String>) -> Result<ResourceServer, ConfigErrors> {
     let policy = ClaimsPolicy::builder(&issuer.name, audience).max_token(MOST_TOKEN).build()?;
-    let server = ResourceServer::new(policy, issuer.keys.clone()).clock(Arc::clone(&issuer.clock));
+    let server = ResourceServer::of(policy, issuer.keys.clone()).clock(Arc::clone(&issuer.clock));
     let server = server.answer_style(issuer.style);
     let server = match &issuer.revocations {
         Some(list) => server.revocations(&issuer.name, list.clone())?,
@@ -438,6 +439,9 @@ impl AuthorizationServerBuilder {
             cookies: self.cookies,
         };
         let own = accepting(&issuer, &issuer.audience, Vec::new())?;
+        let (audience, lifetime) = (&issuer.audience, issuer.lifetime.as_secs());
+        let detail = format!("audience {audience:?}, access tokens of {lifetime} s");
+        audit::configuration_loaded("authorization server", &issuer.name, &detail);
         Ok(AuthorizationServer { metadata: ServerMetadata::of(&issuer), own, issuer: Arc::new(issuer) })
     }
 

@@ -137,8 +137,8 @@ pub struct Absent {
 impl IntoResponse for Absent {
     fn into_response(self) -> Response {
         let Self { rejection, scopes, caller, answers, wire } = self;
-        let subject = caller.as_ref().map(Principal::subject);
-        answers.refuse_caller(subject, rejection, scopes.as_ref().map(Needs::Scopes), wire).map(Body::from)
+        let who = caller.as_ref().map(Principal::who).unwrap_or_default();
+        answers.refuse_caller(who, rejection, scopes.as_ref().map(Needs::Scopes), wire).map(Body::from)
     }
 }
 

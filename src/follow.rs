@@ -153,7 +153,7 @@ impl Follow {
         }
         let (runtime, state, Read { most, read }) = (Handle::try_current().ok()?, Arc::clone(&self.0), read());
         // A task of its own: whoever began it may go away, and those who have joined it wait for it still.
-        let task = runtime.spawn(async move {
+        let task = runtime.spawn(audit::carried(async move {
             let begun = Instant::now();
             // A store of the program's own may panic; it must be asked again all the same.
             let read = AssertUnwindSafe(time::timeout(most, read)).catch_unwind().await;
@@ -163,7 +163,7 @@ impl Follow {
                 Err(_) => Err(StoreError::unavailable("the store has panicked")),
             };
             state.end(what, now, begun.elapsed(), outcome);
-        });
+        }));
         let handle = task.abort_handle();
         let ended = task.map(drop).boxed().shared();
         *running = Some(Running { until: Instant::now() + most + TIMEOUT, task: handle, ended: ended.clone() });

@@ -8,6 +8,7 @@ use tower_layer::Layer;
 
 pub use self::cookies::CookieAuthenticateLayer;
 use crate::{
+    audit,
     authz::{Authorize, AuthorizeLayer, Policy, RequireScopesLayer, Scopes},
     browser::CsrfGuard,
     clock::{Clock, SystemClock},
@@ -43,6 +44,12 @@ impl ResourceServer {
     /// Accepts what `keys` signed and `policy` allows.
     #[must_use]
     pub fn new(policy: ClaimsPolicy, keys: impl Into<KeySource>) -> Self {
+        audit::configuration_loaded("resource server", policy.issuer(), &"its tokens are accepted");
+        Self::of(policy, keys)
+    }
+
+    /// The same, untold: part of a server that is told of.
+    pub(crate) fn of(policy: ClaimsPolicy, keys: impl Into<KeySource>) -> Self {
         let (verifier, answers) = (Verifier::new(policy, keys), Answers::default());
         Self { verifier, clock: Arc::new(SystemClock), answers, metadata: None }
     }
@@ -55,7 +62,10 @@ impl<C: CustomClaims> ResourceServer<C> {
     ///
     /// As [`Verifier::trust`].
     pub fn trust(self, policy: ClaimsPolicy, keys: impl Into<KeySource>) -> Result<Self, ConfigErrors> {
-        Ok(Self { verifier: self.verifier.trust(policy, keys)?, ..self })
+        let issuer = policy.issuer().to_owned();
+        let verifier = self.verifier.trust(policy, keys)?;
+        audit::configuration_loaded("resource server", &issuer, &"its tokens are accepted as well");
+        Ok(Self { verifier, ..self })
     }
 
     /// Refuses what `list` says was called back, among the tokens of this issuer.

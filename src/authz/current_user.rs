@@ -24,6 +24,7 @@ use quick_cache::sync::Cache;
 
 pub use self::layer::{CurrentUserLayer, LoadCurrentUser};
 use crate::{
+    audit,
     clock::{Clock, SystemClock, UnixSeconds},
     config::ConfigErrors,
     ident::UserId,
@@ -54,6 +55,7 @@ impl Deref for CurrentUser {
 
 /// A caller takes the place of whoever a layer further out has found, and of what was found about them.
 pub(crate) fn enter(extensions: &mut Extensions, caller: Principal) {
+    audit::entered(|| caller.who());
     if extensions.insert(caller).is_some() {
         extensions.remove::<CurrentUser>();
     }

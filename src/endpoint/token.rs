@@ -100,7 +100,7 @@ fn requested_scope(form: &Form) -> Result<Option<ScopeSet>, EndpointError> {
 
 #[cfg(feature = "password")]
 mod login {
-    use std::{sync::Arc, time::Duration};
+    use std::{fmt::Display, sync::Arc, time::Duration};
 
     use bytes::Bytes;
     use http::{HeaderMap, Response, header::USER_AGENT};
@@ -108,6 +108,7 @@ mod login {
 
     use super::{Answer, Carrier, EndpointError, Form, Grant, Issuer, Parts, ScopeSet, audit, grant, requested_scope};
     use crate::{
+        audit::Who,
         client::{Client, GrantType},
         client_ip::ClientIp,
         clock::UnixSeconds,
@@ -136,6 +137,12 @@ mod login {
         store: &'a dyn SessionStore,
         new: NewSession,
         token: RefreshToken,
+    }
+
+    /// Who got a token, for audit events.
+    fn who(subject: &str, client: &Client, session: Option<SessionId>, token_id: &str) -> Who {
+        let session = session.as_ref().map(|id| id as &dyn Display);
+        Who::subject(subject).of_client(Some(client.id())).session(session).token(Some(token_id))
     }
 
     /// An answer that was made, and the access token that it carries.
@@ -233,7 +240,7 @@ mod login {
                 *outcome = LoginOutcome::NotTried;
                 return Err(error);
             }
-            audit::login_succeeded(&subject, &issued.token_id);
+            audit::login_succeeded(who(&subject, client, session, &issued.token_id));
             login.upgrade_later(*signed_in);
             Ok(response)
         }
@@ -313,7 +320,10 @@ mod login {
                     let answered = self.reissue(&refreshing, successor.expose().as_str()).await?;
                     match turned(store.rotate(rotation)).await.map_err(down)? {
                         Rotated::Turned => {
-                            audit::session_refreshed(&session.subject, id, &answered.token_id, false);
+                            audit::session_refreshed(
+                                who(&session.subject, client, Some(id), &answered.token_id),
+                                false,
+                            );
                             Ok(answered.response)
                         }
                         // Somebody was faster.
@@ -341,7 +351,7 @@ mod login {
                     Rotated::Turned | Rotated::Unknown => Err(refused(Some(&session), "not a token of this session")),
                 }
             };
-            tokio::spawn(replay).await.unwrap_or_else(|error| Err(failed("refresh", &error)))
+            tokio::spawn(audit::carried(replay)).await.unwrap_or_else(|error| Err(failed("refresh", &error)))
         }
 
         /// The session has been ended, and its tokens called back in the store.
@@ -369,7 +379,8 @@ mod login {
             // It cannot be opened only where it was turned while there was no grace.
             let same = presented.open(sealed).ok_or_else(|| refused(Some(session), "turned without a grace"))?;
             let answered = self.reissue(refreshing, same.expose().as_str()).await?;
-            audit::session_refreshed(&session.subject, session.id, &answered.token_id, true);
+            let who = who(&session.subject, refreshing.client, Some(session.id), &answered.token_id);
+            audit::session_refreshed(who, true);
             Ok(answered.response)
         }
 

@@ -37,7 +37,10 @@ use super::{
     keyset::{KeySet, SetId},
     source::Fetched,
 };
-use crate::config::{ConfigError, ConfigErrors};
+use crate::{
+    audit,
+    config::{ConfigError, ConfigErrors},
+};
 
 mod fetch;
 mod fetcher;
@@ -432,7 +435,7 @@ impl RemoteJwksBuilder {
             Some(fetch) => Some(fetch),
             None => errors.keep(fetch::client().map_err(ConfigError::Client)),
         };
-        let runtime = errors.keep(Handle::try_current().map_err(|error| ConfigError::Client(error.to_string())));
+        let runtime = errors.keep(Handle::try_current().map_err(|_| ConfigError::NoRuntime));
         let seed = self.seed.and_then(|path| errors.keep(read_seed(&path, &self.algorithms, self.most_keys)));
         let parts = checked.and(fetch).zip(runtime);
         let (fetch, runtime) = errors.finish(parts)?;
@@ -464,7 +467,7 @@ impl RemoteJwksBuilder {
             last_keys,
             failures: 0,
         };
-        let task = runtime.spawn(fetcher.run()).abort_handle();
+        let task = runtime.spawn(audit::carried(fetcher.run())).abort_handle();
         Ok(RemoteJwks(Arc::new(Task { shared, task })))
     }
 }

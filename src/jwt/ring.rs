@@ -333,13 +333,13 @@ impl Ring {
         let unfit = last.algorithm != stored.algorithm.name();
         if let Some(active_at) = plan::next(last.active_at, unfit, stored.periods, now) {
             let ring = Arc::clone(self);
-            tokio::spawn(async move {
+            tokio::spawn(audit::carried(async move {
                 let Some(stored) = &ring.stored else { return };
                 let added = stored.add(&last.kid, active_at, now).await;
                 if let Err(error) = added.and(ring.read(stored, now).await) {
                     audit::infrastructure_failed("next signing key", &error);
                 }
-            });
+            }));
         }
         Ok(())
     }

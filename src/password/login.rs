@@ -113,7 +113,7 @@ impl PasswordLogin {
             }
             drop(turn);
         };
-        tokio::spawn(upgrade);
+        tokio::spawn(audit::carried(upgrade));
     }
 
     async fn upgrade(&self, user: &UserRecord, password: Secret<String>) -> Result<bool, NotUpgraded> {

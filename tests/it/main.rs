@@ -15,6 +15,7 @@
 mod accounts;
 mod architecture;
 mod attacks;
+mod audit;
 #[path = "../../examples/auth_server/routes.rs"]
 mod auth_server;
 mod breaches;

@@ -116,7 +116,7 @@ impl Fetcher {
             let skipped = self.shared.skipped.swap(parsed.skipped, Ordering::Relaxed);
             let same = skipped == parsed.skipped && parsed.by_text.keys().eq(self.last_keys.keys());
             if self.last_text.is_none() || !same {
-                audit::keys_fetched(keys.len(), parsed.skipped, ambiguous);
+                audit::keys_fetched(self.location.name(), keys.len(), parsed.skipped, ambiguous);
             }
             self.shared.current.store(Some(Arc::new(keys)));
             self.last_keys = parsed.by_text;
