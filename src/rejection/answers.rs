@@ -268,7 +268,8 @@ impl Answers {
         let wire = if self.0.grpc { wire } else { Wire::Http };
         let scopes = needs.and_then(|needs| if let Needs::Scopes(scopes) = needs { Some(scopes) } else { None });
         let fastapi = Some(rejection).filter(|_| self.0.style == AnswerStyle::FastApi).map(fastapi::answer);
-        audit::refused(rejection, fastapi.as_ref().map_or(verdict.status, |(status, ..)| *status), who, scopes);
+        let styled = fastapi.as_ref().filter(|_| wire == Wire::Http).map(|(status, ..)| *status);
+        audit::refused(rejection, styled.unwrap_or(verdict.status), who, scopes);
         let mut response = match wire {
             Wire::Http => match fastapi {
                 Some((status, _, words)) => detail(status, words),
