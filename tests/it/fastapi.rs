@@ -10,7 +10,7 @@ use axum::{
 use portcullis::{
     AuthorizationServer, AuthorizationServerBuilder,
     authz::{AuthorizeLayer, CurrentUser, DenyUndecidedLayer, Scopes, SignedIn, policy_fn},
-    axum::Absent,
+    axum::Refused,
     browser::{CsrfGuard, CsrfLayer},
     ident::UserId,
     jwt::{Algorithm, SigningKey},
@@ -61,7 +61,7 @@ async fn me(user: CurrentUser) -> String {
     user.username.clone()
 }
 
-async fn handler(caller: Principal) -> Result<String, Absent> {
+async fn handler(caller: Principal) -> Result<String, Refused> {
     Err(caller.refused(Rejection::UserInactive))
 }
 
