@@ -214,12 +214,8 @@ impl AuthorizationServer {
 
     /// A resource server that accepts this server's tokens, of up to 16 KiB, with this server's clock, keys and revocations,
     /// for routes in the same program.
-    ///
-    /// # Errors
-    ///
-    /// None that a built server can cause; the signature is that of its parts.
-    pub fn resource_server(&self) -> Result<ResourceServer, ConfigErrors> {
-        Ok(self.own.clone())
+    pub fn resource_server(&self) -> ResourceServer {
+        self.own.clone()
     }
 
     /// As [`resource_server`](Self::resource_server), for tokens that are for another of the server's resources.

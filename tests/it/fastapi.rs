@@ -67,7 +67,7 @@ async fn handler(caller: Principal) -> Result<String, Refused> {
 
 /// The tutorial's routes, with what it has them demand, and some that it has not.
 fn routes(server: &AuthorizationServer) -> Router {
-    let api = server.resource_server().unwrap();
+    let api = server.resource_server();
     let protected = |path: &str, scopes: &[&str]| {
         Router::new().route(path, on_get(me)).layer(server.protect(Scopes::all_of(scopes).unwrap()).unwrap())
     };
@@ -184,7 +184,7 @@ async fn tokens_and_scopes_as_in_the_tutorial() {
 #[tokio::test]
 async fn the_realm_and_the_metadata_do_not_bring_the_other_style_back() {
     let server = builder().build().unwrap();
-    let api = server.resource_server().unwrap().realm("orders").unwrap();
+    let api = server.resource_server().realm("orders").unwrap();
     let api = api.describe("https://api.example/orders", [ISSUER], ["me"]).unwrap();
     for api in [api.clone(), api.realm("other").unwrap()] {
         let wire = serve(Router::new().route("/x", on_get(|| async {})).layer(api.authenticate())).await;
