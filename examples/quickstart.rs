@@ -58,7 +58,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
         .first_party_login(store.clone(), hasher)
         .sessions(store, SessionPolicy::default())
         .build()?;
-    let api = server.resource_server()?;
+    let api = server.resource_server();
 
     // A scope is demanded where the route stands, and drawn on the page; what is further in needs what is further out as well.
     let (app, document) = OpenApiRouter::with_openapi(Document::openapi())

@@ -22,7 +22,9 @@ use crate::{
     client::{Client, GrantType, Resource},
     clock::{Clock, SystemClock},
     config::{ConfigError, ConfigErrors},
-    endpoint::{Clients, DocumentEndpoint, Does, Issuer, LEEWAY, LONGEST_LIFETIME, OAuthEndpoint, ServerMetadata},
+    endpoint::{
+        Clients, DocumentEndpoint, Does, Issuer, LEEWAY, LONGEST_LIFETIME, OAuthEndpoint, ServerMetadata, TokenEndpoint,
+    },
     jwt::{ClaimsPolicy, KeyRing, Verifier},
     login::{LoginLimiter, LoginRateLimit, LoginRateLimitLayer},
     rejection::AnswerStyle,
@@ -34,9 +36,7 @@ use crate::{
 #[cfg(feature = "password")]
 use crate::{
     authz::CurrentUsers,
-    browser::CookieExtract,
-    endpoint::{Accounts, SessionCookies, Sessions, SessionsEndpoint},
-    jwt::JwtVerify,
+    endpoint::{Accounts, SessionCookies, Sessions, SessionsEndpoint, SignedInEndpoint},
     password::{PasswordHasher, PasswordLogin},
     session::SessionPolicy,
     store::{SessionStore, UserStore},
@@ -147,8 +147,8 @@ impl AuthorizationServer {
 
     /// The service for `POST /token` (RFC 6749 §3.2), within the limit for logins. Unless the builder says otherwise, that needs
     /// to know the client's address: see [`client_ip`](crate::client_ip).
-    pub fn token_endpoint(&self) -> LoginRateLimit<OAuthEndpoint> {
-        self.limited(Does::Token)
+    pub fn token_endpoint(&self) -> TokenEndpoint {
+        TokenEndpoint(self.limited(Does::Token))
     }
 
     /// An endpoint within the limit for logins.
@@ -206,21 +206,17 @@ impl AuthorizationServer {
 
     /// The service for `/sessions`, `/sessions/{id}` and `/logout`, behind the layers that verify whose they are.
     #[cfg(feature = "password")]
-    pub fn sessions_endpoint(&self) -> CookieExtract<JwtVerify<SessionsEndpoint>> {
+    pub fn sessions_endpoint(&self) -> SignedInEndpoint<SessionsEndpoint> {
         use tower_layer::Layer as _;
 
         let endpoint = SessionsEndpoint::new(Arc::clone(&self.issuer), self.own.answers().clone());
-        self.own_callers().layer(endpoint)
+        SignedInEndpoint(self.own_callers().layer(endpoint))
     }
 
     /// A resource server that accepts this server's tokens, of up to 16 KiB, with this server's clock, keys and revocations,
     /// for routes in the same program.
-    ///
-    /// # Errors
-    ///
-    /// None that a built server can cause; the signature is that of its parts.
-    pub fn resource_server(&self) -> Result<ResourceServer, ConfigErrors> {
-        Ok(self.own.clone())
+    pub fn resource_server(&self) -> ResourceServer {
+        self.own.clone()
     }
 
     /// As [`resource_server`](Self::resource_server), for tokens that are for another of the server's resources.

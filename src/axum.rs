@@ -41,6 +41,8 @@
 //! }
 //! ```
 
+use std::fmt;
+
 use ::axum::{
     Router,
     body::Body,
@@ -103,15 +105,15 @@ impl Principal {
     /// For handlers that refuse by themselves: the answer over HTTP, as the layer that let the caller in gives it.
     ///
     /// ```
-    /// use portcullis::{axum::Absent, principal::Principal, rejection::Rejection};
+    /// use portcullis::{axum::Refused, principal::Principal, rejection::Rejection};
     ///
-    /// async fn orders_of_march(caller: Principal) -> Result<String, Absent> {
+    /// async fn orders_of_march(caller: Principal) -> Result<String, Refused> {
     ///     Err(caller.refused(Rejection::PolicyDenied))
     /// }
     /// ```
     #[must_use]
-    pub fn refused(&self, rejection: Rejection) -> Absent {
-        Absent { rejection, scopes: None, caller: Some(self.clone()), answers: self.answers(), wire: Wire::Http }
+    pub fn refused(&self, rejection: Rejection) -> Refused {
+        Refused { rejection, scopes: None, caller: Some(self.clone()), answers: self.answers(), wire: Wire::Http }
     }
 }
 
@@ -124,9 +126,9 @@ impl IntoResponse for Rejection {
 }
 
 /// Why an extractor had nothing to give: nobody signed in, a scope is missing, or the layers are. Or what a handler
-/// [refuses](Principal::refused).
+/// [refuses](Principal::refused). As a response it is the answer of the layer that let the caller in; `Display` is for operators.
 #[derive(Clone, Debug)]
-pub struct Absent {
+pub struct Refused {
     rejection: Rejection,
     scopes: Option<ScopeSet>,
     caller: Option<Principal>,
@@ -134,7 +136,47 @@ pub struct Absent {
     wire: Wire,
 }
 
-impl IntoResponse for Absent {
+impl Refused {
+    /// The reason, for extractors of one's own that do without.
+    ///
+    /// ```
+    /// use axum::{extract::FromRequestParts, http::request::Parts};
+    /// use portcullis::{axum::Refused, principal::{ScopeName, Scoped}, rejection::Rejection};
+    ///
+    /// struct Export;
+    /// impl ScopeName for Export {
+    ///     const SCOPE: &'static str = "reports:export";
+    /// }
+    ///
+    /// /// Whether the caller may export reports; whoever may not sees them all the same.
+    /// struct MayExport(bool);
+    ///
+    /// impl<S: Send + Sync> FromRequestParts<S> for MayExport {
+    ///     type Rejection = Refused;
+    ///
+    ///     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
+    ///         match Scoped::<Export>::from_request_parts(parts, state).await {
+    ///             Ok(_) => Ok(Self(true)),
+    ///             Err(refused) if refused.rejection() == Rejection::InsufficientScope => Ok(Self(false)),
+    ///             Err(refused) => Err(refused),
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    pub const fn rejection(&self) -> Rejection {
+        self.rejection
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.rejection.fmt(f)
+    }
+}
+
+impl std::error::Error for Refused {}
+
+impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let Self { rejection, scopes, caller, answers, wire } = self;
         let who = caller.as_ref().map(Principal::who).unwrap_or_default();
@@ -143,30 +185,30 @@ impl IntoResponse for Absent {
 }
 
 /// The proof that a gate left, or `None` where a gate saw that there is no credential.
-fn optional<T>(parts: &Parts, proof: Option<T>) -> Result<Option<T>, Absent> {
+fn optional<T>(parts: &Parts, proof: Option<T>) -> Result<Option<T>, Refused> {
     if proof.is_some() || principal::is_nobody(&parts.extensions) { Ok(proof) } else { Err(absent(parts)) }
 }
 
-fn present<T>(parts: &Parts, proof: Option<T>) -> Result<T, Absent> {
+fn present<T>(parts: &Parts, proof: Option<T>) -> Result<T, Refused> {
     proof.ok_or_else(|| absent(parts))
 }
 
-fn absent(parts: &Parts) -> Absent {
+fn absent(parts: &Parts) -> Refused {
     // Where the layers are there and let the caller pass, they read another type of claims.
     absent_for(parts, Rejection::OtherClaims, None)
 }
 
 /// Refuses the caller for this reason; a stranger, because there is none.
-fn absent_for(parts: &Parts, rejection: Rejection, scopes: Option<ScopeSet>) -> Absent {
+fn absent_for(parts: &Parts, rejection: Rejection, scopes: Option<ScopeSet>) -> Refused {
     let (extensions, wire) = (&parts.extensions, Wire::of(&parts.headers));
     let (rejection, answers) = (principal::reason(extensions, rejection), principal::answers(extensions));
-    Absent { rejection, scopes, caller: extensions.get().cloned(), answers, wire }
+    Refused { rejection, scopes, caller: extensions.get().cloned(), answers, wire }
 }
 
 impl<S: Send + Sync, N: ScopeName> FromRequestParts<S> for Scoped<N> {
-    type Rejection = Absent;
+    type Rejection = Refused;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Absent> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refused> {
         let caller = present(parts, parts.extensions.get::<Principal>().cloned())?;
         let needed = Self::needed(&caller);
         Self::of(caller).ok_or_else(|| absent_for(parts, Rejection::InsufficientScope, Some(needed)))
@@ -174,42 +216,42 @@ impl<S: Send + Sync, N: ScopeName> FromRequestParts<S> for Scoped<N> {
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for CurrentUser {
-    type Rejection = Absent;
+    type Rejection = Refused;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Absent> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refused> {
         let user = parts.extensions.get().cloned();
         user.ok_or_else(|| absent_for(parts, Rejection::LayerMissing("CurrentUserLayer"), None))
     }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Principal {
-    type Rejection = Absent;
+    type Rejection = Refused;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Absent> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refused> {
         present(parts, parts.extensions.get().cloned())
     }
 }
 
 impl<S: Send + Sync> OptionalFromRequestParts<S> for Principal {
-    type Rejection = Absent;
+    type Rejection = Refused;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Absent> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Refused> {
         optional(parts, parts.extensions.get().cloned())
     }
 }
 
 impl<S: Send + Sync, C: CustomClaims> FromRequestParts<S> for Verified<C> {
-    type Rejection = Absent;
+    type Rejection = Refused;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Absent> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refused> {
         present(parts, Self::of(&parts.extensions))
     }
 }
 
 impl<S: Send + Sync, C: CustomClaims> OptionalFromRequestParts<S> for Verified<C> {
-    type Rejection = Absent;
+    type Rejection = Refused;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Absent> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Refused> {
         optional(parts, Self::of(&parts.extensions))
     }
 }

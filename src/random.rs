@@ -5,6 +5,7 @@ use base64_simd::URL_SAFE_NO_PAD;
 /// The system gave no random bytes. Callers refuse: nothing is ever issued from weaker ones.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("no random bytes to be had")]
+#[non_exhaustive]
 pub struct RandomUnavailable;
 
 /// `N` random bytes.

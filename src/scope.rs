@@ -21,6 +21,7 @@ pub struct Scope(Box<str>);
 /// A text is not in the grammar of RFC 6749 §3.3, or is longer than 4,096 bytes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("not a scope in the grammar of RFC 6749 section 3.3")]
+#[non_exhaustive]
 pub struct ScopeError;
 
 impl Scope {

@@ -146,7 +146,7 @@ fn app(
     server: &AuthorizationServer,
     foreign: Option<(ClaimsPolicy, RemoteJwks)>,
 ) -> Result<Router, portcullis::config::ConfigErrors> {
-    let own = server.resource_server()?;
+    let own = server.resource_server();
     let api = match foreign {
         Some((policy, keys)) => own.trust(policy, keys)?,
         None => own,

@@ -2,7 +2,7 @@
 
 use axum::{Json, extract::State};
 use portcullis::{
-    AuthorizationServer, ResourceServer, axum::Absent, config::ConfigErrors, openapi::OpenApiRouterExt as _,
+    AuthorizationServer, ResourceServer, axum::Refused, config::ConfigErrors, openapi::OpenApiRouterExt as _,
     principal::Principal, store::UserRecord,
 };
 use serde_json::{Value, json};
@@ -33,7 +33,7 @@ pub(crate) fn routes(
 
 /// Who is calling
 #[utoipa::path(get, path = "/users/me", responses((status = 200, description = "The user", body = Value)))]
-async fn me(State(server): State<AuthorizationServer>, caller: Principal) -> Result<Json<Value>, Absent> {
+async fn me(State(server): State<AuthorizationServer>, caller: Principal) -> Result<Json<Value>, Refused> {
     if caller.issuer() != server.issuer() {
         // Somebody else's user: what the token says is all that is known here.
         let scopes: Vec<&str> = caller.scopes().collect();
@@ -44,7 +44,7 @@ async fn me(State(server): State<AuthorizationServer>, caller: Principal) -> Res
 
 /// What they have
 #[utoipa::path(get, path = "/users/me/items", responses((status = 200, description = "Their items", body = Value)))]
-async fn my_items(State(server): State<AuthorizationServer>, caller: Principal) -> Result<Json<Value>, Absent> {
+async fn my_items(State(server): State<AuthorizationServer>, caller: Principal) -> Result<Json<Value>, Refused> {
     let owner = if caller.issuer() == server.issuer() {
         active_user(&server, &caller).await?.login.as_str().to_owned()
     } else {
@@ -55,7 +55,7 @@ async fn my_items(State(server): State<AuthorizationServer>, caller: Principal) 
 }
 
 /// One who is disabled by now is refused as everybody is, in the style that was asked for.
-async fn active_user(server: &AuthorizationServer, caller: &Principal) -> Result<UserRecord, Absent> {
+async fn active_user(server: &AuthorizationServer, caller: &Principal) -> Result<UserRecord, Refused> {
     server.active_user(caller).await.map_err(|rejection| caller.refused(rejection))
 }
 

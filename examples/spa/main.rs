@@ -106,7 +106,7 @@ async fn service(app: &str, api: &str) -> Result<Router, Failure> {
         .max_age(Duration::from_secs(600))
         .build()?;
 
-    let resource = server.resource_server()?;
+    let resource = server.resource_server();
     let me = Router::new().route("/me", get(me)).layer(resource.require(["me"])?).layer(resource.authenticate());
     let router = me.merge(server.routes()).with_state(server);
     // For whoever serves this router without TLS one day: here, `serve` has none but requests over it.

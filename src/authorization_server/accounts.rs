@@ -6,11 +6,9 @@ use tower_layer::Layer as _;
 
 use super::{AuthorizationServer, AuthorizationServerBuilder};
 use crate::{
-    browser::CookieExtract,
     config::{ConfigError, ConfigErrors},
-    endpoint::{Accounts, PasswordEndpoint, RegisterEndpoint, Registration},
+    endpoint::{Accounts, PasswordEndpoint, RegisterEndpoint, Registration, SignedInEndpoint},
     ident::LoginName,
-    jwt::JwtVerify,
     password::{Breaches, PasswordPolicy, PasswordRefusals},
     secret::Secret,
 };
@@ -23,10 +21,10 @@ impl AuthorizationServer {
     }
 
     /// The service for `POST /password`, behind the layers that verify whose it is, if there are users who have one.
-    pub fn password_endpoint(&self) -> Option<CookieExtract<JwtVerify<PasswordEndpoint>>> {
+    pub fn password_endpoint(&self) -> Option<SignedInEndpoint<PasswordEndpoint>> {
         self.issuer.login.as_ref()?;
         let endpoint = PasswordEndpoint::new(Arc::clone(&self.issuer), self.own.answers().clone());
-        Some(self.own_callers().layer(endpoint))
+        Some(SignedInEndpoint(self.own_callers().layer(endpoint)))
     }
 
     /// What new passwords must be like.

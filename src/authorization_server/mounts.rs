@@ -1,24 +1,17 @@
 //! Which endpoints a server has, and where: one list, for routers and for documents.
 
 use super::AuthorizationServer;
+#[cfg(feature = "password")]
+use crate::endpoint::{CookieSessionEndpoint, PasswordEndpoint, RegisterEndpoint, SessionsEndpoint, SignedInEndpoint};
+use crate::endpoint::{DocumentEndpoint, OAuthEndpoint, TokenEndpoint};
 #[cfg(all(feature = "openapi", feature = "password"))]
 use crate::endpoint::{Registration, SessionCookies};
 #[cfg(feature = "openapi")]
 use crate::rejection::AnswerStyle;
-#[cfg(feature = "password")]
-use crate::{
-    browser::CookieExtract,
-    endpoint::{CookieSessionEndpoint, PasswordEndpoint, RegisterEndpoint, SessionsEndpoint},
-    jwt::JwtVerify,
-};
-use crate::{
-    endpoint::{DocumentEndpoint, OAuthEndpoint},
-    login::LoginRateLimit,
-};
 
 /// An endpoint, by what it is for.
 pub(crate) enum Mounted {
-    Token(LoginRateLimit<OAuthEndpoint>),
+    Token(TokenEndpoint),
     Refresh(OAuthEndpoint),
     Revoke(OAuthEndpoint),
     Introspect(OAuthEndpoint),
@@ -26,13 +19,13 @@ pub(crate) enum Mounted {
     ServerMetadata(DocumentEndpoint),
     ResourceMetadata(DocumentEndpoint),
     #[cfg(feature = "password")]
-    Sessions(CookieExtract<JwtVerify<SessionsEndpoint>>),
+    Sessions(SignedInEndpoint<SessionsEndpoint>),
     #[cfg(feature = "password")]
-    Session(CookieExtract<JwtVerify<SessionsEndpoint>>),
+    Session(SignedInEndpoint<SessionsEndpoint>),
     #[cfg(feature = "password")]
-    LogOut(CookieExtract<JwtVerify<SessionsEndpoint>>),
+    LogOut(SignedInEndpoint<SessionsEndpoint>),
     #[cfg(feature = "password")]
-    Password(CookieExtract<JwtVerify<PasswordEndpoint>>),
+    Password(SignedInEndpoint<PasswordEndpoint>),
     #[cfg(feature = "password")]
     Register(RegisterEndpoint),
     #[cfg(feature = "password")]

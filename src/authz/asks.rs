@@ -52,6 +52,7 @@ where
 
 /// What a [`ServicePolicy`] asks its service.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Question {
     /// Who is calling.
     pub caller: Principal,

@@ -136,6 +136,7 @@ pub struct TrustedProxies {
 
 /// Which field proxies write the client's address into; its scheme goes with it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub enum ForwardedBy {
     /// `Forwarded` (RFC 7239).
     Forwarded,

@@ -6,6 +6,7 @@ mod account;
 mod browser;
 mod client_auth;
 mod document;
+mod enclosed;
 #[cfg(feature = "password")]
 mod ending;
 mod error;
@@ -38,12 +39,12 @@ use tower_service::Service;
 
 #[cfg(feature = "password")]
 pub(crate) use self::account::Accounts;
-pub use self::document::DocumentEndpoint;
 use self::error::EndpointError;
 #[cfg(feature = "password")]
 pub use self::{
     account::{PasswordEndpoint, RegisterEndpoint, Registration},
     browser::{CookieSessionEndpoint, SessionCookies},
+    enclosed::SignedInEndpoint,
     sessions::SessionsEndpoint,
 };
 pub(crate) use self::{
@@ -51,6 +52,7 @@ pub(crate) use self::{
     issuer::{Issuer, LEEWAY, LONGEST_LIFETIME},
     metadata::{ResourceMetadata, ServerMetadata},
 };
+pub use self::{document::DocumentEndpoint, enclosed::TokenEndpoint};
 #[cfg(feature = "password")]
 pub(crate) use self::{ending::NotChanged, issuer::Sessions};
 use crate::{

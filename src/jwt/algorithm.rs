@@ -45,6 +45,7 @@ pub enum Algorithm {
 /// A name that is none of a supported [`Algorithm`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("no supported signature algorithm of that name")]
+#[non_exhaustive]
 pub struct UnknownAlgorithm;
 
 /// What kind of key an algorithm needs.

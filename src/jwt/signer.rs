@@ -53,6 +53,7 @@ enum Pair {
 /// A signature could not be made. Nothing that a client sends can cause it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("token could not be signed")]
+#[non_exhaustive]
 pub struct SigningFailed;
 
 impl SigningKey {

@@ -25,7 +25,7 @@
 //! fn app(server: &AuthorizationServer) -> Result<axum::Router, ConfigErrors> {
 //!     let (app, document) = OpenApiRouter::new()
 //!         .routes(routes!(me).require_scopes(["me"])?)
-//!         .authenticate(&server.resource_server()?)
+//!         .authenticate(&server.resource_server())
 //!         .merge(server.documented_routes())
 //!         .split_for_parts();
 //!     let document = server.document(document, [("me", "Who you are")])?;

@@ -47,6 +47,7 @@ impl BreachListError {
 
 /// What happens to a password when the list does not answer.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
 pub enum WhenDown {
     /// It is accepted, and an audit event says so. The list comes after the policy, which has refused what is tried
     /// first; that somebody else's outage keeps people from changing a password that leaked would be the greater harm.

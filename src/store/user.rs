@@ -83,6 +83,7 @@ impl UserRecord {
 /// # }
 /// ```
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct UserPublic {
     /// Identifier that never changes.
     pub id: UserId,

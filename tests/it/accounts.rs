@@ -55,7 +55,7 @@ fn builder(users: Arc<dyn UserStore>, hasher: PasswordHasher) -> AuthorizationSe
 
 async fn start(builder: AuthorizationServerBuilder) -> World {
     let handle = builder.build().unwrap();
-    let api = handle.resource_server().unwrap();
+    let api = handle.resource_server();
     let me = Router::new().route("/me", route(|| async { "me" })).layer(api.authenticate());
     World { server: serve(me.merge(handle.routes())).await, handle }
 }

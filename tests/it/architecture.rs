@@ -347,3 +347,58 @@ fn nothing_turns_on_what_is_for_tests_and_all_of_it_is_behind_its_feature() {
         assert!(!code(&text).contains("crate::testing"), "{path} uses what is for tests");
     }
 }
+
+/// Features, as the manifest has them: their names, and whether they are on by default.
+fn features() -> Vec<(String, bool)> {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let section = manifest.split("\n[features]\n").nth(1).unwrap().split("\n[").next().unwrap();
+    let mut lines = section.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(" = "));
+    let (name, default) = lines.next().unwrap();
+    assert_eq!(name, "default");
+    let mut features: Vec<_> =
+        lines.map(|(name, _)| (name.to_owned(), default.contains(&format!("\"{name}\"")))).collect();
+    features.sort();
+    features
+}
+
+#[test]
+fn every_feature_has_its_row_in_both_tables_and_a_target_says_all_that_it_needs() {
+    let features = features();
+    let on = features.iter().filter(|(_, on)| *on).count();
+    assert!(features.len() > 10 && on > 4 && on < features.len(), "{features:?}");
+    let rows = |file: &str, prefix: &str| -> Vec<String> {
+        let text = fs::read_to_string(root().join(file)).unwrap();
+        let lines = text.lines().map(|line| line.strip_prefix(prefix).unwrap_or(line).trim().to_owned());
+        let table = lines.skip_while(|line| line != "| feature | by default | adds |").skip(2);
+        table.take_while(|line| line.starts_with("| `")).collect()
+    };
+    let (library, readme) = (rows("src/lib.rs", "//!"), rows("README.md", ""));
+    assert_eq!(library, readme);
+    let told: Vec<_> = readme
+        .iter()
+        .map(|row| {
+            let cells: Vec<&str> = row.split(" | ").collect();
+            assert!(matches!(cells[..], [_, "yes" | "no", text] if text.len() > 20), "{row}");
+            (cells[0].trim_matches(['|', ' ', '`']).to_owned(), cells[1] == "yes")
+        })
+        .collect();
+    assert_eq!(told, features);
+
+    // The crate's dependency on itself is not in a package: this target needs what it turns on, and CI, texts and the library
+    // that tell what is left out without it say the same.
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let own = manifest.split("\nportcullis = { path = \".\", features = [").nth(1).unwrap().split(']').next().unwrap();
+    let own: Vec<&str> = own.split(", ").map(|name| name.trim_matches('"')).collect();
+    let target = manifest.split("\n[[test]]\nname = \"it\"\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let command = format!("cargo test --features {}", own.join(","));
+    let library = fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    let all: Vec<String> = own.iter().map(|name| format!("feature = \"{name}\"")).collect();
+    assert!(own.len() > 2);
+    for (name, on) in &features {
+        assert_eq!(target.contains(&format!("\"{name}\"")), *on || own.contains(&name.as_str()), "{name}");
+    }
+    for text in [&manifest, &library, &fs::read_to_string(root().join("CONTRIBUTING.md")).unwrap()] {
+        assert!(text.contains(&command), "{command}");
+    }
+    assert_eq!(library.matches(&format!("all({})", all.join(", "))).count(), 2);
+}

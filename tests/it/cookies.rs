@@ -69,7 +69,7 @@ async fn world_with(
         .session_cookies(cookies)
         .clock(Arc::clone(&clock) as _);
     let handle = with(handle).build().unwrap();
-    let api = handle.resource_server().unwrap();
+    let api = handle.resource_server();
     let me = Router::new().route("/me", route(|| async { "me" })).layer(api.authenticate());
     World { server: serve(me.merge(handle.routes())).await, users, store, clock }
 }

@@ -61,7 +61,7 @@ async fn world() -> World {
         .resource(Resource::new(ARCHIVE))
         .build()
         .unwrap();
-    let api = handle.resource_server().unwrap();
+    let api = handle.resource_server();
     let tool = handle.resource_server_for(TOOL).unwrap();
     let routes = Router::new()
         .route("/me", route(|| async { "me" }).layer(api.authenticate()))
@@ -579,7 +579,7 @@ async fn req_127_req_128_req_129_metadata_of_a_resource_is_named_in_its_challeng
     assert!(challenge.contains(named) && challenge.contains("scope=\"tool:run\""), "{challenge}");
     let reply = get_with(server.address, "/mcp", "a.b.c").await;
     assert!(reply.header("www-authenticate").unwrap().contains(named));
-    let api = world.handle.resource_server().unwrap();
+    let api = world.handle.resource_server();
     assert!(api.metadata_endpoint().is_none(), "`orders` is no address");
     for bad in ["orders", "http://api.example", "https://api.example/?a", "https://api.example/#a"] {
         let error = api.clone().describe(bad, [ISSUER], ["a"]).unwrap_err();

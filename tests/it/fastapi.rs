@@ -10,7 +10,7 @@ use axum::{
 use portcullis::{
     AuthorizationServer, AuthorizationServerBuilder,
     authz::{AuthorizeLayer, CurrentUser, DenyUndecidedLayer, Scopes, SignedIn, policy_fn},
-    axum::Absent,
+    axum::Refused,
     browser::{CsrfGuard, CsrfLayer},
     ident::UserId,
     jwt::{Algorithm, SigningKey},
@@ -61,13 +61,13 @@ async fn me(user: CurrentUser) -> String {
     user.username.clone()
 }
 
-async fn handler(caller: Principal) -> Result<String, Absent> {
+async fn handler(caller: Principal) -> Result<String, Refused> {
     Err(caller.refused(Rejection::UserInactive))
 }
 
 /// The tutorial's routes, with what it has them demand, and some that it has not.
 fn routes(server: &AuthorizationServer) -> Router {
-    let api = server.resource_server().unwrap();
+    let api = server.resource_server();
     let protected = |path: &str, scopes: &[&str]| {
         Router::new().route(path, on_get(me)).layer(server.protect(Scopes::all_of(scopes).unwrap()).unwrap())
     };
@@ -184,7 +184,7 @@ async fn tokens_and_scopes_as_in_the_tutorial() {
 #[tokio::test]
 async fn the_realm_and_the_metadata_do_not_bring_the_other_style_back() {
     let server = builder().build().unwrap();
-    let api = server.resource_server().unwrap().realm("orders").unwrap();
+    let api = server.resource_server().realm("orders").unwrap();
     let api = api.describe("https://api.example/orders", [ISSUER], ["me"]).unwrap();
     for api in [api.clone(), api.realm("other").unwrap()] {
         let wire = serve(Router::new().route("/x", on_get(|| async {})).layer(api.authenticate())).await;

@@ -48,7 +48,7 @@ async fn of_auth_server(forget: bool) -> Inventory {
         .client(tool.introspects(["api"]))
         .build()
         .unwrap();
-    let api = server.resource_server().unwrap();
+    let api = server.resource_server();
     let (app, document) = routes::routes(&server, &api).unwrap().split_for_parts();
     let document = server.document(document, routes::SCOPES).unwrap();
     let app = app.merge(docs("/docs", &document));

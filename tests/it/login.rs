@@ -64,7 +64,7 @@ pub async fn start(users: Arc<dyn UserStore>, hasher: PasswordHasher) -> Server 
         .first_party_login(users, hasher)
         .login_limits(limits.build().unwrap());
     let server = server.build().unwrap();
-    let api = server.resource_server().unwrap();
+    let api = server.resource_server();
     let me = Router::new().route("/me", axum::routing::get(|| async { "me" })).layer(api.authenticate());
     serve(me.merge(server.routes())).await
 }
@@ -382,7 +382,7 @@ async fn lifetimes_follow_the_clock_and_have_bounds() {
     };
     let server = build(Duration::from_secs(60)).clock(Arc::clone(&clock) as _);
     let server = server.first_party_login(users().await, hasher()).build().unwrap();
-    let api = server.resource_server().unwrap();
+    let api = server.resource_server();
     let me = Router::new().route("/me", axum::routing::get(|| async { "me" })).layer(api.authenticate());
     let running = serve(me.merge(server.routes())).await;
     let issued = post_token(running.address, &form("alice", PASSWORD, "")).await;

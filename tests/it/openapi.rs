@@ -66,7 +66,7 @@ async fn post_nested() {}
 
 /// Everything that can be declared.
 fn everything(server: &AuthorizationServer, guard: &CsrfGuard) -> OpenApiRouter {
-    let api = server.resource_server().unwrap();
+    let api = server.resource_server();
     let claim = || Claim::one_of("region", ["eu"]).unwrap();
     let scopes = |list: &[&str]| Scopes::all_of(list).unwrap();
     let mixed = all((any((scopes(&["p", "q"]), scopes(&["r"]))), not(claim()), scopes(&["s"])));

@@ -74,7 +74,7 @@ fn api(origin: &str, app: &str, users: &Arc<MemoryStore>, acts: &Arc<AtomicUsize
         .route("/shared", get(shared))
         .route("/settings.js", get(settings))
         .route("/act", post(act))
-        .layer(server.resource_server().unwrap().authenticate_cookie(guard))
+        .layer(server.resource_server().authenticate_cookie(guard))
         .route("/logo", get(picture))
         .merge(server.routes())
         .layer(SecureHeadersLayer::new())

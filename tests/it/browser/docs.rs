@@ -42,7 +42,7 @@ async fn shop() -> Server {
             .sessions(users as _, SessionPolicy::default())
             .build()
             .unwrap();
-    let api = server.resource_server().unwrap();
+    let api = server.resource_server();
     let routes = example::routes(&server, &api).unwrap().routes(routes!(health).public());
     let (app, document) = routes.split_for_parts();
     let document = server.document(document, example::SCOPES).unwrap();
@@ -97,7 +97,6 @@ async fn page(browser: &Driver) {
 
     browser.click(".scheme-container .authorize").await;
     browser.visible("#oauth_username").await;
-    browser.screenshot("docs-sign-in").await;
     let form = "const own = document.querySelector('#oauth_username').closest('.auth-container');";
     let submit = format!("{form} own.querySelector('.auth.authorize').click();");
     let errors = format!("{form} return own.querySelector('.errors')?.innerText ?? '';");
@@ -106,6 +105,7 @@ async fn page(browser: &Driver) {
     for scope in ["me", "admin"] {
         browser.click(&format!("label[for={scope}-password-checkbox-OAuth2] .item")).await;
     }
+    browser.screenshot("docs-sign-in").await;
     browser.run(&submit, &json!(null)).await;
     browser.visible(".auth-container .errors").await;
     assert!(browser.run(&errors, &json!(null)).await.as_str().unwrap().contains("Bad Request"), "a wrong password");

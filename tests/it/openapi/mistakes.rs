@@ -15,7 +15,7 @@ struct Listed;
 #[tokio::test]
 async fn operations_that_another_one_displaces_are_told() {
     let (server, _) = whole(&hasher(), AnswerStyle::Standard).await;
-    let api = server.resource_server().unwrap();
+    let api = server.resource_server();
     let listed = || OpenApiRouter::<()>::with_openapi(Listed::openapi());
     let lost = |router: OpenApiRouter| {
         let scopes = serde_json::to_string(&router.get_openapi().paths).unwrap().contains(r#"["a","b"]"#);
@@ -52,7 +52,7 @@ async fn operations_that_another_one_displaces_are_told() {
 #[tokio::test]
 async fn scopes_outside_of_who_reads_tokens_let_nobody_in() {
     let (server, subject) = whole(&hasher(), AnswerStyle::Standard).await;
-    let api = server.resource_server().unwrap();
+    let api = server.resource_server();
     let bearer = credential("authorization", &token(&subject, "a"));
     let cookie = credential("cookie", &token(&subject, "a"));
     let scopes = OpenApiRouter::new().routes(routes!(alone)).authenticate(&api).require_scopes(["a"]).unwrap();

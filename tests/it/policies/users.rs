@@ -198,7 +198,7 @@ async fn req_181_the_stack_of_a_server_knows_its_users_and_one_realm() {
         .build()
         .unwrap();
     let name = |user: CurrentUser| async move { user.username.clone() };
-    let shop = server.resource_server().unwrap().realm("shop").unwrap();
+    let shop = server.resource_server().realm("shop").unwrap();
     let app =
         Router::new().route("/name", get(name)).layer(server.protect(Scopes::all_of(["me"]).unwrap()).unwrap()).merge(
             Router::new().route("/shop", get(name)).layer(server.current_user().unwrap()).layer(shop.authenticate()),
