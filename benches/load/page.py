@@ -72,6 +72,7 @@ def tokens(rates):
 def routes(rates):
     bare, rows = get("load", "/bare"), []
     for label, name in [
+        ("a layer that does nothing: what axum takes for any", get("load", "/layered")),
         ("`/protected`, one scope, the caller not read", get("load", "/protected")),
         ("`/named`, the caller read by the handler", get("load", "/named")),
         ("`auth_server` `/admin/reports`: revocations looked at, client's address, JSON", get("auth_server", "/admin/reports")),

@@ -36,6 +36,7 @@ def _gets():
         yield Scenario("load", "/protected", algorithm)
         yield Scenario("fastapi", "/protected", algorithm)
     yield Scenario("fastapi", "/bare")
+    yield Scenario("load", "/layered")
     yield Scenario("load", "/named")
     yield Scenario("auth_server", "/admin/reports")
     yield Scenario("auth_server", "/users/me")
