@@ -29,13 +29,17 @@ def family(pid):
 
 def machine_seconds():
     """CPU time of the whole machine since it started: busy, and stolen by its host."""
-    user, nice, system, _idle, _wait, irq, soft, steal = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:9])
+    user, nice, system, _idle, _wait, irq, soft, steal = map(
+        int, Path("/proc/stat").read_text().split("\n")[0].split()[1:9]
+    )
     return (user + nice + system + irq + soft) / TICK, steal / TICK
 
 
 def memory(pid):
     """Resident KiB, threads and open files."""
-    status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line)
+    status = dict(
+        line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line
+    )
     return {
         "rss_kib": int(status["VmRSS"].split()[0]),
         "anon_kib": int(status["RssAnon"].split()[0]),

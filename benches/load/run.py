@@ -52,16 +52,29 @@ def wrk(server, scenario, seconds, tokens, prepared):
     else:
         script = "tokens.lua"
         words = ["--", str(tokens)] + (["1000"] if scenario.tokens == THOUSAND else [])
-    command = ["wrk", f"-t{threads}", f"-c{connections}", f"-d{seconds}s", "--timeout", "20s", "-s", str(HERE / "lua" / script)]
+    command = [
+        "wrk",
+        f"-t{threads}",
+        f"-c{connections}",
+        f"-d{seconds}s",
+        "--timeout",
+        "20s",
+        "-s",
+        str(HERE / "lua" / script),
+    ]
     command += [*headers, server.url + scenario.path, *words]
     ran = subprocess.run(
-        pinned("" if scenario.workers > 1 else "1", command), env=environment, capture_output=True, text=True, timeout=seconds + 60
+        pinned("" if scenario.workers > 1 else "1", command),
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=seconds + 60,
     )
     lines = [line for line in ran.stdout.splitlines() if line.startswith("{")]
     if ran.returncode or not lines:
         raise RuntimeError(f"{scenario.name}: wrk: {ran.stdout[-500:]} {ran.stderr[-500:]}")
     told = json.loads(lines[-1])
-    if told["refused"] or told["broken"] or not told["requests"]:
+    if told["refused"] or told["broken"]:
         raise RuntimeError(f"{scenario.name}: {told}")
     return told
 
@@ -77,19 +90,33 @@ def measure(bench, scenario, seconds, tokens):
     cores = "0" if scenario.workers == 1 else "0,1"
     with bench.start(scenario.server, scenario.algorithm, scenario.workers, cores, extra) as server:
         # What is cold stays so: it is warmed up by the first token alone.
-        wrk(server, replace(scenario, tokens=ONE) if scenario.tokens == COLD else scenario, 1, tokens, prepare(server, scenario))
+        wrk(
+            server,
+            replace(scenario, tokens=ONE) if scenario.tokens == COLD else scenario,
+            1,
+            tokens,
+            prepare(server, scenario),
+        )
         prepared = prepare(server, scenario)
         started, own, others, (busy, stolen) = time.time(), server.cpu(), children(), machine_seconds()
         told = wrk(server, scenario, seconds, tokens, prepared)
         own, others = server.cpu() - own, children() - others
+        if not told["requests"]:
+            raise RuntimeError(f"{scenario.name}: no answer in {seconds} s")
         now_busy, now_stolen = machine_seconds()
         busy, stolen = now_busy - busy, now_stolen - stolen
         rate = told["requests"] / told["seconds"]
         return {
-            "scenario": scenario.name, "rate": round(rate, 1), **told, "at": round(started), "server_cpu": round(own, 2),
-            "wrk_cpu": round(others, 2), "foreign_cpu": round(max(busy - own - others, 0), 2), "stolen": round(stolen, 2),
+            "scenario": scenario.name,
+            "rate": round(rate, 1),
+            **told,
+            "at": round(started),
+            "server_cpu": round(own, 2),
+            "wrk_cpu": round(others, 2),
+            "foreign_cpu": round(max(busy - own - others, 0), 2),
+            "stolen": round(stolen, 2),
             "rss_kib": memory(server.pid)["rss_kib"],
-        }  # fmt: skip
+        }
 
 
 def first_line(path):
@@ -118,7 +145,9 @@ def main():
     parser.add_argument("--out", type=Path, help="data/rates.jsonl, data/variants.jsonl with --with, none with --only")
     parser.add_argument("--list", action="store_true", help="print the names and end")
     asked = parser.parse_args()
-    chosen = [s for s in (WARM if asked.variants else ALL) if not asked.only or any(part in s.name for part in asked.only)]
+    chosen = [
+        s for s in (WARM if asked.variants else ALL) if not asked.only or any(part in s.name for part in asked.only)
+    ]
     if asked.variants:
         told = [("nothing", {}), *variants(asked.variants)]
         chosen = [scenario.varied(label, extra) for scenario in chosen for label, extra in told]
@@ -133,21 +162,29 @@ def main():
     tokens = {name: bench.mint(name, count) for name, count in counts.items()}
     packages = (Path(__file__).parents[1] / "fastapi" / "requirements.txt").read_text().split()
     peer = {line.split("==")[0]: line.split("==")[1] for line in packages if "==" in line}
-    lines = [{"machine": describe(), "fastapi": peer, "rounds": asked.rounds, "seconds": asked.seconds}]
+    head = {"machine": describe(), "fastapi": peer, "rounds": asked.rounds, "seconds": asked.seconds}
+    # Beside the last whole run, which stays until this one is whole.
+    part = out.with_suffix(".part") if out else Path(os.devnull)
+    part.parent.mkdir(exist_ok=True)
+    with part.open("w") as lines:
+        lines.write(json.dumps(head) + "\n")
+        take_turns(bench, chosen, tokens, asked, lines)
+    if out:
+        part.replace(out)
+
+
+def take_turns(bench, chosen, tokens, asked, lines):
     for number in range(asked.rounds):
         for scenario in chosen if number % 2 == 0 else reversed(chosen):
             line = {"round": number, **measure(bench, scenario, asked.seconds, tokens[scenario.algorithm])}
-            lines.append(line)
+            lines.write(json.dumps(line) + "\n")
+            lines.flush()
             each = line["server_cpu"] / line["requests"] * 1e6
             print(
                 f"{number} {scenario.name:44} {line['rate']:10,.0f}/s  p50 {line['p50_us']:>7} p99 {line['p99_us']:>7} µs"
                 f"  {each:8.2f} µs CPU  foreign {line['foreign_cpu']:.2f} stolen {line['stolen']:.2f}",
                 flush=True,
-            )  # fmt: skip
-    if out:
-        # At the end, so that a run that was broken off leaves the last whole one as it is.
-        out.parent.mkdir(exist_ok=True)
-        out.write_text("".join(json.dumps(line) + "\n" for line in lines))
+            )
 
 
 main()

@@ -23,7 +23,9 @@ FASTAPI = ROOT / "benches" / "fastapi"
 def build():
     """Builds the programs and returns where they are, by name."""
     command = ["cargo", "build", "--release", "--locked", "--bench", "load", "--example", "auth_server"]
-    ran = subprocess.run([*command, "--message-format=json-render-diagnostics"], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    ran = subprocess.run(
+        [*command, "--message-format=json-render-diagnostics"], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True
+    )
     told = (json.loads(line) for line in ran.stdout.splitlines() if line.startswith("{"))
     return {one["target"]["name"]: one["executable"] for one in told if one.get("executable")}
 
@@ -77,9 +79,25 @@ class Bench:
 
     def start(self, kind, algorithm, workers=1, cores="0", extra=None):
         """Starts one of `load`, `auth_server` and `fastapi`, with further variables for it."""
-        environment = {**os.environ, **self.settings[algorithm], "TOKIO_WORKER_THREADS": str(workers), "PASSWORD": PASSWORD}
+        environment = {
+            **os.environ,
+            **self.settings[algorithm],
+            "TOKIO_WORKER_THREADS": str(workers),
+            "PASSWORD": PASSWORD,
+        }
         if kind == "fastapi":
-            command = [self.python, "-m", "uvicorn", "app:app", "--app-dir", str(FASTAPI), "--host", "127.0.0.1", "--port", "0"]
+            command = [
+                self.python,
+                "-m",
+                "uvicorn",
+                "app:app",
+                "--app-dir",
+                str(FASTAPI),
+                "--host",
+                "127.0.0.1",
+                "--port",
+                "0",
+            ]
             command += ["--loop", "uvloop", "--http", "httptools", "--workers", str(workers), "--no-access-log"]
         elif kind == "load":
             command = [self.programs["load"], "serve"]
@@ -99,7 +117,9 @@ class Server:
         # Into a file, as a service's log is: a pipe that nobody reads would hold it up.
         self.log = WORK / f"{name}.log"
         with self.log.open("w") as out:
-            self.process = subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+            self.process = subprocess.Popen(
+                command, env=environment, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+            )
         self.pid = self.process.pid
         try:
             self.url = self._address()

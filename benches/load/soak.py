@@ -43,7 +43,10 @@ async def watch(server, traffic, started, lines):
         line |= {kind: percentiles(found) for kind, found in sorted(times.items())}
         lines.append(line)
         get = line.get("get", {})
-        print(f"{line['second']:4} s  {line['rss_kib']} KiB  {line['files']} files  get {get}  wrong {dict(traffic.wrong)}", flush=True)
+        print(
+            f"{line['second']:4} s  {line['rss_kib']} KiB  {line['files']} files  get {get}  wrong {dict(traffic.wrong)}",
+            flush=True,
+        )
 
 
 async def load(server, tokens, rate, seconds, lines):
@@ -87,7 +90,11 @@ def main():
     with bench.start("auth_server", "EdDSA", extra=extra) as server:
         traffic = asyncio.run(load(server, tokens, asked.rate, asked.seconds, lines))
         database = sum(path.stat().st_size for path in WORK.glob("soak.db*"))
-    summary = {"growth_percent": growth(lines), "answers": dict(sorted(traffic.counts.items())), "wrong": dict(traffic.wrong)}
+    summary = {
+        "growth_percent": growth(lines),
+        "answers": dict(sorted(traffic.counts.items())),
+        "wrong": dict(traffic.wrong),
+    }
     summary |= {"database_kib": database // 1024, "seconds": asked.seconds, "rate": asked.rate}
     print(json.dumps(summary, indent=1))
     if out:

@@ -17,17 +17,20 @@ NOISE = [
     b"GET /wp-login.php HTTP/1.1\r\nhost: a\r\n\r\n",
     b"GET /..%2f..%2fetc/passwd HTTP/1.1\r\nhost: a\r\n\r\n",
     b"POST /token HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}",
-    b"POST /token HTTP/1.1\r\nhost: a\r\ncontent-type: application/x-www-form-urlencoded\r\ncontent-length: 40000\r\n\r\n" + b"a" * 40000,
+    b"POST /token HTTP/1.1\r\nhost: a\r\ncontent-type: application/x-www-form-urlencoded\r\ncontent-length: 40000\r\n\r\n"
+    + b"a" * 40000,
     b"POST /revoke HTTP/1.1\r\nhost: a\r\ncontent-type: application/x-www-form-urlencoded\r\ncontent-length: 7\r\n\r\ntoken=a",
     b"TRACE / HTTP/1.1\r\nhost: a\r\n\r\n",
     b"GET /users/me HTTP/1.1\r\nhost: a\r\nauthorization: Bearer a\r\nauthorization: Bearer b\r\n\r\n",
-    b"GET /users/me HTTP/1.1\r\nhost: a\r\nx-forwarded-for: 127.0.0.1\r\ncookie: access_token=" + b"a" * 4000 + b"\r\n\r\n",
+    b"GET /users/me HTTP/1.1\r\nhost: a\r\nx-forwarded-for: 127.0.0.1\r\ncookie: access_token="
+    + b"a" * 4000
+    + b"\r\n\r\n",
     b"GET / HTTP/9.9\r\n\r\n",
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 64,
     b"GET /users/me HTTP/1.1\r\nhost: a",
     b"",
-]  # fmt: skip
+]
 
 
 class Connection:
@@ -63,9 +66,12 @@ class Traffic:
         self.dead = deque(maxlen=500)
         self.next_token = self.next_user = 0
         self.parts = [
-            (self.get, 40, 0.80 * rate), (self.chain, 8, 0.10 * rate), (self.bad_token, 6, 0.08 * rate),
-            (self.scan, 4, 0.02 * rate), (self.guess, 2, 3.0),
-        ]  # fmt: skip
+            (self.get, 40, 0.80 * rate),
+            (self.chain, 8, 0.10 * rate),
+            (self.bad_token, 6, 0.08 * rate),
+            (self.scan, 4, 0.02 * rate),
+            (self.guess, 2, 3.0),
+        ]
 
     async def run(self, seconds):
         start = time.perf_counter() + 0.1
@@ -77,13 +83,16 @@ class Traffic:
 
     async def paced(self, part, start, seconds, number, every):
         random_number = random.Random(f"{part.__name__}{number}")
-        due, state = start + every * random_number.random(), {"connection": Connection(self.port), "random": random_number}
+        due, state = (
+            start + every * random_number.random(),
+            {"connection": Connection(self.port), "random": random_number},
+        )
         while due < start + seconds:
             await asyncio.sleep(max(due - time.perf_counter(), 0))
             try:
                 kind = await asyncio.wait_for(part(state), 10)
                 self.times.setdefault(kind, []).append(time.perf_counter() - due)
-            except (OSError, EOFError, asyncio.TimeoutError, ValueError) as broken:
+            except (OSError, EOFError, TimeoutError, ValueError) as broken:
                 self.wrong[f"{part.__name__}: {type(broken).__name__}"] += 1
                 state["connection"] = Connection(self.port)
             due += every
