@@ -119,19 +119,18 @@ def routes(rates):
 
 def endpoints(rates):
     rows = []
-    for label, kind in [
-        ("login", "login"),
-        ("refresh, sessions in memory", "refresh-memory"),
-        ("refresh, SQLite, durable", "refresh-sqlite"),
-    ]:
+    kinds = {
+        "login": "login",
+        "refresh, sessions in memory": "refresh-memory",
+        "refresh, SQLite, durable": "refresh-sqlite",
+    }
+    for label, kind in kinds.items():
         for workers in (1, 2):
             ours, peer = f"auth_server/token/EdDSA/{kind}/{workers}", f"fastapi/token/EdDSA/{kind}/{workers}"
             at = lambda name, field: f"{rates.of(name, lambda line: line[field])[0] / 1000:.1f}"
-            other = (
-                [count(rates.of(peer)[0]), spread(rates.ratio(ours, peer), lambda n: f"{n:.2f}")]
-                if peer in rates
-                else ["has none", ""]
-            )
+            other = ["has none", ""]
+            if peer in rates:
+                other = [count(rates.of(peer)[0]), spread(rates.ratio(ours, peer), lambda number: f"{number:.2f}")]
             rows.append([label, workers, count(rates.of(ours)[0]), at(ours, "p50_us"), at(ours, "p99_us"), *other])
     return table(["`POST /token`", "workers", "a second", "p50, ms", "p99, ms", "FastAPI", "times FastAPI"], rows)
 

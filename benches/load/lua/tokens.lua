@@ -1,13 +1,13 @@
--- GET with another token each time: `wrk … -s tokens.lua URL -- FILE [COUNT]`. With a count, the first so many lines of the
--- file in turn, kept in memory; without, all lines once, read as they are needed, and it ends with an error if they run out.
+-- GET with another token each time: `wrk … -s tokens.lua URL -- FILE COUNT|once|again`. With a count, the first so many lines of
+-- the file in turn, kept in memory. Otherwise all lines, read as they are needed; if they run out, `once` ends with an error.
 dofile(os.getenv("LOAD_LUA") .. "/report.lua")
 
-local head, tail, tokens, at, file
+local head, tail, tokens, at, file, again
 
 function init(args)
     head = "GET " .. wrk.path .. " HTTP/1.1\r\nHost: " .. wrk.host .. ":" .. wrk.port .. "\r\nAuthorization: Bearer "
     tail = "\r\n\r\n"
-    file = assert(io.open(args[1]))
+    file, again = assert(io.open(args[1])), args[2] == "again"
     local count = tonumber(args[2])
     if not count then return end
     tokens, at = {}, 0
@@ -19,5 +19,10 @@ function request()
         at = at % #tokens + 1
         return tokens[at]
     end
-    return head .. assert(file:read("*l"), "no tokens are left") .. tail
+    local token = file:read("*l")
+    if not token and again then
+        file:seek("set")
+        token = file:read("*l")
+    end
+    return head .. assert(token, "no tokens are left") .. tail
 end
