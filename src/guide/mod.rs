@@ -61,5 +61,7 @@ pub mod requirements {}
 #[doc = include_str!("house.md")]
 pub mod house {}
 
+// First, because the first of two definitions counts: the page's own ones lead to files that rustdoc does not copy.
+#[doc = include_str!("figures/images.md")]
 #[doc = include_str!("figures.md")]
 pub mod figures {}
