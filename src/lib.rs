@@ -69,6 +69,8 @@
     feature = "testing",
     doc = "| [`testing`] | tokens right and wrong, identities without tokens, what every store promises; with `openapi`, an inventory of every route |"
 )]
+#![cfg_attr(feature = "metrics", doc = "| [`metrics`] | names of counters, gauges and histograms |")]
+//! | [`health`] | [`Readiness`](health::Readiness): whether the stores and keys answer, for whoever sends requests here |
 //! | [`config`] | [`ConfigErrors`](config::ConfigErrors): every mistake of a configuration at once |
 //! | [`audit`] | what was decided and why, as `tracing` events |
 //! | [`scope`], [`ident`], [`secret`], [`clock`], [`random`] | the words that the rest is made of |
@@ -77,7 +79,7 @@
 //!
 //! # Features
 //!
-//! They only add interfaces; none changes behaviour. All but `legacy-hashes`, `openapi`, `postgres`, `redis`, `testing` and `tonic` are on by default.
+//! They only add interfaces; none changes behaviour. All but `legacy-hashes`, `metrics`, `openapi`, `postgres`, `redis`, `testing` and `tonic` are on by default.
 //!
 //! | feature | adds |
 //! |---|---|
@@ -85,6 +87,7 @@
 //! | `breach-client` | new passwords are compared with those that became known, over HTTP |
 //! | `jwks-client` | keys that an issuer publishes, fetched in the background |
 //! | `legacy-hashes` | hashes by bcrypt, scrypt, PBKDF2, Argon2i and Argon2d in the store, which their users' next login replaces |
+//! | `metrics` | counters, gauges and histograms through the facade `metrics`, for any recorder |
 //! | `openapi` | scopes declared once: enforced, and drawn in an OpenAPI document and its page |
 //! | `password` | Argon2id hashing, `grant_type=password`, registration, change of password |
 //! | `postgres` | users, sessions, revocations and signing keys in PostgreSQL, for several machines |
@@ -97,7 +100,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // The guide names what is behind features; with all of them, every link has to lead somewhere.
 #![cfg_attr(
-    not(all(feature = "openapi", feature = "password", feature = "testing", feature = "tonic")),
+    not(all(feature = "metrics", feature = "openapi", feature = "password", feature = "testing", feature = "tonic")),
     allow(rustdoc::broken_intra_doc_links)
 )]
 
@@ -121,9 +124,14 @@ mod follow;
 mod form;
 pub mod gate;
 pub mod guide;
+pub mod health;
 pub mod ident;
 pub mod jwt;
 pub mod login;
+#[cfg(feature = "metrics")]
+pub mod metrics;
+#[cfg(not(feature = "metrics"))]
+mod metrics;
 #[cfg(feature = "openapi")]
 pub mod openapi;
 #[cfg(feature = "password")]

@@ -11,6 +11,7 @@ mod ending;
 mod error;
 mod fastapi;
 mod grant;
+mod health;
 mod introspect;
 mod issuer;
 mod metadata;
@@ -38,7 +39,6 @@ use tower_service::Service;
 
 #[cfg(feature = "password")]
 pub(crate) use self::account::Accounts;
-pub use self::document::DocumentEndpoint;
 use self::error::EndpointError;
 #[cfg(feature = "password")]
 pub use self::{
@@ -50,6 +50,10 @@ pub(crate) use self::{
     client_auth::Clients,
     issuer::{Issuer, LEEWAY, LONGEST_LIFETIME},
     metadata::{ResourceMetadata, ServerMetadata},
+};
+pub use self::{
+    document::DocumentEndpoint,
+    health::{HealthEndpoint, ReadyEndpoint},
 };
 #[cfg(feature = "password")]
 pub(crate) use self::{ending::NotChanged, issuer::Sessions};

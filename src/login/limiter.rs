@@ -288,6 +288,20 @@ impl LoginLimiter {
         answer
     }
 
+    /// Whether attempts can be counted: a shared store is asked for what nobody has, if logins are refused while it does not answer.
+    pub(crate) async fn answers(&self) -> Result<(), StoreError> {
+        let Inner { limits, shared, clock, .. } = &*self.0;
+        let refuses = [limits.addresses_when_down, limits.accounts_when_down].contains(&WhenDown::Refuse);
+        match shared {
+            // No name looks like this.
+            Some(store) if refuses => {
+                let nobody = self.key(Limit::Account, &[&[0]]);
+                self.ask(store.forget(nobody), clock.now()).await.map(drop)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// What strangers' failures on an account count under.
     fn account(&self, name: Option<&LoginName>) -> AttemptKey {
         self.key(Limit::Account, &[name.map(LoginName::as_str).unwrap_or_default().as_bytes()])
