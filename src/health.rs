@@ -56,7 +56,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// | `signing_keys` | an [`AuthorizationServer`](crate::AuthorizationServer) | there is no key that may sign |
 /// | `users`, `sessions` | the same, where it has them | the store does not answer |
 /// | `revocations` | both, where there is a list | it cannot be told what was called back, and tokens are refused for it |
-/// | `login_attempts` | an [`AuthorizationServer`](crate::AuthorizationServer) whose limits are counted in a store | logins are refused because it does not answer |
+/// | `login_attempts` | an [`AuthorizationServer`](crate::AuthorizationServer) whose limits are counted in a store, and logins refused without it | that does not answer |
 /// | `issuer_keys` | a [`ResourceServer`](crate::ResourceServer) | keys of an issuer are not there. While it does not answer, its last good ones are |
 ///
 /// ```

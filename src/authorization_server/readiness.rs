@@ -28,9 +28,9 @@ impl AuthorizationServer {
             Some(list) => list.clone().needed_by(readiness, Arc::clone(&issuer.clock)),
             None => readiness,
         };
-        match issuer.limiter {
-            Some(_) => needs(readiness, "login_attempts", true, issuer, login_attempts),
-            None => readiness,
+        match &issuer.limiter {
+            Some(limiter) if limiter.needs_store() => needs(readiness, "login_attempts", true, issuer, login_attempts),
+            _ => readiness,
         }
     }
 }
@@ -80,7 +80,7 @@ fn sessions(issuer: Arc<Issuer>) -> Answer {
 fn login_attempts(issuer: Arc<Issuer>) -> Answer {
     let probe = async move {
         match &issuer.limiter {
-            Some(limiter) => limiter.answers().await,
+            Some(limiter) => limiter.store_answers().await,
             None => Ok(()),
         }
     };

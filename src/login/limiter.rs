@@ -288,18 +288,18 @@ impl LoginLimiter {
         answer
     }
 
-    /// Whether attempts can be counted: a shared store is asked for what nobody has, if logins are refused while it does not answer.
-    pub(crate) async fn answers(&self) -> Result<(), StoreError> {
-        let Inner { limits, shared, clock, .. } = &*self.0;
-        let refuses = [limits.addresses_when_down, limits.accounts_when_down].contains(&WhenDown::Refuse);
-        match shared {
-            // No name looks like this.
-            Some(store) if refuses => {
-                let nobody = self.key(Limit::Account, &[&[0]]);
-                self.ask(store.forget(nobody), clock.now()).await.map(drop)
-            }
-            _ => Ok(()),
-        }
+    /// Whether logins are refused while a shared store does not answer.
+    pub(crate) fn needs_store(&self) -> bool {
+        let Inner { limits, shared, .. } = &*self.0;
+        shared.is_some() && [limits.addresses_when_down, limits.accounts_when_down].contains(&WhenDown::Refuse)
+    }
+
+    /// Whether it answers: asked for what nobody has.
+    pub(crate) async fn store_answers(&self) -> Result<(), StoreError> {
+        let Some(store) = &self.0.shared else { return Ok(()) };
+        // No name looks like this.
+        let nobody = self.key(Limit::Account, &[&[0]]);
+        self.ask(store.forget(nobody), self.0.clock.now()).await.map(drop)
     }
 
     /// What strangers' failures on an account count under.

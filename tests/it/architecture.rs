@@ -80,6 +80,7 @@ fn decisions_name_neither_tower_nor_tokio_and_read_no_clock() {
         "transport/https.rs",
         "transport/hsts.rs",
         "transport/secure_headers.rs",
+        "metrics/names.rs",
         "openapi/demands.rs",
         "openapi/operation.rs",
         "openapi/schemas.rs",
