@@ -6,6 +6,7 @@ mod accounts;
 mod cookies;
 #[cfg(feature = "axum")]
 mod mounts;
+mod readiness;
 #[cfg(feature = "password")]
 mod users;
 
@@ -39,7 +40,7 @@ use crate::{
     endpoint::{Accounts, SessionCookies, Sessions, SessionsEndpoint, SignedInEndpoint},
     password::{PasswordHasher, PasswordLogin},
     session::SessionPolicy,
-    store::{SessionStore, UserStore},
+    store::{SessionStore, UserStore, metered},
 };
 
 /// Issues access tokens, calls them back, and publishes the keys that verify them. Cheap to clone.
@@ -275,7 +276,7 @@ impl AuthorizationServerBuilder {
     /// secret that they carry is not looked at and opens nothing.
     #[cfg(feature = "password")]
     pub fn first_party_login(mut self, users: Arc<dyn UserStore>, hasher: PasswordHasher) -> Self {
-        self.login = Some(PasswordLogin::new(users, hasher));
+        self.login = Some(PasswordLogin::new(metered::users(users), hasher));
         self
     }
 
@@ -298,7 +299,7 @@ impl AuthorizationServerBuilder {
     /// ```
     #[cfg(feature = "password")]
     pub fn sessions(mut self, store: Arc<dyn SessionStore>, policy: SessionPolicy) -> Self {
-        self.sessions = Some(Sessions { store, policy });
+        self.sessions = Some(Sessions { store: metered::sessions(store), policy });
         self
     }
 
@@ -412,7 +413,7 @@ impl AuthorizationServerBuilder {
             current: self
                 .login
                 .as_ref()
-                .map(|login| CurrentUsers::new(Arc::clone(&login.users), &*self.name).clock(Arc::clone(&self.clock))),
+                .map(|login| CurrentUsers::of(Arc::clone(&login.users), &*self.name).clock(Arc::clone(&self.clock))),
             revocations: self.list(),
             name: self.name,
             audience: self.audience,
@@ -489,6 +490,6 @@ impl AuthorizationServerBuilder {
         let store = self.sessions.as_ref().map(|sessions| Arc::clone(&sessions.store) as Arc<dyn RevocationStore>);
         #[cfg(not(feature = "password"))]
         let store = None::<Arc<dyn RevocationStore>>;
-        self.revocations.clone().or_else(|| store.map(RevocationList::new))
+        self.revocations.clone().or_else(|| store.map(RevocationList::of))
     }
 }

@@ -50,10 +50,13 @@ use ::axum::{
     response::{IntoResponse, Response},
 };
 use http::request::Parts;
+use tower_layer::Layer as _;
 
 use crate::{
     authorization_server::{AuthorizationServer, Mounted},
-    authz::CurrentUser,
+    authz::{CurrentUser, Public},
+    endpoint::HealthEndpoint,
+    health::Readiness,
     jwt::{CustomClaims, Verified},
     principal::{self, Principal, ScopeName, Scoped},
     rejection::{Answers, Needs, Rejection, Wire},
@@ -75,6 +78,14 @@ impl AuthorizationServer {
     pub fn routes<S: Clone + Send + Sync + 'static>(&self) -> Router<S> {
         let mount = |router: Router<S>, (path, endpoint): (String, Mounted)| mount(router, &path, endpoint);
         self.mounts().into_iter().fold(Router::new(), mount)
+    }
+}
+
+impl Readiness {
+    /// A router with `GET /health` and `GET /ready`, open on purpose: see [`health`](crate::health).
+    pub fn routes<S: Clone + Send + Sync + 'static>(&self) -> Router<S> {
+        let ready = Public.layer(self.endpoint());
+        Router::new().route_service("/health", Public.layer(HealthEndpoint)).route_service("/ready", ready)
     }
 }
 

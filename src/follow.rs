@@ -23,7 +23,7 @@ use tokio::{
     time::{self, Instant},
 };
 
-use crate::{audit, clock::UnixSeconds, store::StoreError};
+use crate::{audit, clock::UnixSeconds, metrics, store::StoreError};
 
 /// How long a reading may take, and how long one is waited for.
 pub(crate) const TIMEOUT: Duration = Duration::from_millis(1500);
@@ -190,6 +190,7 @@ impl State {
         match outcome {
             Ok(()) => {
                 self.read.store(begun.get(), Ordering::Release);
+                metrics::read(what, "", begun);
                 if self.failing.swap(false, Ordering::Relaxed) {
                     audit::outage_over(what, "");
                 }

@@ -3,6 +3,7 @@
 //! | variable | default | meaning |
 //! |---|---|---|
 //! | `LISTEN` | `127.0.0.1:8080` | address and port; port 0 takes a free one |
+//! | `METRICS_LISTEN` | with `LISTEN`, for peers on this machine; `off` with `TRUSTED_PROXIES` | address and port of `/metrics` alone, for whoever reaches it, such as `127.0.0.1:9464`; `off`: nowhere. A proxy on this machine that says of nobody that it speaks for them would show it to everybody: give an address then |
 //! | `ISSUER` | `http://` and the address | `iss` of the tokens |
 //! | `AUDIENCE` | `api` | `aud` of the tokens |
 //! | `STORE` | `memory:` | users, sessions and keys: `memory:`, `sqlite:PATH`, or with `--features postgres` `postgres://…` |
@@ -36,21 +37,25 @@
 //! | `JWKS_SCOPES` | `me items` | which of its scopes count here: another issuer's `admin` is none of ours |
 //! | `JWKS_COOLDOWN` | `30` | seconds between fetches that unknown keys cause, 1 to 3600; also the least between others |
 //!
-//! `/docs` is a page with all routes, to sign in and try them out.
+//! `/docs` is a page with all routes, to sign in and try them out. `/health` and `/ready` are for load balancers, `/metrics` is for
+//! Prometheus; `grafana.json` beside this file is a dashboard of it.
 //!
 //! A bad value ends the program with a message that names the variable.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to its user")]
 
 mod routes;
 mod settings;
+mod watch;
 
-use std::{net::SocketAddr, process::ExitCode};
+use std::{net::SocketAddr, process::ExitCode, time::Duration};
 
 use axum::Router;
+use metrics_exporter_prometheus::PrometheusHandle;
 use portcullis::{
     AuthorizationServer, AuthorizationServerBuilder,
     client_ip::ClientIpLayer,
     cors::CorsStrictLayer,
+    health::Readiness,
     ident::{LoginName, UserId},
     jwt::{ClaimsPolicy, KeyRing, RemoteJwks},
     login::{LoginLimiter, LoginLimiterBuilder},
@@ -61,7 +66,7 @@ use portcullis::{
 };
 use tokio::net::TcpListener;
 
-use self::settings::{Keys, Mistakes, NewUser, Settings, named, parse_scopes};
+use self::settings::{Keys, Metrics, Mistakes, NewUser, Settings, named, parse_scopes};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -78,6 +83,12 @@ async fn main() -> ExitCode {
 async fn run() -> Result<(), Mistakes> {
     let settings = Settings::read()?;
     let listener = TcpListener::from_std(settings.listener).map_err(|e| named("LISTEN", e))?;
+    // Before anything is there that counts.
+    let recorder = watch::recorder().map_err(|e| named("metrics", e))?;
+    let figures = recorder.handle();
+    metrics::set_global_recorder(recorder).map_err(|e| named("metrics", e))?;
+    portcullis::metrics::describe();
+    tokio::spawn(keep_up(figures.clone()));
     let hasher = PasswordHasher::builder();
     let hasher = settings.hash_concurrency.map_or(hasher.clone(), |most| hasher.concurrency(most));
     let hasher = hasher.build().map_err(|e| named("HASH_CONCURRENCY", e))?;
@@ -115,7 +126,12 @@ async fn run() -> Result<(), Mistakes> {
     let builder = settings.clients.into_iter().fold(builder, AuthorizationServerBuilder::client);
     let server = builder.build().map_err(|e| named("server", e))?;
 
-    let app = app(&server, settings.foreign).map_err(|e| named("routes", e))?;
+    let (app, readiness) = app(&server, settings.foreign).map_err(|e| named("routes", e))?;
+    let (scrapers, apart) = match settings.metrics {
+        Metrics::Beside(scrapers) => (scrapers, None),
+        Metrics::Apart(listener) => (watch::Scrapers::Nobody, Some(listener)),
+    };
+    let app = app.merge(watch::routes(&readiness, figures.clone(), scrapers));
     let app = app.layer(ClientIpLayer::new(settings.proxies));
     // Outermost: preflight requests carry no credential, and are no logins; and a script is to see why it was refused.
     let app = match settings.cors {
@@ -123,9 +139,24 @@ async fn run() -> Result<(), Mistakes> {
         None => app,
     };
     println!("listening on http://{}", listener.local_addr().map_err(|e| named("LISTEN", e))?);
+    if let Some(listener) = apart {
+        let listener = TcpListener::from_std(listener).map_err(|e| named("METRICS_LISTEN", e))?;
+        println!("figures on http://{}/metrics", listener.local_addr().map_err(|e| named("METRICS_LISTEN", e))?);
+        let figures = watch::figures(figures, watch::Scrapers::All);
+        let figures = figures.into_make_service_with_connect_info::<SocketAddr>();
+        tokio::spawn(axum::serve(listener, figures).into_future());
+    }
     // With the peer's address, by which logins are limited, and for the list of sessions.
     let app = app.into_make_service_with_connect_info::<SocketAddr>();
     axum::serve(listener, app).with_graceful_shutdown(stop()).await.map_err(|e| named("LISTEN", e))
+}
+
+/// Sorts what was measured into its buckets now and then: it takes memory until then, and nobody may come to see it.
+async fn keep_up(figures: PrometheusHandle) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        figures.run_upkeep();
+    }
 }
 
 /// Resolves when the program is told to end, by Ctrl-C or, on Unix, by SIGTERM.
@@ -141,11 +172,11 @@ async fn stop() {
     let _ = tokio::signal::ctrl_c().await;
 }
 
-/// The routes, the document of them, and its page.
+/// The routes, the document of them, and its page; and what they need to be ready.
 fn app(
     server: &AuthorizationServer,
     foreign: Option<(ClaimsPolicy, RemoteJwks)>,
-) -> Result<Router, portcullis::config::ConfigErrors> {
+) -> Result<(Router, Readiness), portcullis::config::ConfigErrors> {
     let own = server.resource_server();
     let api = match foreign {
         Some((policy, keys)) => own.trust(policy, keys)?,
@@ -153,7 +184,8 @@ fn app(
     };
     let (app, document) = routes::routes(server, &api)?.split_for_parts();
     let document = server.document(document, routes::SCOPES)?;
-    Ok(app.merge(docs("/docs", &document)).with_state(server.clone()))
+    let readiness = server.readiness().and(&api.readiness());
+    Ok((app.merge(docs("/docs", &document)).with_state(server.clone()), readiness))
 }
 
 async fn add_users(store: &dyn UserStore, hasher: &PasswordHasher, users: Vec<NewUser>) -> Result<(), Mistakes> {

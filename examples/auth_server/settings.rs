@@ -18,6 +18,8 @@ use portcullis::{
 };
 use serde::Deserialize;
 
+use super::watch::Scrapers;
+
 /// What is wrong, each with the name of its variable in front.
 pub(crate) type Mistakes = Vec<String>;
 
@@ -25,6 +27,8 @@ pub(crate) struct Settings {
     /// Another issuer whose tokens are accepted.
     pub(crate) foreign: Option<(ClaimsPolicy, RemoteJwks)>,
     pub(crate) listener: std::net::TcpListener,
+    /// Where `/metrics` is.
+    pub(crate) metrics: Metrics,
     pub(crate) issuer: String,
     pub(crate) audience: String,
     pub(crate) store: String,
@@ -46,6 +50,14 @@ pub(crate) struct Settings {
     pub(crate) hash_concurrency: Option<usize>,
     /// Under which devices are known: whatever secret there is that outlives the process.
     pub(crate) secret: Option<Secret<String>>,
+}
+
+/// Where the figures are to be seen.
+pub(crate) enum Metrics {
+    /// Where everything else is.
+    Beside(Scrapers),
+    /// At an address of their own.
+    Apart(std::net::TcpListener),
 }
 
 /// Where the signing keys are.
@@ -103,6 +115,7 @@ impl Settings {
         let per_address =
             get_or(&mut mistakes, "LOGIN_PER_MINUTE", "30", |text| number(text, 1, 1_000_000)).map(Quota::per_minute);
         let proxies = get_or(&mut mistakes, "TRUSTED_PROXIES", "-", parse_proxies);
+        let metrics = read_metrics(&mut mistakes);
         let cors = read_cors(&mut mistakes);
         let hash_concurrency = env::var_os("HASH_CONCURRENCY")
             .and_then(|_| get_or(&mut mistakes, "HASH_CONCURRENCY", "", |text| number::<usize>(text, 1, 256)));
@@ -121,9 +134,20 @@ impl Settings {
             .and_then(|_| get_or(&mut mistakes, "REDIS_URL", "", |text| check_url(text, &["redis", "rediss", "unix"])));
         let limits = lockout.zip(per_address).zip(proxies);
         let tokens = lifetime.zip(style);
-        match (listen, issuer, audience, store, users, clients, resources, keys, tokens, policy.zip(limits)) {
+        match (
+            listen.zip(metrics),
+            issuer,
+            audience,
+            store,
+            users,
+            clients,
+            resources,
+            keys,
+            tokens,
+            policy.zip(limits),
+        ) {
             (
-                Some((listener, _)),
+                Some(((listener, _), metrics)),
                 Some(issuer),
                 Some(audience),
                 Some(store),
@@ -136,6 +160,7 @@ impl Settings {
             ) if mistakes.is_empty() => Ok(Self {
                 foreign,
                 listener,
+                metrics,
                 issuer,
                 audience,
                 store,
@@ -176,6 +201,18 @@ fn parse_style(text: &str) -> Result<AnswerStyle, String> {
         "fastapi" => Ok(AnswerStyle::FastApi),
         _ => Err("is neither standard nor fastapi".to_owned()),
     }
+}
+
+/// Behind a proxy, every peer may be one of this machine.
+fn read_metrics(mistakes: &mut Mistakes) -> Option<Metrics> {
+    if env::var_os("METRICS_LISTEN").is_none() {
+        let proxies = env::var_os("TRUSTED_PROXIES").is_some();
+        return Some(Metrics::Beside(if proxies { Scrapers::Nobody } else { Scrapers::ThisMachine }));
+    }
+    get_or(mistakes, "METRICS_LISTEN", "", |text| match text {
+        "off" => Ok(Metrics::Beside(Scrapers::Nobody)),
+        address => listen(address).map(|(listener, _)| Metrics::Apart(listener)),
+    })
 }
 
 fn read_policy(mistakes: &mut Mistakes) -> Option<SessionPolicy> {

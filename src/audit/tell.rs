@@ -16,6 +16,7 @@ use super::{
 use crate::ident::SessionId;
 use crate::{
     clock::{Clock as _, SystemClock},
+    metrics,
     rejection::Rejection,
     scope::ScopeSet,
 };
@@ -24,6 +25,9 @@ static FLOOD: Flood = Flood::new();
 
 /// Tells it: to `tracing`, and to the trail of the request, or else of the process.
 fn tell(mut event: Event) {
+    if event.kind != Kind::RequestAdmitted {
+        metrics::event(event.kind.name(), event.reason);
+    }
     let trail = context::current(|context| {
         event.request = Some(context.facts());
         context.trail.clone()
@@ -133,6 +137,7 @@ pub(crate) fn keys_fetched(which: &str, usable: usize, skipped: usize, ids_of_se
 
 /// Something that decisions need has begun to fail. Told once for each outage.
 pub(crate) fn outage_begun(what: &'static str, which: &str, reason: &dyn Display) {
+    metrics::outage(what, which, true);
     let event = Event::new(Kind::OutageBegun, Level::ERROR, "outage begun").detail(reason);
     tell(Event { what: Some(what), which: one_of(which), ..event });
 }
@@ -146,6 +151,7 @@ pub(crate) fn keys_dropped(which: &str) {
 
 /// It answers again.
 pub(crate) fn outage_over(what: &'static str, which: &str) {
+    metrics::outage(what, which, false);
     let event = Event::new(Kind::OutageEnded, Level::INFO, "outage over");
     tell(Event { what: Some(what), which: one_of(which), ..event });
 }
@@ -286,12 +292,14 @@ pub(super) fn dropped(sink: &'static str, count: u64) -> Event {
 
 /// A sink has begun to fail. Not told to sinks: this one would be asked to write that it cannot.
 pub(super) fn sink_fails(sink: &'static str, reason: &dyn Display) {
+    metrics::outage("audit sink", sink, true);
     let event = Event::new(Kind::OutageBegun, Level::ERROR, "outage begun").detail(reason);
     trace(&Event { what: Some("audit sink"), which: Some(sink.into()), ..event }, Level::ERROR, None);
 }
 
 /// A sink works again.
 pub(super) fn sink_answers(sink: &'static str) {
+    metrics::outage("audit sink", sink, false);
     let event = Event::new(Kind::OutageEnded, Level::INFO, "outage over");
     trace(&Event { what: Some("audit sink"), which: Some(sink.into()), ..event }, Level::INFO, None);
 }

@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     config::{ConfigError, ConfigErrors},
+    metrics,
     stripe::Apart,
 };
 
@@ -145,6 +146,7 @@ impl AuditTrail {
         for feed in &self.0.feeds {
             if feed.queue.try_send(Message::Event(Arc::clone(&event))).is_err() {
                 feed.dropped.fetch_add(1, Relaxed);
+                metrics::events_dropped(feed.name, 1);
             }
         }
     }
@@ -200,6 +202,7 @@ impl AuditTrailBuilder {
         let runtime = errors.finish(runtime)?;
         let feed = |sink: Box<dyn AuditSink>| {
             let (name, dropped) = (sink.name(), Arc::new(AtomicU64::new(0)));
+            metrics::events_dropped(name, 0);
             let (queue, events) = mpsc::channel(self.queue);
             let worker = Worker { sink, events, dropped: Arc::clone(&dropped), told: 0, failing: false };
             runtime.spawn(worker.run());
@@ -247,6 +250,7 @@ impl Worker {
                 self.told = dropped;
             } else {
                 self.dropped.fetch_add(count, Relaxed);
+                metrics::events_dropped(self.sink.name(), count);
             }
             for done in flushes {
                 let _ = done.send(());

@@ -30,7 +30,7 @@ use crate::{
     ident::UserId,
     principal::{Anonymous, Principal},
     rejection::{Answers, Rejection},
-    store::{UserPublic, UserStore, active_user},
+    store::{UserPublic, UserStore, active_user, metered},
 };
 
 /// How long a user is believed to be as they were read, unless set.
@@ -53,19 +53,22 @@ impl Deref for CurrentUser {
     }
 }
 
-/// A caller takes the place of whoever a layer further out has found, and of what was found about them.
-pub(crate) fn enter(extensions: &mut Extensions, caller: Principal) {
+/// A caller takes the place of whoever a layer further out has found, and of what was found about them. Whether none has looked.
+pub(crate) fn enter(extensions: &mut Extensions, caller: Principal) -> bool {
     audit::entered(|| caller.who());
     if extensions.insert(caller).is_some() {
         extensions.remove::<CurrentUser>();
+        return false;
     }
+    extensions.get::<Anonymous>().is_none()
 }
 
 /// So does nobody.
-pub(crate) fn enter_nobody(extensions: &mut Extensions, answers: Answers) {
-    extensions.insert(Anonymous { answers, decided: false });
-    extensions.remove::<Principal>();
+pub(crate) fn enter_nobody(extensions: &mut Extensions, answers: Answers) -> bool {
+    let nobody_before = extensions.insert(Anonymous { answers, decided: false }).is_some();
+    let somebody_before = extensions.remove::<Principal>().is_some();
     extensions.remove::<CurrentUser>();
+    !nobody_before && !somebody_before
 }
 
 /// Users of an issuer, those who called lately kept for some seconds. Cheap to clone; clones keep the same ones, and forget
@@ -130,6 +133,11 @@ impl Forgotten {
 impl CurrentUsers {
     /// The users that `issuer` vouches for, who are in `store`.
     pub fn new(store: Arc<dyn UserStore>, issuer: impl Into<String>) -> Self {
+        Self::of(metered::users(store), issuer)
+    }
+
+    /// Users of a store whose calls are measured already.
+    pub(crate) fn of(store: Arc<dyn UserStore>, issuer: impl Into<String>) -> Self {
         let (kept, reading, forgotten) = (Cache::new(MOST), Mutex::default(), Forgotten::new());
         let users = Arc::new(Users { store, issuer: issuer.into(), kept, reading, forgotten });
         Self { users, clock: Arc::new(SystemClock), kept_for: KEPT }

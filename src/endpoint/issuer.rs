@@ -23,6 +23,7 @@ use crate::{
     ident::SessionId,
     jwt::{KeyRing, SigningKey, Verifier},
     login::LoginLimiter,
+    metrics::{self, Stopwatch},
     random,
     rejection::AnswerStyle,
     revocation::RevocationList,
@@ -161,7 +162,9 @@ impl Issuer {
             scope: &scope,
         };
         let key = self.signing_key(now).await?;
+        let took = Stopwatch::start();
         let access_token = key.sign(&claims).map_err(|error| failed("signing key", &error))?;
+        metrics::signed(key.algorithm().name(), took);
         let expires_in = exp.get().saturating_sub(now.get());
         Ok(Issued { grant, access_token: Zeroizing::new(access_token), token_id, expires_in, scope })
     }

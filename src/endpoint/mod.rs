@@ -12,6 +12,7 @@ mod ending;
 mod error;
 mod fastapi;
 mod grant;
+mod health;
 mod introspect;
 mod issuer;
 mod metadata;
@@ -52,7 +53,11 @@ pub(crate) use self::{
     issuer::{Issuer, LEEWAY, LONGEST_LIFETIME},
     metadata::{ResourceMetadata, ServerMetadata},
 };
-pub use self::{document::DocumentEndpoint, enclosed::TokenEndpoint};
+pub use self::{
+    document::DocumentEndpoint,
+    enclosed::TokenEndpoint,
+    health::{HealthEndpoint, ReadyEndpoint},
+};
 #[cfg(feature = "password")]
 pub(crate) use self::{ending::NotChanged, issuer::Sessions};
 use crate::{

@@ -45,6 +45,11 @@ pub mod from_jwt {}
 
 #[doc = include_str!("deployment.md")]
 pub mod deployment {}
+
+#[doc = include_str!("metrics.md")]
+#[cfg(all(feature = "metrics", feature = "axum"))]
+pub mod metrics {}
+
 #[doc = include_str!("openapi.md")]
 #[cfg(feature = "openapi")]
 pub mod openapi {}

@@ -7,14 +7,17 @@
 use std::{
     fmt,
     hash::{Hash, Hasher},
-    sync::{Mutex, MutexGuard, TryLockError},
+    sync::{
+        Mutex, MutexGuard, TryLockError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use quick_cache::{DefaultHashBuilder, Equivalent, OptionsBuilder, Weighter, sync::DefaultLifecycle};
 
 use self::front::Front;
 use super::verified::{CustomClaims, Verified};
-use crate::{config::ConfigErrors, stripe::Striped};
+use crate::{config::ConfigErrors, metrics, stripe::Striped};
 
 mod front;
 
@@ -46,6 +49,8 @@ pub(crate) struct Cache<C> {
     size: CacheSize,
     fronts: Striped<Mutex<Front<Verified<C>>>>,
     tokens: Tokens<C>,
+    /// How many of them there were when that was last told.
+    told: AtomicUsize,
 }
 
 type Tokens<C> = quick_cache::sync::Cache<Token<Box<[u8]>>, Verified<C>, Weight>;
@@ -121,6 +126,7 @@ impl<C> Cache<C> {
             size,
             fronts: Striped::new(|| Mutex::new(Front::new(in_front))),
             tokens: in_shards(entries, bytes, Weight { least }),
+            told: AtomicUsize::new(0),
         }
     }
 
@@ -130,13 +136,22 @@ impl<C> Cache<C> {
 
     pub(crate) fn insert(&self, token: &[u8], verified: Verified<C>) {
         self.tokens.insert(Token(token.into()), verified);
+        self.tell(self.tokens.len());
     }
 
     /// Drops an entry that does not hold any more. Another thread's copy of it is dropped when it is found there.
     pub(crate) fn remove(&self, token: &[u8]) {
         self.tokens.remove(&Token(token));
+        self.tell(self.tokens.len());
         if let Some(mut front) = self.front() {
             front.remove(token);
+        }
+    }
+
+    fn tell(&self, entries: usize) {
+        let before = self.told.swap(entries, Ordering::Relaxed);
+        if before != entries {
+            metrics::cached_tokens(before, entries);
         }
     }
 
@@ -165,6 +180,12 @@ impl<C: CustomClaims> Cache<C> {
             front.insert(token, copy);
         }
         Some(verified)
+    }
+}
+
+impl<C> Drop for Cache<C> {
+    fn drop(&mut self) {
+        self.tell(0);
     }
 }
 

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     clock::UnixSeconds,
     config::{ConfigError, ConfigErrors},
+    metrics::{self, Hot},
     principal::Met,
     rejection::Rejection,
     revocation::RevocationList,
@@ -168,6 +169,11 @@ impl<C: CustomClaims> Verifier<C> {
         }
     }
 
+    /// What it depends on: keys, and lists of what was called back.
+    pub(crate) fn sources(&self) -> Vec<(KeySource, Option<RevocationList>)> {
+        self.issuers.iter().map(|trusted| (trusted.keys.clone(), trusted.revocations.clone())).collect()
+    }
+
     /// The check after a fetch: whatever it brought is what there is.
     pub(crate) fn check_again(&self, token: &[u8], now: UnixSeconds) -> Result<Verified<C>, Rejection> {
         self.check_twice(token, now).map_err(|failed| failed.verdict())
@@ -242,6 +248,9 @@ impl<C: CustomClaims> Verifier<C> {
     /// called it back.
     fn recall(&self, token: &[u8], now: UnixSeconds) -> Result<Option<Verified<C>>, Failed<'_>> {
         let Some((cache, verified)) = self.cache.as_ref().and_then(|cache| Some((cache, cache.get(token)?))) else {
+            if self.cache.is_some() {
+                metrics::count(Hot::Miss, now);
+            }
             return Ok(None);
         };
         let trusted = self.issuers.get(verified.0.issuer);
@@ -250,8 +259,10 @@ impl<C: CustomClaims> Verifier<C> {
         }
         let Some(trusted) = trusted.filter(|trusted| verified.has_its_key(&trusted.keys, token)) else {
             cache.remove(token);
+            metrics::count(Hot::Miss, now);
             return Ok(None);
         };
+        metrics::count(Hot::Hit, now);
         trusted.policy.check_times(&verified.0.registered, now).map_err(Failed::from)?;
         trusted.check_revocations(&verified, now)?;
         Ok(Some(verified))

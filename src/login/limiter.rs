@@ -288,6 +288,20 @@ impl LoginLimiter {
         answer
     }
 
+    /// Whether logins are refused while a shared store does not answer.
+    pub(crate) fn needs_store(&self) -> bool {
+        let Inner { limits, shared, .. } = &*self.0;
+        shared.is_some() && [limits.addresses_when_down, limits.accounts_when_down].contains(&WhenDown::Refuse)
+    }
+
+    /// Whether it answers: asked for what nobody has.
+    pub(crate) async fn store_answers(&self) -> Result<(), StoreError> {
+        let Some(store) = &self.0.shared else { return Ok(()) };
+        // No name looks like this.
+        let nobody = self.key(Limit::Account, &[&[0]]);
+        self.ask(store.forget(nobody), self.0.clock.now()).await.map(drop)
+    }
+
     /// What strangers' failures on an account count under.
     fn account(&self, name: Option<&LoginName>) -> AttemptKey {
         self.key(Limit::Account, &[name.map(LoginName::as_str).unwrap_or_default().as_bytes()])

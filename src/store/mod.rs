@@ -25,6 +25,7 @@ mod connect;
 mod error;
 mod key;
 mod memory;
+pub(crate) mod metered;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod numbers;
 #[cfg(feature = "postgres")]

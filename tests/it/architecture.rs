@@ -80,6 +80,7 @@ fn decisions_name_neither_tower_nor_tokio_and_read_no_clock() {
         "transport/https.rs",
         "transport/hsts.rs",
         "transport/secure_headers.rs",
+        "metrics/names.rs",
         "openapi/demands.rs",
         "openapi/operation.rs",
         "openapi/schemas.rs",
@@ -161,14 +162,14 @@ fn floors_use_only_what_is_below() {
     const FLOORS: &[&[&str]] = &[
         &["clock", "secret", "scope", "uri", "form", "cookie", "fetch", "caching"],
         &["random", "stripe"],
-        &["ident"],
+        &["ident", "metrics"],
         &["config"],
         &["client_ip", "throttle"],
         &["rejection", "audit"],
         &["principal", "gate", "session", "client"],
         &["store", "bearer", "cors"],
         &["transport", "authz"],
-        &["follow"],
+        &["follow", "health"],
         &["revocation"],
         &["jwt", "password"],
         &["browser", "login"],
@@ -335,7 +336,7 @@ fn nothing_turns_on_what_is_for_tests_and_all_of_it_is_behind_its_feature() {
         assert!(!line.contains("testing"), "{line}");
     }
     assert!(!section("dependencies").contains("testing"));
-    assert!(section("dev-dependencies").contains("features = [\"openapi\", \"testing\", \"tonic\"]"));
+    assert!(section("dev-dependencies").contains("features = [\"metrics\", \"openapi\", \"testing\", \"tonic\"]"));
     let library = fs::read_to_string(root().join("src/lib.rs")).unwrap();
     assert!(library.contains("#[cfg(feature = \"testing\")]\npub mod testing;"));
     // What it needs of others, each behind the feature, too: nothing that lets a caller in.

@@ -18,6 +18,8 @@ mod attacks;
 mod audit;
 #[path = "../../examples/auth_server/routes.rs"]
 mod auth_server;
+#[path = "../../examples/auth_server/watch.rs"]
+mod auth_server_watch;
 mod breaches;
 mod browser;
 mod cookies;
@@ -29,12 +31,14 @@ mod endpoints;
 mod fastapi;
 mod grpc;
 mod guide;
+mod health;
 mod inventories;
 mod key_rings;
 mod keys;
 mod layers;
 mod limits;
 mod login;
+mod metrics;
 mod openapi;
 mod passwords;
 mod policies;

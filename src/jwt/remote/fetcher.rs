@@ -21,8 +21,9 @@ use super::{
 };
 use crate::{
     audit,
+    clock::{Clock as _, SystemClock},
     jwt::{algorithm::Algorithm, jwks, key::VerifyingKey, keyset::KeySet},
-    random,
+    metrics, random,
 };
 
 /// The task: the only one that fetches, so that there is never more than one fetch at a time.
@@ -47,6 +48,8 @@ struct Guard(Arc<Shared>, String);
 impl Drop for Guard {
     fn drop(&mut self) {
         if self.0.stopped.load(Ordering::Relaxed) {
+            // Nobody asks for these any more.
+            metrics::outage("JWKS", &self.1, false);
             return;
         }
         let told = self.0.failing.swap(true, Ordering::Relaxed);
@@ -125,6 +128,7 @@ impl Fetcher {
         if self.shared.failing.swap(false, Ordering::Relaxed) {
             audit::outage_over("JWKS", self.location.name());
         }
+        metrics::read("JWKS", self.location.name(), SystemClock.now());
         self.failures = 0;
         self.last_good = Instant::now();
         // Held to the bound first: what a server claims may be longer than a `Duration` can be multiplied.
