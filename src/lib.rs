@@ -171,7 +171,7 @@ struct Readme;
 #[cfg(all(test, not(all(feature = "openapi", feature = "testing", feature = "tonic"))))]
 mod tests {
     #[test]
-    #[ignore = "left out are tests/it and the guide: `cargo test --features openapi,testing,tonic`"]
+    #[ignore = "left out are tests/it and the guide: `cargo test --features metrics,openapi,testing,tonic`"]
     fn everything_was_tested() {
         panic!("not without the features openapi, testing and tonic");
     }
