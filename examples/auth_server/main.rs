@@ -42,9 +42,10 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to its user")]
 
 mod routes;
+mod serve;
 mod settings;
 
-use std::{net::SocketAddr, process::ExitCode};
+use std::process::ExitCode;
 
 use axum::Router;
 use portcullis::{
@@ -65,7 +66,9 @@ use self::settings::{Keys, Mistakes, NewUser, Settings, named, parse_scopes};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    // A log that cannot be written, on a disk that is full, must not take requests with it: what is told of that by default goes
+    // to stderr as well, and panics.
+    tracing_subscriber::fmt().with_writer(std::io::stderr).log_internal_errors(false).init();
     match run().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(mistakes) => {
@@ -123,9 +126,8 @@ async fn run() -> Result<(), Mistakes> {
         None => app,
     };
     println!("listening on http://{}", listener.local_addr().map_err(|e| named("LISTEN", e))?);
-    // With the peer's address, by which logins are limited, and for the list of sessions.
-    let app = app.into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, app).with_graceful_shutdown(stop()).await.map_err(|e| named("LISTEN", e))
+    serve::serve(listener, app, stop()).await;
+    Ok(())
 }
 
 /// Resolves when the program is told to end, by Ctrl-C or, on Unix, by SIGTERM.
