@@ -44,10 +44,11 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to its user")]
 
 mod routes;
+mod serve;
 mod settings;
 mod watch;
 
-use std::{net::SocketAddr, process::ExitCode, time::Duration};
+use std::{process::ExitCode, time::Duration};
 
 use axum::Router;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -70,7 +71,9 @@ use self::settings::{Keys, Metrics, Mistakes, NewUser, Settings, named, parse_sc
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    // A log that cannot be written, on a disk that is full, must not take requests with it: what is told of that by default goes
+    // to stderr as well, and panics.
+    tracing_subscriber::fmt().with_writer(std::io::stderr).log_internal_errors(false).init();
     match run().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(mistakes) => {
@@ -143,12 +146,10 @@ async fn run() -> Result<(), Mistakes> {
         let listener = TcpListener::from_std(listener).map_err(|e| named("METRICS_LISTEN", e))?;
         println!("figures on http://{}/metrics", listener.local_addr().map_err(|e| named("METRICS_LISTEN", e))?);
         let figures = watch::figures(figures, watch::Scrapers::All);
-        let figures = figures.into_make_service_with_connect_info::<SocketAddr>();
-        tokio::spawn(axum::serve(listener, figures).into_future());
+        tokio::spawn(serve::serve(listener, figures, std::future::pending()));
     }
-    // With the peer's address, by which logins are limited, and for the list of sessions.
-    let app = app.into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, app).with_graceful_shutdown(stop()).await.map_err(|e| named("LISTEN", e))
+    serve::serve(listener, app, stop()).await;
+    Ok(())
 }
 
 /// Sorts what was measured into its buckets now and then: it takes memory until then, and nobody may come to see it.

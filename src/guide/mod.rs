@@ -60,6 +60,9 @@ pub mod defaults {}
 #[doc = include_str!("threats.md")]
 pub mod threats {}
 
+#[doc = include_str!("faults.md")]
+pub mod faults {}
+
 #[doc = include_str!("requirements.md")]
 pub mod requirements {}
 

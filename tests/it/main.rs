@@ -29,6 +29,8 @@ mod crashes;
 mod csrf;
 mod endpoints;
 mod fastapi;
+#[cfg(target_os = "linux")]
+mod faults;
 mod grpc;
 mod guide;
 mod health;

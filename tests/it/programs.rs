@@ -56,7 +56,7 @@ fn said(mut command: Command) -> String {
     std::io::read_to_string(&mut stdout).unwrap()
 }
 
-fn command(name: &str, folder: &Folder, variables: &[(&str, &str)]) -> Command {
+pub fn command(name: &str, folder: &Folder, variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new(example(name));
     let keep = ["PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH"];
     command.env_clear().envs(std::env::vars().filter(|(name, _)| keep.contains(&name.as_str())));
