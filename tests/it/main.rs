@@ -34,6 +34,7 @@ mod keys;
 mod layers;
 mod limits;
 mod login;
+mod machines;
 mod openapi;
 mod passwords;
 mod policies;
