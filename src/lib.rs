@@ -149,6 +149,7 @@ pub mod secret;
 pub mod session;
 pub mod store;
 mod stripe;
+mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod throttle;

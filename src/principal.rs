@@ -107,7 +107,7 @@ impl<S> fmt::Debug for Scoped<S> {
 }
 
 mod met {
-    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+    use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
     /// Demands that a credential was found to meet, by their numbers. One takes the place of another.
     #[derive(Debug, Default)]
@@ -133,6 +133,9 @@ mod met {
         }
     }
 }
+
+#[cfg(all(test, portcullis_loom))]
+mod proofs;
 
 pub(crate) use self::met::Met;
 

@@ -16,10 +16,7 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{
-        Arc, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -33,6 +30,10 @@ use crate::{
     ident::SessionId,
     principal::Principal,
     store::{Cursor, MOST_REVOCATIONS, Revocation, RevocationStore, Revoked, StoreError, metered},
+    sync::{
+        RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 /// The revocations of one issuer's tokens, as a machine knows them. Cheap to clone; clones share what they know.
@@ -298,6 +299,14 @@ impl RevocationList {
     pub(crate) fn issued_until(&self, subject: &str) -> Option<UnixSeconds> {
         let known = self.shared.known.read().unwrap_or_else(PoisonError::into_inner);
         known.subjects.get(subject).map(|(issued_until, _)| *issued_until)
+    }
+}
+
+#[cfg(all(test, portcullis_loom))]
+impl RevocationList {
+    /// As after the store was read at `now`, and had none.
+    pub(crate) fn has_read_as_of(&self, now: UnixSeconds) {
+        self.shared.follow.has_read_as_of(now);
     }
 }
 

@@ -8,10 +8,7 @@ use std::{
     hash::{BuildHasher as _, RandomState},
     ops::Deref,
     panic::AssertUnwindSafe,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering::SeqCst},
-    },
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 
@@ -20,7 +17,6 @@ use futures::{
     future::{BoxFuture, Shared, WeakShared},
 };
 use http::Extensions;
-use quick_cache::sync::Cache;
 
 pub use self::layer::{CurrentUserLayer, LoadCurrentUser};
 use crate::{
@@ -31,6 +27,10 @@ use crate::{
     principal::{Anonymous, Principal},
     rejection::{Answers, Rejection},
     store::{UserPublic, UserStore, active_user, metered},
+    sync::{
+        Cache, Mutex,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
 };
 
 /// How long a user is believed to be as they were read, unless set.
@@ -115,17 +115,20 @@ struct Kept {
 /// even if it arrives only afterwards.
 struct Forgotten {
     hasher: RandomState,
-    times: Box<[AtomicU64; 2048]>,
+    times: Box<[AtomicU64; COUNTS]>,
 }
+
+/// One where all orders are tried: each would be tried on its own.
+const COUNTS: usize = if cfg!(portcullis_loom) { 1 } else { 2048 };
 
 impl Forgotten {
     fn new() -> Self {
-        Self { hasher: RandomState::new(), times: Box::new([const { AtomicU64::new(0) }; 2048]) }
+        Self { hasher: RandomState::new(), times: Box::new(std::array::from_fn(|_| AtomicU64::new(0))) }
     }
 
     fn of(&self, user: &UserId) -> &AtomicU64 {
         let [first, ..] = &*self.times;
-        let place = usize::try_from(self.hasher.hash_one(user) % 2048).unwrap_or_default();
+        let place = usize::try_from(self.hasher.hash_one(user) % COUNTS as u64).unwrap_or_default();
         self.times.get(place).unwrap_or(first)
     }
 }
@@ -252,3 +255,6 @@ impl fmt::Debug for CurrentUsers {
         f.debug_struct("CurrentUsers").field("issuer", &self.users.issuer).finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, portcullis_loom))]
+mod proofs;

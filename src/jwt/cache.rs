@@ -7,19 +7,32 @@
 use std::{
     fmt,
     hash::{Hash, Hasher},
+    sync::TryLockError,
+};
+
+use quick_cache::{Equivalent, Weighter};
+
+use self::{
+    front::Front,
+    shared::{Tokens, in_shards},
+};
+use super::verified::{CustomClaims, Verified};
+use crate::{
+    config::ConfigErrors,
+    metrics,
+    stripe::Striped,
     sync::{
-        Mutex, MutexGuard, TryLockError,
+        Mutex, MutexGuard,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
-use quick_cache::{DefaultHashBuilder, Equivalent, OptionsBuilder, Weighter, sync::DefaultLifecycle};
-
-use self::front::Front;
-use super::verified::{CustomClaims, Verified};
-use crate::{config::ConfigErrors, metrics, stripe::Striped};
-
 mod front;
+#[cfg(not(all(test, portcullis_loom)))]
+mod shared;
+#[cfg(all(test, portcullis_loom))]
+#[path = "cache/stand_in.rs"]
+mod shared;
 
 /// How much is kept.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -52,8 +65,6 @@ pub(crate) struct Cache<C> {
     /// How many of them there were when that was last told.
     told: AtomicUsize,
 }
-
-type Tokens<C> = quick_cache::sync::Cache<Token<Box<[u8]>>, Verified<C>, Weight>;
 
 /// A token's whole text, placed by its end: that is its signature, which no two good tokens share. Whoever sends other texts
 /// with the same end finds the one that is there, compares it, and goes on; they get nothing in.
@@ -91,23 +102,6 @@ fn bytes_of<C>(token: &[u8], verified: &Verified<C>) -> usize {
 impl<C> Weighter<Token<Box<[u8]>>, Verified<C>> for Weight {
     fn weight(&self, Token(token): &Token<Box<[u8]>>, verified: &Verified<C>) -> u64 {
         (bytes_of(token, verified) as u64).max(self.least)
-    }
-}
-
-/// The least that a part with a lock of its own has room for: the longest token that any policy allows, and its claims.
-const SHARD: u64 = 128 * 1024;
-
-/// In so many parts as there would be, but that none is too small for a long token: it would never be kept, and nobody told.
-fn in_shards<C>(entries: usize, bytes: u64, weight: Weight) -> Tokens<C> {
-    let shards = usize::try_from(bytes / SHARD).unwrap_or(usize::MAX).clamp(1, 4 * Striped::<()>::count());
-    // Rounded down, because the number becomes a power of two.
-    let shards = 1 << shards.ilog2();
-    let options = OptionsBuilder::new().estimated_items_capacity(entries).weight_capacity(bytes).shards(shards).build();
-    match options {
-        Ok(options) => {
-            Tokens::with_options(options, weight, DefaultHashBuilder::default(), DefaultLifecycle::default())
-        }
-        Err(_) => Tokens::with_weighter(entries, bytes, weight),
     }
 }
 

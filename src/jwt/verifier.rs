@@ -1,9 +1,6 @@
 //! From a token's text to the proof that it is good.
 
-use std::{
-    fmt,
-    sync::{Arc, atomic::AtomicU64},
-};
+use std::{fmt, sync::Arc};
 
 use super::{
     cache::{Cache, CacheSize},
@@ -21,6 +18,7 @@ use crate::{
     principal::Met,
     rejection::Rejection,
     revocation::RevocationList,
+    sync::atomic::AtomicU64,
 };
 
 /// That no list has been looked at.
@@ -379,3 +377,6 @@ mod tests {
         assert_eq!((proof.0.issuer, facts(&copy).4), (1, vec!["orders:read".to_owned()]));
     }
 }
+
+#[cfg(all(test, portcullis_loom))]
+mod proofs;

@@ -64,6 +64,8 @@ fn decisions_name_neither_tower_nor_tokio_and_read_no_clock() {
         "jwt/key.rs",
         "jwt/keyset.rs",
         "jwt/cache/front.rs",
+        "jwt/ring/snapshot.rs",
+        "follow/flight.rs",
         "jwt/jwk.rs",
         "jwt/jwks.rs",
         "jwt/signer.rs",
@@ -160,7 +162,7 @@ fn no_folder_imports_another_folders_layer() {
 #[test]
 fn floors_use_only_what_is_below() {
     const FLOORS: &[&[&str]] = &[
-        &["clock", "secret", "scope", "uri", "form", "cookie", "fetch", "caching"],
+        &["clock", "secret", "scope", "uri", "form", "cookie", "fetch", "caching", "sync"],
         &["random", "stripe"],
         &["ident", "metrics"],
         &["config"],

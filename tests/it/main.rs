@@ -40,6 +40,7 @@ mod keys;
 mod layers;
 mod limits;
 mod login;
+mod machines;
 mod metrics;
 mod openapi;
 mod passwords;
