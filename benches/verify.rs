@@ -346,7 +346,7 @@ fn run_once(arguments: &[String]) -> bool {
         }
         None => operation,
     };
-    let (_, run) = case.operations.iter_mut().find(|(name, _)| name == operation).unwrap();
+    let (_, run) = case.operations.iter_mut().find(|(name, _)| *name == operation).unwrap();
     (0..times.parse::<usize>().unwrap()).for_each(|_| run());
     true
 }
