@@ -262,7 +262,7 @@ mod tests {
         let seen = Arc::clone(&up);
         let readiness = Readiness::new()
             .check("good", || ready(Ok::<_, &str>(())))
-            .check("hangs", || pending::<Result<(), &str>>())
+            .check("hangs", pending::<Result<(), &str>>)
             .check("panics", || -> std::future::Ready<Result<(), &str>> { panic!("its own fault") })
             .and(
                 &Readiness::new()

@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 use ::metrics::{Histogram, counter, gauge, histogram};
 
 use super::names::{
-    AUDIT_EVENTS_DROPPED, EVENTS, LAST_SUCCESS, OUTAGE, PASSWORD_HASH_SECONDS, PASSWORD_SHED, PASSWORD_WAIT_SECONDS,
-    PASSWORD_WAITING, READY, SIGNING_SECONDS, STORE_FAILURES, STORE_SECONDS, TOKEN_CACHE_ENTRIES,
+    AUDIT_EVENTS_DROPPED, EVENTS, LAST_SUCCESS, OUTAGE, PASSWORD_SHED, READY, SIGNING_SECONDS, STORE_FAILURES,
+    STORE_SECONDS, TOKEN_CACHE_ENTRIES,
 };
+#[cfg(feature = "password")]
+use super::names::{PASSWORD_HASH_SECONDS, PASSWORD_WAIT_SECONDS, PASSWORD_WAITING};
 pub(crate) use super::tally::{Hot, count};
 use crate::clock::UnixSeconds;
 
@@ -73,22 +75,26 @@ fn whole(number: usize) -> f64 {
 }
 
 /// A password begins to wait, or waits no longer.
+#[cfg(feature = "password")]
 pub(crate) fn password_waits(begins: bool) {
     let gauge = gauge!(PASSWORD_WAITING);
     if begins { gauge.increment(1) } else { gauge.decrement(1) }
 }
 
 /// A password's turn has come.
+#[cfg(feature = "password")]
 pub(crate) fn password_waited(waited: Stopwatch) {
     waited.record(histogram!(PASSWORD_WAIT_SECONDS));
 }
 
 /// A password was hashed.
+#[cfg(feature = "password")]
 pub(crate) fn password_hashed(took: Stopwatch) {
     took.record(histogram!(PASSWORD_HASH_SECONDS));
 }
 
 /// A password was not hashed.
+#[cfg(feature = "password")]
 pub(crate) fn password_shed() {
     counter!(PASSWORD_SHED).increment(1);
 }

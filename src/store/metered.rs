@@ -58,7 +58,7 @@ struct Metered<S: ?Sized> {
 /// A call that is measured. Dropped before its answer, it was given up: it took too long, or nobody waits for it any more.
 #[cfg(feature = "metrics")]
 struct Call<'a, T> {
-    call: StoreFuture<'a, T>,
+    asked: StoreFuture<'a, T>,
     store: &'static str,
     operation: &'static str,
     begun: Option<Instant>,
@@ -70,7 +70,7 @@ impl<T> Future for Call<'_, T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let begun = *self.begun.get_or_insert_with(Instant::now);
-        let answer = ready!(self.call.as_mut().poll(cx));
+        let answer = ready!(self.asked.as_mut().poll(cx));
         self.begun = None;
         metrics::store_answered(self.store, self.operation, begun.elapsed());
         let failed = |reason| metrics::store_failed(self.store, self.operation, reason);
@@ -94,8 +94,8 @@ impl<T> Drop for Call<'_, T> {
 }
 
 #[cfg(feature = "metrics")]
-fn call<'a, T: 'a>(store: &'static str, operation: &'static str, call: StoreFuture<'a, T>) -> StoreFuture<'a, T> {
-    Box::pin(Call { call, store, operation, begun: None })
+fn call<'a, T: 'a>(store: &'static str, operation: &'static str, asked: StoreFuture<'a, T>) -> StoreFuture<'a, T> {
+    Box::pin(Call { asked, store, operation, begun: None })
 }
 
 #[cfg(feature = "metrics")]
