@@ -7,7 +7,11 @@
 use std::{
     fmt,
     hash::{Hash, Hasher},
-    sync::TryLockError,
+    sync::{
+        TryLockError,
+        // Of figures, which no proof is about.
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use quick_cache::{Equivalent, Weighter};
@@ -21,10 +25,7 @@ use crate::{
     config::ConfigErrors,
     metrics,
     stripe::Striped,
-    sync::{
-        Mutex, MutexGuard,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Mutex, MutexGuard},
 };
 
 mod front;
