@@ -31,14 +31,15 @@ use crate::{
 pub struct JwtVerifyLayer<C = NoClaims> {
     verifier: Verifier<C>,
     clock: Arc<dyn Clock>,
-    answers: Striped<Answers>,
+    answers: Arc<Striped<Answers>>,
     reads: Reads,
     preflights: Preflights,
 }
 
-/// Each caller takes a reference along; each core counts its own.
-fn striped(answers: &Answers) -> Striped<Answers> {
-    Striped::new(|| answers.copy())
+/// Each caller takes a reference along; each core counts its own. Clones of the layer share them, because axum lays layers around
+/// the handlers of a router without a state once for each connection.
+fn striped(answers: &Answers) -> Arc<Striped<Answers>> {
+    Arc::new(Striped::new(|| answers.copy()))
 }
 
 /// Where the token is.
@@ -82,8 +83,8 @@ impl<C: CustomClaims> JwtVerifyLayer<C> {
 
 impl<C> Clone for JwtVerifyLayer<C> {
     fn clone(&self) -> Self {
-        let (verifier, clock, answers) = (self.verifier.clone(), Arc::clone(&self.clock), striped(self.answers.own()));
-        Self { verifier, clock, answers, reads: self.reads, preflights: self.preflights.clone() }
+        let (clock, answers) = (Arc::clone(&self.clock), Arc::clone(&self.answers));
+        Self { verifier: self.verifier.clone(), clock, answers, reads: self.reads, preflights: self.preflights.clone() }
     }
 }
 
