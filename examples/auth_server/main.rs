@@ -190,10 +190,11 @@ fn app(
 }
 
 async fn add_users(store: &dyn UserStore, hasher: &PasswordHasher, users: Vec<NewUser>) -> Result<(), Mistakes> {
+    let mut there = 0;
     for user in users {
         let login = LoginName::parse(&user.username).map_err(|e| named("USERS", e))?;
         if store.find_by_login(&login).await.map_err(|e| named("STORE", e))?.is_some() {
-            tracing::info!(username = login.as_str(), "the user is there already and stays as they are");
+            there += 1;
             continue;
         }
         let password = hasher.hash(Secret::new(user.password)).await.map_err(|e| named("USERS", e))?;
@@ -204,6 +205,10 @@ async fn add_users(store: &dyn UserStore, hasher: &PasswordHasher, users: Vec<Ne
             Ok(()) | Err(StoreError::Conflict) => {}
             Err(error) => return Err(named("STORE", error)),
         }
+    }
+    if there > 0 {
+        // How many, not who: names do not belong into a log.
+        tracing::info!(there, "users that are there already stay as they are");
     }
     Ok(())
 }

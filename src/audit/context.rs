@@ -7,14 +7,17 @@ use std::{
     cell::RefCell,
     net::IpAddr,
     pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context as Task, Poll},
 };
 
-use http::{HeaderName, HeaderValue, Method, Request, uri::PathAndQuery};
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode, uri::PathAndQuery};
 use pin_project_lite::pin_project;
+use tracing::{Instrument as _, instrument::Instrumented};
 
 use super::{
-    event::{EventId, RequestFacts, Who, bounded},
+    event::{Event, EventId, RequestFacts, Who, bounded},
+    kind::Kind,
     trail::AuditTrail,
 };
 use crate::client_ip::ClientIp;
@@ -22,6 +25,8 @@ use crate::client_ip::ClientIp;
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest id that is taken from a request.
 const MOST_ID: usize = 64;
+/// Events that wait for the answer to a request. Those of one request are few.
+const MOST_HELD: usize = 32;
 
 thread_local!(static CURRENT: RefCell<Option<Context>> = const { RefCell::new(None) });
 
@@ -41,6 +46,23 @@ pub(super) struct Context {
     /// Who that is, if it may have to be told.
     caller: Option<Who>,
     refused: bool,
+    /// What waits for the answer. Made for the first event, or where a task goes on elsewhere.
+    held: Option<Arc<Mutex<Held>>>,
+}
+
+/// Events of a request, which tell the status of its answer as well, and so are told with it.
+#[derive(Debug)]
+enum Held {
+    /// There is no answer yet.
+    Open(Vec<Event>),
+    /// Nothing waits any more: there was this answer, or none will come.
+    Done(Option<StatusCode>),
+}
+
+impl Default for Held {
+    fn default() -> Self {
+        Self::Open(Vec::new())
+    }
 }
 
 impl Context {
@@ -56,6 +78,38 @@ impl Context {
             entered: false,
             caller: None,
             refused: false,
+            held: None,
+        }
+    }
+
+    /// Tells the trail: with the answer, or now if there was one.
+    pub(super) fn tell(&mut self, event: Event) {
+        let Self { held, trail, .. } = self;
+        let mut held = held.get_or_insert_default().lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *held {
+            Held::Open(events) => {
+                // One refusal for one reason: what failed, and that the request was refused for it, are one event.
+                let is_refusal = event.kind == Kind::InfrastructureFailed && event.status.is_some();
+                let failed = |earlier: &Event| is_refusal && earlier.kind == event.kind && earlier.status.is_none();
+                if let Some(at) = events.iter().rposition(failed) {
+                    events.get_mut(at).map(|earlier| earlier.refused_as(event)).unwrap_or_default();
+                } else if events.len() < MOST_HELD {
+                    events.push(event);
+                } else {
+                    trail.tell(event);
+                }
+            }
+            Held::Done(status) => trail.tell(event.answered(*status)),
+        }
+    }
+
+    /// Tells what waits for the answer, which is there, or will not come.
+    pub(super) fn finish(&mut self, status: Option<StatusCode>) {
+        let Some(held) = &self.held else { return };
+        let done = Held::Done(status);
+        let held = std::mem::replace(&mut *held.lock().unwrap_or_else(PoisonError::into_inner), done);
+        if let Held::Open(events) = held {
+            events.into_iter().for_each(|event| self.trail.tell(event.answered(status)));
         }
     }
 
@@ -126,9 +180,20 @@ pub(super) fn refused() {
     current(|context| context.refused = true);
 }
 
-/// A future that goes on in a task of its own, and takes along on whose behalf.
-pub(crate) fn carried<F: Future>(inner: F) -> Carried<F> {
-    Carried { inner, context: current(|context| context.clone()) }
+/// A future that goes on in a task of its own until it has done something for a request, and takes along on whose behalf: in events,
+/// and in spans.
+pub(crate) fn carried<F: Future>(inner: F) -> Carried<Instrumented<F>> {
+    kept(inner.in_current_span())
+}
+
+/// The same for one that goes on for ever: whoever has begun it is no part of what it does, and their span ends.
+pub(crate) fn kept<F: Future>(inner: F) -> Carried<F> {
+    let context = current(|context| {
+        // What is told there waits for the answer, too, if there is none yet.
+        context.held.get_or_insert_default();
+        context.clone()
+    });
+    Carried { inner, context }
 }
 
 pin_project! {

@@ -10,6 +10,7 @@ use std::{
     time::SystemTime,
 };
 
+use http::StatusCode;
 use serde::{Serialize, Serializer};
 use tracing::Level;
 
@@ -38,7 +39,8 @@ pub struct Event {
     /// More about it, for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<Box<str>>,
-    /// Status of the answer over HTTP, where the event is about a request that has one.
+    /// Status of the answer to the request that the event is about. Where the event says by itself that a request was refused, what
+    /// that is over HTTP, even if gRPC has been answered as gRPC is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
     /// Who acted, as far as that was proved.
@@ -97,6 +99,17 @@ impl Event {
 
     pub(super) fn by(self, who: Who) -> Self {
         Self { who, ..self }
+    }
+
+    /// With the status of the answer, unless it has one.
+    pub(super) fn answered(self, status: Option<StatusCode>) -> Self {
+        Self { status: self.status.or(status.map(|status| status.as_u16())), ..self }
+    }
+
+    /// What failed, and how the request was refused for it. The failure's own words stay.
+    pub(super) fn refused_as(&mut self, refusal: Self) {
+        let Self { reason, status, who, scope, .. } = refusal;
+        (self.reason, self.status, self.who, self.scope) = (reason, status, who, scope);
     }
 
     /// How loud it is told, where it is told at all.

@@ -140,24 +140,40 @@ impl Kind {
         }
     }
 
-    /// Whether anybody who can send a request can cause as many as they like.
-    pub(crate) const fn is_at_will(self) -> bool {
-        matches!(
-            self,
-            Self::CredentialMissing
-                | Self::CredentialInvalid
-                | Self::AuthorizationDenied
-                | Self::RequestMalformed
-                | Self::LoginFailed
-                | Self::LoginLocked
-                | Self::LoginLimited
-                | Self::LoginShed
-                | Self::RegistrationRefused
-                | Self::PasswordChangeRefused
-                | Self::RefreshRefused
-                | Self::ClientRefused
-                | Self::InfrastructureFailed
-        )
+    /// How many are told at their own level in a second, for each reason, or `None` for all: whoever sends requests must not be able
+    /// to fill a log. Those of a kind are further apart from what a stranger can do where somebody has to be let in first.
+    pub(crate) const fn most_a_second(self) -> Option<u32> {
+        match self {
+            Self::RequestAdmitted
+            | Self::CredentialMissing
+            | Self::CredentialInvalid
+            | Self::AuthorizationDenied
+            | Self::RequestMalformed
+            | Self::LoginFailed
+            | Self::LoginLocked
+            | Self::LoginLimited
+            | Self::LoginShed
+            | Self::RegistrationRefused
+            | Self::PasswordChangeRefused
+            | Self::RefreshRefused
+            | Self::ClientRefused
+            | Self::InfrastructureFailed => Some(10),
+            Self::LoginSucceeded
+            | Self::UserRegistered
+            | Self::PasswordChanged
+            | Self::HashUpgraded
+            | Self::SessionRefreshed
+            | Self::RefreshReused
+            | Self::SessionsEnded
+            | Self::TokenIssued
+            | Self::TokensRevoked => Some(100),
+            Self::KeysFetched
+            | Self::ConfigurationLoaded
+            | Self::LayersMisplaced
+            | Self::OutageBegun
+            | Self::OutageEnded
+            | Self::EventsDropped => None,
+        }
     }
 }
 

@@ -22,7 +22,8 @@ use crate::stripe::Striped;
 ///
 /// It goes outside of whatever decides, or refusals are not seen, and inside of [`ClientIpLayer`](crate::client_ip::ClientIpLayer),
 /// or clients are unknown behind a proxy. It changes neither requests nor answers, and what it adds to a request that is let
-/// through allocates nothing, unless the request is in the sample.
+/// through allocates nothing, unless the request is in the sample. Sinks get what was decided with the answer, whose status it tells;
+/// if the client goes away before, then.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -90,6 +91,15 @@ pin_project! {
         inner: F,
         context: Option<Context>,
     }
+
+    impl<F> PinnedDrop for AuditFuture<F> {
+        fn drop(this: Pin<&mut Self>) {
+            // The client has gone away. What was decided is told all the same.
+            if let Some(context) = this.project().context {
+                context.finish(None);
+            }
+        }
+    }
 }
 
 impl<F, B, E> Future for AuditFuture<F>
@@ -101,11 +111,12 @@ where
     fn poll(self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<F::Output> {
         let this = self.project();
         let answer = ready!(within(this.context, || this.inner.poll(task)));
-        if let (Ok(response), Some(mut context)) = (&answer, this.context.take())
-            && let Some(who) = context.admitted()
-        {
-            let status = response.status();
-            within(&mut Some(context), || tell::admitted(who, status));
+        if let Some(mut context) = this.context.take() {
+            let status = answer.as_ref().ok().map(Response::status);
+            context.finish(status);
+            if let (Some(who), Some(status)) = (context.admitted(), status) {
+                within(&mut Some(context), || tell::admitted(who, status));
+            }
         }
         Poll::Ready(answer)
     }

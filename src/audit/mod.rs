@@ -31,14 +31,16 @@ mod kind;
 mod layer;
 mod preflight;
 mod sink;
+mod span;
 mod tell;
 mod trail;
 
 const TARGET: &str = "portcullis::audit";
 
 pub(crate) use self::{
-    context::{carried, entered},
+    context::{carried, entered, kept},
     preflight::Preflights,
+    span::{decided, decision, inside, is_heard, note, result},
     tell::*,
 };
 pub use self::{

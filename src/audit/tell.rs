@@ -6,20 +6,16 @@ use http::StatusCode;
 use tracing::Level;
 
 use super::{
-    TARGET, context,
+    TARGET,
+    context::{self, Context},
     event::{Event, Who, bounded},
-    flood::{Flood, Turn},
+    flood::{self, Flood, Turn},
     kind::Kind,
     trail::AuditTrail,
 };
 #[cfg(feature = "password")]
 use crate::ident::SessionId;
-use crate::{
-    clock::{Clock as _, SystemClock},
-    metrics,
-    rejection::Rejection,
-    scope::ScopeSet,
-};
+use crate::{metrics, rejection::Rejection, scope::ScopeSet};
 
 static FLOOD: Flood = Flood::new();
 
@@ -28,23 +24,21 @@ fn tell(mut event: Event) {
     if event.kind != Kind::RequestAdmitted {
         metrics::event(event.kind.name(), event.reason);
     }
-    let trail = context::current(|context| {
-        event.request = Some(context.facts());
-        context.trail.clone()
-    });
+    event.request = context::current(Context::facts);
     trace_bounded(&event);
-    match trail.as_ref().or_else(|| AuditTrail::installed()) {
-        Some(trail) => trail.tell(event),
-        None => drop(event),
+    let mut event = Some(event);
+    context::current(|context| event.take().map(|event| context.tell(event)));
+    if let (Some(event), Some(trail)) = (event, AuditTrail::installed()) {
+        trail.tell(event);
     }
 }
 
-/// Tells `tracing`, but the same refusal again and again only so often; who listens at debug hears all.
+/// Tells `tracing`, but the same again and again only so often; who listens at debug hears all.
 fn trace_bounded(event: &Event) {
-    if event.level >= Level::DEBUG || !event.kind.is_at_will() {
+    let Some(most) = event.kind.most_a_second().filter(|_| event.level < Level::DEBUG) else {
         return trace(event, event.level, None);
-    }
-    match FLOOD.take(event.kind, event.reason.unwrap_or_default(), SystemClock.now()) {
+    };
+    match FLOOD.take(event.kind, event.reason.unwrap_or_default(), most, flood::second()) {
         Turn::Tell { suppressed } => trace(event, event.level, Some(suppressed).filter(|&count| count > 0)),
         Turn::Keep => trace(event, Level::DEBUG, None),
     }
@@ -94,8 +88,12 @@ pub(crate) fn refused(rejection: Rejection, status: StatusCode, who: Who, scope:
     context::refused();
     let kind = rejection.verdict().kind;
     let level = match rejection {
-        // The outage is told once, where it begins, and not for each request that it hits.
-        Rejection::KeysUnavailable | Rejection::KeyIdRepeated | Rejection::RevocationsUnavailable => Level::DEBUG,
+        // The outage is told once, where it begins, and not for each request that it hits; a call that failed, where it failed.
+        Rejection::KeysUnavailable
+        | Rejection::KeyIdRepeated
+        | Rejection::RevocationsUnavailable
+        | Rejection::StoreUnavailable
+        | Rejection::PolicyUndecided("policy service") => Level::DEBUG,
         _ if kind == Kind::InfrastructureFailed => Level::ERROR,
         _ => Level::INFO,
     };
@@ -118,6 +116,18 @@ pub(super) fn preflight(first: bool) {
             .because("preflight at a layer that reads credentials")
             .detail(&"put CorsStrictLayer outside of the layer that reads credentials"),
     );
+}
+
+/// A page of another origin was refused, and somebody wants to know why. Not a decision about a caller, so no sink is told.
+pub(crate) fn page_refused(reason: &dyn Display) {
+    const TARGET: &str = "portcullis::cors";
+    match FLOOD.take(Kind::AuthorizationDenied, "page of another origin", 10, flood::second()) {
+        Turn::Tell { suppressed } => {
+            let suppressed = Some(suppressed).filter(|&count| count > 0);
+            tracing::info!(target: TARGET, reason = %reason, suppressed, "page of another origin refused");
+        }
+        Turn::Keep => tracing::debug!(target: TARGET, reason = %reason, "page of another origin refused"),
+    }
 }
 
 /// A server was put together.
@@ -170,6 +180,13 @@ pub(crate) fn malformed(status: u16, reason: &'static str) {
 #[cfg(feature = "password")]
 pub(crate) fn login_succeeded(who: Who) {
     tell(Event::new(Kind::LoginSucceeded, Level::INFO, "login succeeded").by(who));
+}
+
+/// A login was not tried, because there were too many failures. Whoever tried is told what is told of a wrong password.
+#[cfg(feature = "password")]
+pub(crate) fn login_locked_silently(subject: Option<&str>) {
+    let who = subject.map(Who::subject).unwrap_or_default();
+    tell(Event::new(Kind::LoginLocked, Level::INFO, "login not tried").because("locked_silently").by(who));
 }
 
 /// A login failed. `subject` is known only if the login name is.
@@ -242,6 +259,13 @@ pub(crate) fn refresh_reused(subject: &str, session: SessionId) {
 pub(crate) fn client_refused(client_id: Option<&str>, reason: &'static str) {
     let who = client_id.map(Who::client).unwrap_or_default();
     tell(Event::new(Kind::ClientRefused, Level::INFO, "client refused").because(reason).by(who));
+}
+
+/// A user asked for what is not theirs. `who` was let in.
+#[cfg(feature = "password")]
+pub(crate) fn not_theirs(who: Who, reason: &'static str) {
+    context::refused();
+    tell(Event::new(Kind::AuthorizationDenied, Level::INFO, "request refused").because(reason).by(who));
 }
 
 /// A client got a token in its own name.

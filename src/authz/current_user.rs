@@ -198,6 +198,7 @@ impl CurrentUsers {
                 return known;
             }
         }
+        audit::infrastructure_failed("user store", &"the user is changed all the time");
         Err(Rejection::StoreUnavailable)
     }
 
@@ -217,7 +218,10 @@ impl CurrentUsers {
         let begun = AssertUnwindSafe(read).catch_unwind().map(move |read| {
             users.reading.lock().unwrap_or_else(PoisonError::into_inner).remove(&id_read);
             // A store that panics is one that does not answer, for all who wait for it.
-            read.unwrap_or(Err(Rejection::StoreUnavailable))
+            read.unwrap_or_else(|_| {
+                audit::infrastructure_failed("user store", &"it has panicked");
+                Err(Rejection::StoreUnavailable)
+            })
         });
         let begun = begun.boxed().shared();
         // Those whose callers have hung up are never taken out. Without the others, somebody reads once more than needed.

@@ -28,6 +28,7 @@ impl Issuer {
         form: &Form,
     ) -> Result<Response<Full<Bytes>>, EndpointError> {
         let client = self.clients.authenticate(&parts.headers, form)?;
+        audit::note("client_id", || client.id());
         let token = form.require("token")?;
         #[cfg(feature = "password")]
         if let (Some(_), Some(presented)) = (&self.sessions, RefreshToken::parse(token)) {

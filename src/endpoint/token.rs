@@ -37,6 +37,7 @@ impl Issuer {
         outcome: &mut LoginOutcome,
     ) -> Answer {
         let client = self.clients.authenticate(&parts.headers, form)?;
+        audit::note("client_id", || client.id());
         let grant = match grant {
             Some(grant) if form.get("grant_type").is_none_or(|named| named == grant) => grant,
             Some(_) => return Err(EndpointError::UnsupportedGrantType),
@@ -72,7 +73,8 @@ impl Issuer {
         let audience = self.audience(client, &form.resources(), None)?;
         let limits = self.limits(client, &audience);
         // Nobody stands behind the client: what it may have is what was given to it.
-        let scope = grant::granted(requested.as_ref(), None, &client.limit().unwrap_or_default(), &limits)?;
+        let scope = grant::granted(requested.as_ref(), None, &client.limit().unwrap_or_default(), &limits);
+        let scope = scope.inspect_err(|_| audit::client_refused(Some(client.id()), "scope not granted"))?;
         let (subject, now) = (client.subject(), self.clock.now());
         let grant = Grant {
             subject: &subject,
@@ -178,12 +180,14 @@ mod login {
             let locked = attempt.is_some_and(LoginAttempt::is_locked);
             let signed_in = match login.sign_in(username, password.into(), lane, locked).await {
                 Outcome::SignedIn(signed_in) => signed_in,
-                Outcome::Refused => {
+                Outcome::Refused(refused) => {
+                    refused.tell();
                     *outcome = LoginOutcome::Failed;
                     return Err(EndpointError::InvalidGrant);
                 }
                 Outcome::Unavailable { retry_after } => return Err(EndpointError::Unavailable { retry_after }),
             };
+            audit::note("subject", || signed_in.user.id.subject());
             // Whatever comes of it: nobody has guessed.
             *outcome = LoginOutcome::Succeeded;
             let user = &signed_in.user;
@@ -387,6 +391,7 @@ mod login {
         /// A new access token of a session, if it may have what is asked for.
         async fn reissue(&self, refreshing: &Refreshing<'_>, refresh_token: &str) -> Result<Answered, EndpointError> {
             let Refreshing { login, client, form, carrier, requested, session, ends_at } = refreshing;
+            audit::note("subject", || session.subject.as_str());
             if session.client_id != client.id() {
                 refused(Some(session), "session of another client");
                 return Err(EndpointError::OthersGrant);
@@ -404,7 +409,10 @@ mod login {
             };
             let audience = self.audience(client, &form.resources(), Some(&session.audience))?;
             let limits = self.limits(client, &audience);
-            let scope = grant::refreshed(requested.as_ref(), &session.scope, &user.scopes, &limits)?;
+            let scope = grant::refreshed(requested.as_ref(), &session.scope, &user.scopes, &limits);
+            let scope = scope.inspect_err(|_| {
+                refused(Some(session), "scope not granted");
+            })?;
             let now = self.clock.now();
             let grant = Grant {
                 subject: &session.subject,
@@ -420,7 +428,12 @@ mod login {
                 device_token: None,
             };
             let issued = self.issue(&grant).await?;
-            Ok(Answered { response: carrier.answer(&issued)?, token_id: issued.token_id })
+            let response = carrier.answer(&issued).inspect_err(|error| {
+                if *error == EndpointError::ScopeNotGranted {
+                    refused(Some(session), "access token too long for a cookie");
+                }
+            })?;
+            Ok(Answered { response, token_id: issued.token_id })
         }
     }
 

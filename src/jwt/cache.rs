@@ -160,6 +160,13 @@ impl<C> Cache<C> {
     }
 }
 
+impl<C> Cache<C> {
+    /// Whether it is there, for the log. Nothing is moved up by that.
+    pub(crate) fn has(&self, token: &[u8]) -> bool {
+        self.tokens.peek(&Token(token)).is_some()
+    }
+}
+
 impl<C: CustomClaims> Cache<C> {
     pub(crate) fn get(&self, token: &[u8]) -> Option<Verified<C>> {
         let mut front = self.front();

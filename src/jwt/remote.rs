@@ -386,7 +386,7 @@ impl RemoteJwksBuilder {
             last_keys,
             failures: 0,
         };
-        let task = runtime.spawn(audit::carried(fetcher.run())).abort_handle();
+        let task = runtime.spawn(audit::kept(fetcher.run())).abort_handle();
         Ok(RemoteJwks(Arc::new(Task { shared, task })))
     }
 }

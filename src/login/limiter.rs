@@ -233,7 +233,12 @@ impl LoginLimiter {
     }
 
     /// Counts in the store or, where that does not answer, as is said for then.
-    async fn count(&self, mut begun: LoginAttempt, now: UnixSeconds) -> Result<LoginAttempt, Rejection> {
+    async fn count(&self, begun: LoginAttempt, now: UnixSeconds) -> Result<LoginAttempt, Rejection> {
+        let span = audit::decision!("count_attempt", known_device = begun.is_known_device());
+        audit::inside(span, self.count_now(begun, now), |rejection| rejection.code()).await
+    }
+
+    async fn count_now(&self, mut begun: LoginAttempt, now: UnixSeconds) -> Result<LoginAttempt, Rejection> {
         let Inner { here, shared, breaker, .. } = &*self.0;
         let asked = match shared {
             Some(store) if breaker.allows(now) => self.ask(store.reserve(begun.attempt, now), now).await.ok(),

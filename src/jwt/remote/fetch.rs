@@ -58,6 +58,22 @@ pub(super) enum FetchError {
     Metadata(&'static str),
 }
 
+impl FetchError {
+    /// The same in a word.
+    pub(super) const fn code(&self) -> &'static str {
+        match self {
+            Self::Transport(_) => "transport",
+            Self::Panicked => "panicked",
+            Self::Timeout => "timeout",
+            Self::Status(_) => "status",
+            Self::TooLong => "too_long",
+            Self::Compressed => "compressed",
+            Self::Unusable(_) => "unusable",
+            Self::Metadata(_) => "metadata",
+        }
+    }
+}
+
 impl From<BadSet> for FetchError {
     fn from(bad: BadSet) -> Self {
         Self::Unusable(bad.to_string())

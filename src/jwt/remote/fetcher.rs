@@ -79,8 +79,9 @@ impl Fetcher {
     }
 
     async fn round(&mut self) -> Result<Duration, FetchError> {
-        let answer = self.fetch_in_time().await?;
-        self.keep_keys(&answer)
+        let span = audit::decision!("fetch_keys", which = self.location.name());
+        let fetched = audit::inside(span, self.fetch_in_time(), FetchError::code).await;
+        self.keep_keys(&fetched?)
     }
 
     async fn fetch_in_time(&self) -> Result<Answer, FetchError> {
