@@ -70,7 +70,7 @@
     doc = "| [`testing`] | tokens right and wrong, identities without tokens, what every store promises; with `openapi`, an inventory of every route |"
 )]
 //! | [`config`] | [`ConfigErrors`](config::ConfigErrors): every mistake of a configuration at once |
-//! | [`audit`] | what was decided and why, as `tracing` events |
+//! | [`audit`] | [`AuditTrail`](audit::AuditTrail): what was decided and why, in `tracing` and in sinks that nobody waits for |
 //! | [`scope`], [`ident`], [`secret`], [`clock`], [`random`] | the words that the rest is made of |
 //! | [`gate`] | the response body and future that all layers share |
 //! | [`guide`] | order of layers, defaults, threats, proofs, choices |

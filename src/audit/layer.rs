@@ -78,7 +78,7 @@ where
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let mut context = Some(Context::of(self.trail.own().clone(), &request));
         let inner = within(&mut context, || self.inner.call(request));
-        AuditFuture { inner, context }
+        AuditFuture { inner: Some(inner), context }
     }
 }
 
@@ -86,9 +86,24 @@ pin_project! {
     /// Response future of [`Audit`].
     #[derive(Debug)]
     pub struct AuditFuture<F> {
+        // None only as it is dropped.
         #[pin]
-        inner: F,
+        inner: Option<F>,
         context: Option<Context>,
+    }
+
+    impl<F> PinnedDrop for AuditFuture<F> {
+        /// A client has gone before its answer. What is told because of that is told of its request; and whoever was let through
+        /// was let through all the same.
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            if this.context.is_some() {
+                within(this.context, || this.inner.set(None));
+            }
+            if let Some(mut context) = this.context.take() && let Some(who) = context.admitted() {
+                within(&mut Some(context), || tell::admitted(who, None));
+            }
+        }
     }
 }
 
@@ -100,12 +115,13 @@ where
 
     fn poll(self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<F::Output> {
         let this = self.project();
-        let answer = ready!(within(this.context, || this.inner.poll(task)));
+        let Some(inner) = this.inner.as_pin_mut() else { return Poll::Pending };
+        let answer = ready!(within(this.context, || inner.poll(task)));
         if let (Ok(response), Some(mut context)) = (&answer, this.context.take())
             && let Some(who) = context.admitted()
         {
             let status = response.status();
-            within(&mut Some(context), || tell::admitted(who, status));
+            within(&mut Some(context), || tell::admitted(who, Some(status)));
         }
         Poll::Ready(answer)
     }

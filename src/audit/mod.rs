@@ -30,6 +30,7 @@ mod json_lines;
 mod kind;
 mod layer;
 mod preflight;
+mod record;
 mod sink;
 mod tell;
 mod trail;
@@ -39,6 +40,7 @@ const TARGET: &str = "portcullis::audit";
 pub(crate) use self::{
     context::{carried, entered},
     preflight::Preflights,
+    record::millis,
     tell::*,
 };
 pub use self::{
@@ -46,6 +48,7 @@ pub use self::{
     json_lines::JsonLines,
     kind::Kind,
     layer::{Audit, AuditFuture, AuditLayer},
+    record::EventRecord,
     sink::{AuditSink, SinkError},
     trail::{AuditTrail, AuditTrailBuilder, InstalledAlready},
 };

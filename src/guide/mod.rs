@@ -45,6 +45,11 @@ pub mod from_jwt {}
 
 #[doc = include_str!("deployment.md")]
 pub mod deployment {}
+
+#[doc = include_str!("audit.md")]
+#[cfg(feature = "axum")]
+pub mod audit {}
+
 #[doc = include_str!("openapi.md")]
 #[cfg(feature = "openapi")]
 pub mod openapi {}
