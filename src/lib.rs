@@ -72,7 +72,7 @@
 #![cfg_attr(feature = "metrics", doc = "| [`metrics`] | names of counters, gauges and histograms |")]
 //! | [`health`] | [`Readiness`](health::Readiness): whether the stores and keys answer, for whoever sends requests here |
 //! | [`config`] | [`ConfigErrors`](config::ConfigErrors): every mistake of a configuration at once |
-//! | [`audit`] | what was decided and why, as `tracing` events |
+//! | [`audit`] | [`AuditTrail`](audit::AuditTrail): what was decided and why, in `tracing` and in sinks that nobody waits for |
 //! | [`scope`], [`ident`], [`secret`], [`clock`], [`random`] | the words that the rest is made of |
 //! | [`gate`] | the response body and future that all layers share |
 //! | [`guide`] | order of layers, defaults, threats, proofs, choices |

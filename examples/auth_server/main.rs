@@ -21,6 +21,9 @@
 //! | `LOGIN_WINDOW` | `86400` | seconds without a failure after which the earlier ones are forgotten, 1 to 2592000 |
 //! | `LOGIN_PER_MINUTE` | `30` | logins of a client address that fail: so many at once, and as many a minute, 1 to 1000000 |
 //! | `TRUSTED_PROXIES` | none | networks such as `10.0.0.0/8, 192.0.2.1`, between commas, whose `Forwarded` or `X-Forwarded-For` is believed |
+//! | `AUDIT` | `none` | where events go beside the log on stderr, between commas: `store`, a table in `STORE`; `jsonl:PATH`, lines of JSON; `stdout`, such lines among what it prints |
+//! | `AUDIT_DAYS` | `90` | days for which the table keeps them, 0 to 36500; 0 is for ever |
+//! | `AUDIT_ADMITTED` | `1000` | of so many requests that are let through one is told, 0 to 1000000000; 0 is none, 1 is all |
 //! | `CORS_ORIGINS` | none | origins such as `https://app.example, https://*.app.example`, between commas, whose pages may call; `*` is every one |
 //! | `CORS_METHODS` | `GET, HEAD, POST` | methods that those pages may use, between commas |
 //! | `CORS_HEADERS` | none | request headers that they may set, between commas, such as `authorization, content-type` |
@@ -54,6 +57,7 @@ use axum::Router;
 use metrics_exporter_prometheus::PrometheusHandle;
 use portcullis::{
     AuthorizationServer, AuthorizationServerBuilder,
+    audit::{AuditLayer, AuditTrail, JsonLines},
     client_ip::ClientIpLayer,
     cors::CorsStrictLayer,
     health::Readiness,
@@ -67,7 +71,7 @@ use portcullis::{
 };
 use tokio::net::TcpListener;
 
-use self::settings::{Keys, Metrics, Mistakes, NewUser, Settings, named, parse_scopes};
+use self::settings::{Audit, Keys, Metrics, Mistakes, NewUser, Settings, Sink, named, parse_scopes};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -85,7 +89,6 @@ async fn main() -> ExitCode {
 
 async fn run() -> Result<(), Mistakes> {
     let settings = Settings::read()?;
-    let listener = TcpListener::from_std(settings.listener).map_err(|e| named("LISTEN", e))?;
     // Before anything is there that counts.
     let recorder = watch::recorder().map_err(|e| named("metrics", e))?;
     let figures = recorder.handle();
@@ -97,6 +100,44 @@ async fn run() -> Result<(), Mistakes> {
     let hasher = hasher.build().map_err(|e| named("HASH_CONCURRENCY", e))?;
     // Last, because it may create a file.
     let store = Store::connect(&settings.store).await.map_err(|e| named("STORE", e))?;
+    // Before all that may have something to tell.
+    let trail = start_trail(&settings.audit, &store)?;
+    let served = serve(settings, hasher, store, trail.clone(), figures).await;
+    // Whatever has ended it: what was told is to be found afterwards. A sink that is down must not keep it from ending.
+    if !trail.flush(FLUSH).await {
+        eprintln!("auth_server: AUDIT: some events could not be written");
+    }
+    served
+}
+
+/// What was told is written when it ends, within this time.
+const FLUSH: Duration = Duration::from_secs(5);
+
+fn start_trail(audit: &Audit, store: &Store) -> Result<AuditTrail, Mistakes> {
+    let mut builder = AuditTrail::builder().admitted_one_in(audit.admitted);
+    for sink in &audit.sinks {
+        builder = match sink {
+            Sink::Store => {
+                let table = store.audit().ok_or_else(|| named("AUDIT", "this store keeps no events"))?;
+                builder.sink(table.keep(audit.keep))
+            }
+            Sink::File(path) => builder.sink(JsonLines::append(path).map_err(|e| named("AUDIT", e))?),
+            Sink::Stdout => builder.sink(JsonLines::stdout().map_err(|e| named("AUDIT", e))?),
+        };
+    }
+    let trail = builder.start().map_err(|e| named("AUDIT", e))?;
+    trail.install().map_err(|e| named("AUDIT", e))?;
+    Ok(trail)
+}
+
+async fn serve(
+    settings: Settings,
+    hasher: PasswordHasher,
+    store: Store,
+    trail: AuditTrail,
+    figures: PrometheusHandle,
+) -> Result<(), Mistakes> {
+    let listener = TcpListener::from_std(settings.listener).map_err(|e| named("LISTEN", e))?;
     let users =
         store.users().ok_or_else(|| named("STORE", "holds no users; give it as REDIS_URL, beside another one"))?;
     let shared = match &settings.redis {
@@ -135,7 +176,8 @@ async fn run() -> Result<(), Mistakes> {
         Metrics::Apart(listener) => (watch::Scrapers::Nobody, Some(listener)),
     };
     let app = app.merge(watch::routes(&readiness, figures.clone(), scrapers));
-    let app = app.layer(ClientIpLayer::new(settings.proxies));
+    // Around all that decides, or refusals would not be joined to their requests; inside of what knows clients by their proxies.
+    let app = app.layer(AuditLayer::new(trail)).layer(ClientIpLayer::new(settings.proxies));
     // Outermost: preflight requests carry no credential, and are no logins; and a script is to see why it was refused.
     let app = match settings.cors {
         Some(policy) => app.layer(CorsStrictLayer::new(policy)),

@@ -45,6 +45,7 @@ pub(crate) struct Settings {
     pub(crate) lockout: Lockout,
     pub(crate) per_address: Quota,
     pub(crate) proxies: TrustedProxies,
+    pub(crate) audit: Audit,
     /// `None` if no page of another origin may call.
     pub(crate) cors: Option<CorsPolicy>,
     pub(crate) hash_concurrency: Option<usize>,
@@ -58,6 +59,22 @@ pub(crate) enum Metrics {
     Beside(Scrapers),
     /// At an address of their own.
     Apart(std::net::TcpListener),
+}
+
+/// Where events go beside the log.
+pub(crate) struct Audit {
+    pub(crate) sinks: Vec<Sink>,
+    /// For how long the store keeps them; zero is for ever.
+    pub(crate) keep: Duration,
+    /// One of so many requests that are let through is told.
+    pub(crate) admitted: u32,
+}
+
+#[derive(PartialEq)]
+pub(crate) enum Sink {
+    Store,
+    File(String),
+    Stdout,
 }
 
 /// Where the signing keys are.
@@ -116,6 +133,7 @@ impl Settings {
             get_or(&mut mistakes, "LOGIN_PER_MINUTE", "30", |text| number(text, 1, 1_000_000)).map(Quota::per_minute);
         let proxies = get_or(&mut mistakes, "TRUSTED_PROXIES", "-", parse_proxies);
         let metrics = read_metrics(&mut mistakes);
+        let audit = read_audit(&mut mistakes);
         let cors = read_cors(&mut mistakes);
         let hash_concurrency = env::var_os("HASH_CONCURRENCY")
             .and_then(|_| get_or(&mut mistakes, "HASH_CONCURRENCY", "", |text| number::<usize>(text, 1, 256)));
@@ -133,7 +151,7 @@ impl Settings {
         let redis = env::var_os("REDIS_URL")
             .and_then(|_| get_or(&mut mistakes, "REDIS_URL", "", |text| check_url(text, &["redis", "rediss", "unix"])));
         let limits = lockout.zip(per_address).zip(proxies);
-        let tokens = lifetime.zip(style);
+        let tokens = lifetime.zip(style).zip(audit);
         match (
             listen.zip(metrics),
             issuer,
@@ -155,7 +173,7 @@ impl Settings {
                 Some(clients),
                 Some(resources),
                 Some(keys),
-                Some((lifetime, style)),
+                Some(((lifetime, style), audit)),
                 Some((policy, ((lockout, per_address), proxies))),
             ) if mistakes.is_empty() => Ok(Self {
                 foreign,
@@ -176,6 +194,7 @@ impl Settings {
                 lockout,
                 per_address,
                 proxies,
+                audit,
                 cors,
                 hash_concurrency,
                 secret,
@@ -239,6 +258,30 @@ fn device_secret() -> Option<Secret<String>> {
         digest = HashedSecret::of(&Secret::new(text)).ok()?.to_string();
     }
     Some(Secret::new(digest))
+}
+
+fn read_audit(mistakes: &mut Mistakes) -> Option<Audit> {
+    let sinks = get_or(mistakes, "AUDIT", "none", parse_sinks);
+    let days = get_or(mistakes, "AUDIT_DAYS", "90", |text| number::<u64>(text, 0, 36_500));
+    let admitted = get_or(mistakes, "AUDIT_ADMITTED", "1000", |text| number(text, 0, 1_000_000_000));
+    Some(Audit { sinks: sinks?, keep: Duration::from_secs(days? * 86_400), admitted: admitted? })
+}
+
+fn parse_sinks(text: &str) -> Result<Vec<Sink>, String> {
+    let mut sinks = Vec::new();
+    for name in text.split(',').map(str::trim).filter(|_| text != "none") {
+        let sink = match name.split_once(':') {
+            None if name == "store" => Sink::Store,
+            None if name == "stdout" => Sink::Stdout,
+            Some(("jsonl", path)) if !path.is_empty() => Sink::File(path.to_owned()),
+            _ => return Err("is neither none nor a list of store, jsonl:PATH and stdout".to_owned()),
+        };
+        if sinks.contains(&sink) {
+            return Err("names a place twice".to_owned());
+        }
+        sinks.push(sink);
+    }
+    Ok(sinks)
 }
 
 fn parse_proxies(text: &str) -> Result<TrustedProxies, String> {

@@ -70,7 +70,7 @@ pub struct Event {
 }
 
 impl Event {
-    pub(super) fn new(kind: Kind, level: Level, message: &'static str) -> Self {
+    pub(crate) fn new(kind: Kind, level: Level, message: &'static str) -> Self {
         Self {
             id: EventId::next(),
             time: SystemTime::now(),
@@ -211,7 +211,7 @@ impl Serialize for EventId {
     }
 }
 
-fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&humantime::format_rfc3339_millis(*time))
 }
 

@@ -5,7 +5,7 @@ use std::{
     task::{Context as Task, Poll, ready},
 };
 
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -79,7 +79,7 @@ where
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let mut context = Some(Context::of(self.trail.own().clone(), &request));
         let inner = within(&mut context, || self.inner.call(request));
-        AuditFuture { inner, context }
+        AuditFuture { inner: Some(inner), context }
     }
 }
 
@@ -87,18 +87,32 @@ pin_project! {
     /// Response future of [`Audit`].
     #[derive(Debug)]
     pub struct AuditFuture<F> {
+        // None only as it is dropped.
         #[pin]
-        inner: F,
+        inner: Option<F>,
         context: Option<Context>,
     }
 
     impl<F> PinnedDrop for AuditFuture<F> {
+        /// A client has gone before its answer. What is told because of that is told of its request, and what was decided is told
+        /// all the same.
         fn drop(this: Pin<&mut Self>) {
-            // The client has gone away. What was decided is told all the same.
-            if let Some(context) = this.project().context {
-                context.finish(None);
+            let mut this = this.project();
+            if this.context.is_some() {
+                within(this.context, || this.inner.set(None));
+            }
+            if let Some(context) = this.context.take() {
+                end(context, None);
             }
         }
+    }
+}
+
+/// The answer is there, or will not come.
+fn end(mut context: Context, status: Option<StatusCode>) {
+    context.finish(status);
+    if let Some(who) = context.admitted() {
+        within(&mut Some(context), || tell::admitted(who, status));
     }
 }
 
@@ -110,13 +124,10 @@ where
 
     fn poll(self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<F::Output> {
         let this = self.project();
-        let answer = ready!(within(this.context, || this.inner.poll(task)));
-        if let Some(mut context) = this.context.take() {
-            let status = answer.as_ref().ok().map(Response::status);
-            context.finish(status);
-            if let (Some(who), Some(status)) = (context.admitted(), status) {
-                within(&mut Some(context), || tell::admitted(who, status));
-            }
+        let Some(inner) = this.inner.as_pin_mut() else { return Poll::Pending };
+        let answer = ready!(within(this.context, || inner.poll(task)));
+        if let Some(context) = this.context.take() {
+            end(context, answer.as_ref().ok().map(Response::status));
         }
         Poll::Ready(answer)
     }

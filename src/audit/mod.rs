@@ -30,6 +30,7 @@ mod json_lines;
 mod kind;
 mod layer;
 mod preflight;
+mod record;
 mod sink;
 mod span;
 mod tell;
@@ -40,6 +41,7 @@ const TARGET: &str = "portcullis::audit";
 pub(crate) use self::{
     context::{carried, entered, kept},
     preflight::Preflights,
+    record::millis,
     span::{decided, decision, inside, is_heard, note, result},
     tell::*,
 };
@@ -48,6 +50,7 @@ pub use self::{
     json_lines::JsonLines,
     kind::Kind,
     layer::{Audit, AuditFuture, AuditLayer},
+    record::EventRecord,
     sink::{AuditSink, SinkError},
     trail::{AuditTrail, AuditTrailBuilder, InstalledAlready},
 };

@@ -102,10 +102,10 @@ pub(crate) fn refused(rejection: Rejection, status: StatusCode, who: Who, scope:
     tell(Event { status: Some(status.as_u16()), scope, ..event });
 }
 
-/// A request was let through, and is in the sample.
-pub(super) fn admitted(who: Who, status: StatusCode) {
+/// A request was let through, and is in the sample. Without a status if its client went away before it was answered.
+pub(super) fn admitted(who: Who, status: Option<StatusCode>) {
     let event = Event::new(Kind::RequestAdmitted, Level::DEBUG, "request admitted").by(who);
-    tell(Event { status: Some(status.as_u16()), ..event });
+    tell(Event { status: status.map(|status| status.as_u16()), ..event });
 }
 
 /// A preflight request reached a layer that reads credentials. The first is told loudly.
@@ -194,6 +194,32 @@ pub(crate) fn login_locked_silently(subject: Option<&str>) {
 pub(crate) fn login_failed(subject: Option<&str>, reason: &'static str) {
     let who = subject.map(Who::subject).unwrap_or_default();
     tell(Event::new(Kind::LoginFailed, Level::INFO, "login failed").because(reason).by(who));
+}
+
+/// Tells of a login that its client did not wait for: whoever hangs up on each of their guesses must not guess unseen.
+#[cfg(feature = "password")]
+#[derive(Debug, Default)]
+pub(crate) struct LoginWatch {
+    /// Whose password was right, once it was.
+    pub(crate) subject: Option<String>,
+    over: bool,
+}
+
+#[cfg(feature = "password")]
+impl LoginWatch {
+    /// It has ended, and somebody tells how.
+    pub(crate) fn over(&mut self) {
+        self.over = true;
+    }
+}
+
+#[cfg(feature = "password")]
+impl Drop for LoginWatch {
+    fn drop(&mut self) {
+        if !self.over {
+            login_failed(self.subject.as_deref(), "client went away");
+        }
+    }
 }
 
 /// Somebody registered. What they call themselves is not told.

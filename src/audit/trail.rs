@@ -16,7 +16,7 @@ use futures::{FutureExt as _, future::join_all};
 use tokio::{
     runtime::Handle,
     sync::{mpsc, oneshot},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 
 use super::{
@@ -39,6 +39,8 @@ const ONE_IN: u32 = 1000;
 const BATCH: usize = 256;
 /// How long a sink may take for them.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How often a sink is told at most that events were lost to it.
+const QUIET: Duration = Duration::from_secs(1);
 /// When a sink that fails is asked again.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
@@ -47,10 +49,11 @@ static INSTALLED: OnceLock<AuditTrail> = OnceLock::new();
 /// Hands events to sinks, each of which has a bounded queue and a task of its own. Cheap to clone; clones are one.
 ///
 /// To tell never waits: where a queue is full, the event is lost to that sink, and [counted](Self::dropped); the sink is told how
-/// many were, as an event, when it gets on. `tracing` has every event as well, whether or not there is a trail.
+/// many were, as an event, when it gets on, once a second at most. `tracing` has every event as well, whether or not there is a
+/// trail.
 ///
-/// When the last clone is dropped, what is queued is still written, for as long as the runtime lives; [`flush`](Self::flush) waits
-/// for that.
+/// When the last clone is dropped, what is queued is still written, for as long as the runtime lives that the trail was started on;
+/// [`flush`](Self::flush) waits for that. What is queued when the runtime ends is lost, and counted.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -104,7 +107,10 @@ impl AuditTrail {
         INSTALLED.set(self.clone()).map_err(|_| InstalledAlready)
     }
 
-    /// Waits until what was told so far is written, for so long at most. `false` if some of it is not.
+    /// Waits until sinks have written or refused what was told so far, for so long at most. `false` if one has not, or if their runtime has
+    /// ended. It runs on any Tokio runtime whose timer is enabled.
+    ///
+    /// Call it when the program ends, after the last request.
     pub async fn flush(&self, most: Duration) -> bool {
         let flushed = self.0.feeds.iter().map(|feed| async {
             let (done, written) = oneshot::channel();
@@ -201,12 +207,12 @@ impl AuditTrailBuilder {
         let runtime = errors.keep(Handle::try_current().map_err(|_| ConfigError::NoRuntime));
         let runtime = errors.finish(runtime)?;
         let feed = |sink: Box<dyn AuditSink>| {
-            let (name, dropped) = (sink.name(), Arc::new(AtomicU64::new(0)));
+            let (name, lost, quiet) = (sink.name(), Arc::new(AtomicU64::new(0)), Instant::now());
             metrics::events_dropped(name, 0);
             let (queue, events) = mpsc::channel(self.queue);
-            let worker = Worker { sink, events, dropped: Arc::clone(&dropped), told: 0, failing: false };
-            runtime.spawn(worker.run());
-            Feed { name, queue, dropped }
+            let dropped = Arc::clone(&lost);
+            runtime.spawn(Worker { sink, events, dropped, told: 0, quiet, in_hand: 0, failing: false }.run());
+            Feed { name, queue, dropped: lost }
         };
         let feeds = self.sinks.into_iter().map(feed).collect();
         Ok(AuditTrail(Arc::new(Apart(Arc::new(Inner { feeds, one_in: self.one_in })))))
@@ -227,35 +233,60 @@ struct Worker {
     dropped: Arc<AtomicU64>,
     /// How many of the lost ones the sink knows of.
     told: u64,
+    /// Until when it is not told of others, unless somebody waits.
+    quiet: Instant,
+    /// How many are being handed over.
+    in_hand: u64,
     failing: bool,
 }
 
 impl Worker {
     async fn run(mut self) {
         let mut messages = Vec::with_capacity(BATCH);
-        while self.events.recv_many(&mut messages, BATCH).await > 0 {
-            let (mut events, mut flushes) = (Vec::with_capacity(messages.len()), Vec::new());
+        while self.receive(&mut messages).await {
+            let (mut events, mut flushes) = (Vec::with_capacity(messages.len() + 1), Vec::new());
             for message in messages.drain(..) {
                 match message {
                     Message::Event(event) => events.push(event),
                     Message::Flush(done) => flushes.push(done),
                 }
             }
-            let dropped = self.dropped.load(Relaxed);
-            let count = events.len() as u64;
-            if dropped > self.told {
-                events.push(Arc::new(tell::dropped(self.sink.name(), dropped - self.told)));
-            }
-            if events.is_empty() || self.write(&events).await {
-                self.told = dropped;
-            } else {
-                self.dropped.fetch_add(count, Relaxed);
-                metrics::events_dropped(self.sink.name(), count);
-            }
+            self.hand_over(events, !flushes.is_empty()).await;
             for done in flushes {
                 let _ = done.send(());
             }
         }
+        self.hand_over(Vec::new(), true).await;
+    }
+
+    /// Waits for something to do: what was told, or how many were lost. `false` if nothing will come.
+    async fn receive(&mut self, messages: &mut Vec<Message>) -> bool {
+        let next = self.events.recv_many(messages, BATCH);
+        if self.dropped.load(Relaxed) > self.told {
+            timeout_at(self.quiet, next).await.map_or(true, |count| count > 0)
+        } else {
+            next.await > 0
+        }
+    }
+
+    async fn hand_over(&mut self, mut events: Vec<Arc<Event>>, now: bool) {
+        let dropped = self.dropped.load(Relaxed);
+        self.in_hand = events.len() as u64;
+        let tell = dropped > self.told && (now || Instant::now() >= self.quiet);
+        if tell {
+            self.quiet = Instant::now() + QUIET;
+            events.push(Arc::new(tell::dropped(self.sink.name(), dropped - self.told)));
+        }
+        if events.is_empty() {
+            return;
+        }
+        if !self.write(&events).await {
+            self.dropped.fetch_add(self.in_hand, Relaxed);
+            metrics::events_dropped(self.sink.name(), self.in_hand);
+        } else if tell {
+            self.told = dropped;
+        }
+        self.in_hand = 0;
     }
 
     /// Hands events over until they are taken. `false` if they never will be.
@@ -286,6 +317,19 @@ impl Worker {
             }
             sleep(pause).await;
             pause = (pause * 2).min(longest);
+        }
+    }
+}
+
+impl Drop for Worker {
+    /// Where the runtime ends first, what is queued is lost, and so is what was being handed over, as far as anybody knows.
+    fn drop(&mut self) {
+        self.events.close();
+        let queued = std::iter::from_fn(|| self.events.try_recv().ok());
+        let lost = self.in_hand + queued.filter(|message| matches!(message, Message::Event(_))).count() as u64;
+        if lost > 0 {
+            self.dropped.fetch_add(lost, Relaxed);
+            tell::dropped(self.sink.name(), lost);
         }
     }
 }

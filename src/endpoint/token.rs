@@ -110,7 +110,7 @@ mod login {
 
     use super::{Answer, Carrier, EndpointError, Form, Grant, Issuer, Parts, ScopeSet, audit, grant, requested_scope};
     use crate::{
-        audit::Who,
+        audit::{LoginWatch, Who},
         client::{Client, GrantType},
         client_ip::ClientIp,
         clock::UnixSeconds,
@@ -167,6 +167,21 @@ mod login {
             if !client.may(GrantType::Password) {
                 return Err(EndpointError::UnauthorizedClient);
             }
+            let mut watch = LoginWatch::default();
+            let answer = self.log_in(login, client, form, parts, carrier, (outcome, &mut watch.subject)).await;
+            watch.over();
+            answer
+        }
+
+        async fn log_in(
+            self: &Arc<Self>,
+            login: &PasswordLogin,
+            client: &Client,
+            form: &Form,
+            parts: &Parts,
+            carrier: Carrier<'_>,
+            (outcome, known): (&mut LoginOutcome, &mut Option<String>),
+        ) -> Answer {
             let (username, password) = (form.require("username")?, form.require("password")?);
             // Before the password, so that neither a malformed scope nor a foreign resource tells anything about it.
             let requested = requested_scope(form)?;
@@ -192,6 +207,7 @@ mod login {
             *outcome = LoginOutcome::Succeeded;
             let user = &signed_in.user;
             let subject = user.id.subject();
+            *known = Some(subject.clone());
             let limits = self.limits(client, &audience);
             let scope = grant::granted(requested.as_ref(), self.default_scope.as_ref(), &user.scopes, &limits);
             // The password was right: whoever watches for guesses must see this one too.

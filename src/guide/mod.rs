@@ -46,6 +46,10 @@ pub mod from_jwt {}
 #[doc = include_str!("deployment.md")]
 pub mod deployment {}
 
+#[doc = include_str!("audit.md")]
+#[cfg(feature = "axum")]
+pub mod audit {}
+
 #[doc = include_str!("metrics.md")]
 #[cfg(all(feature = "metrics", feature = "axum"))]
 pub mod metrics {}

@@ -16,6 +16,9 @@ mod accounts;
 mod architecture;
 mod attacks;
 mod audit;
+mod audit_lines;
+mod audit_program;
+mod audit_queue;
 #[path = "../../examples/auth_server/routes.rs"]
 mod auth_server;
 #[path = "../../examples/auth_server/watch.rs"]
