@@ -111,11 +111,15 @@ where
     fn poll(self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<F::Output> {
         let this = self.project();
         let answer = ready!(within(this.context, || this.inner.poll(task)));
-        if let Some(mut context) = this.context.take() {
+        if this.context.is_some() {
             let status = answer.as_ref().ok().map(Response::status);
-            context.finish(status);
-            if let (Some(who), Some(status)) = (context.admitted(), status) {
-                within(&mut Some(context), || tell::admitted(who, status));
+            let who = this.context.as_mut().and_then(Context::admitted);
+            if let (Some(who), Some(status)) = (who, status) {
+                within(this.context, || tell::admitted(who, status));
+            }
+            // The last that is told of it.
+            if let Some(mut context) = this.context.take() {
+                context.finish(status);
             }
         }
         Poll::Ready(answer)

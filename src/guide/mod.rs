@@ -45,6 +45,10 @@ pub mod from_jwt {}
 
 #[doc = include_str!("deployment.md")]
 pub mod deployment {}
+
+#[doc = include_str!("tracing.md")]
+pub mod tracing {}
+
 #[doc = include_str!("openapi.md")]
 #[cfg(feature = "openapi")]
 pub mod openapi {}

@@ -16,6 +16,7 @@ mod accounts;
 mod architecture;
 mod attacks;
 mod audit;
+mod audit_events;
 #[path = "../../examples/auth_server/routes.rs"]
 mod auth_server;
 mod breaches;
@@ -29,6 +30,7 @@ mod endpoints;
 mod fastapi;
 mod grpc;
 mod guide;
+mod hygiene;
 mod inventories;
 mod key_rings;
 mod keys;
