@@ -109,10 +109,14 @@ pin_project! {
 }
 
 /// The answer is there, or will not come.
-fn end(mut context: Context, status: Option<StatusCode>) {
-    context.finish(status);
-    if let Some(who) = context.admitted() {
-        within(&mut Some(context), || tell::admitted(who, status));
+fn end(context: Context, status: Option<StatusCode>) {
+    let mut context = Some(context);
+    if let Some(who) = context.as_mut().and_then(Context::admitted) {
+        within(&mut context, || tell::admitted(who, status));
+    }
+    // The last that is told of it.
+    if let Some(mut context) = context {
+        context.finish(status);
     }
 }
 

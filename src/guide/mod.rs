@@ -54,6 +54,9 @@ pub mod audit {}
 #[cfg(all(feature = "metrics", feature = "axum"))]
 pub mod metrics {}
 
+#[doc = include_str!("tracing.md")]
+pub mod tracing {}
+
 #[doc = include_str!("openapi.md")]
 #[cfg(feature = "openapi")]
 pub mod openapi {}

@@ -83,7 +83,7 @@ pub enum WhenDown {
 }
 
 /// Who asks to sign in.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Default)]
 pub struct Who<'a> {
     /// Where the request comes from.
     pub address: Option<ClientIp>,
@@ -93,6 +93,18 @@ pub struct Who<'a> {
     pub device_token: Option<&'a str>,
     /// The request's headers, for the cookies with devices' tokens.
     pub headers: Option<&'a HeaderMap>,
+}
+
+// A name may be a password that was typed into the wrong field, and headers have cookies.
+impl fmt::Debug for Who<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { address, account, device_token, .. } = self;
+        f.debug_struct("Who")
+            .field("address", address)
+            .field("has_account", &account.is_some())
+            .field("has_device_token", &device_token.is_some())
+            .finish_non_exhaustive()
+    }
 }
 
 /// How an attempt ended. An endpoint puts it into the extensions of its response.

@@ -7,7 +7,7 @@ fn root() -> &'static Path {
 }
 
 /// Calls `each` with the path and text of every Rust file below `folder`.
-fn walk(folder: &Path, each: &mut impl FnMut(&Path, String)) {
+pub fn walk(folder: &Path, each: &mut impl FnMut(&Path, String)) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {

@@ -124,6 +124,11 @@ impl Private {
         }
     }
 
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.folder.join("log")).unwrap()).into_owned()
+    }
+
     /// Keeps it from doing anything.
     pub fn pause(&self) {
         let server = self.running.as_ref().unwrap().server;
