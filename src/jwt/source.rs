@@ -101,10 +101,10 @@ impl KeySource {
 
     /// Whether there are keys to verify with. Those that a store keeps are read again first where it is time.
     pub(crate) async fn are_there(&self, now: UnixSeconds) -> bool {
-        match &self.0 {
-            Source::Ring(ring) => ring.signing(now).await.is_some(),
-            _ => self.current().is_ok(),
+        if let Source::Ring(ring) = &self.0 {
+            return ring.signing(now).await.is_some();
         }
+        self.current().is_ok()
     }
 
     /// Whether the set that there is now has this number.

@@ -29,6 +29,7 @@ macro_rules! metered {
     ($($function:ident: $store:ident),* $(,)?) => {
         $(
             #[cfg(feature = "metrics")]
+            #[cfg_attr(not(feature = "password"), allow(dead_code, reason = "not all have sessions"))]
             pub(crate) fn $function(store: Arc<dyn $store>) -> Arc<dyn $store> {
                 Arc::new(Metered { store })
             }
