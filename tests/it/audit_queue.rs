@@ -80,9 +80,9 @@ fn alone(test: &str) -> bool {
     let mut process = Command::new(env::current_exe().unwrap());
     process.args(["--exact", &format!("audit_queue::{test}"), "--nocapture"]).env(ALONE, test).stdin(Stdio::null());
     let output = process.output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && text.contains("1 passed"), "{text}");
-    println!("{text}");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    println!("{said}");
     false
 }
 
@@ -277,7 +277,7 @@ impl Told {
     }
 
     /// A request with this id, from an address as the server would know it.
-    fn request(&self, line: &str, id: &str, (name, value): (&str, &str), body: &str) -> Request<Body> {
+    fn request(line: &str, id: &str, (name, value): (&str, &str), body: &str) -> Request<Body> {
         let (method, path) = line.split_once(' ').unwrap();
         let request = Request::builder().method(method).uri(path).header("x-request-id", id).header(name, value);
         let request = request.extension(ConnectInfo(SocketAddr::from(([192, 0, 2, 7], 1))));
@@ -286,7 +286,7 @@ impl Told {
 
     /// As a server does whose client goes away: the request is begun, and dropped while it waits for something. On a runtime with
     /// one thread, where what it waits for cannot be done meanwhile.
-    async fn begin_and_drop(&self, request: Request<Body>) {
+    fn begin_and_drop(&self, request: Request<Body>) {
         let mut answer = Box::pin(self.app.clone().oneshot(request));
         if let Some(answer) = answer.as_mut().now_or_never() {
             panic!("it waits for nothing: {answer:?}");
@@ -323,8 +323,8 @@ async fn req_191_what_a_client_does_not_wait_for_is_told_with_its_request() {
     let alice = Some("user:id-alice");
 
     // A guess is given up while it is hashed, or waits for that.
-    let guess = told.request("POST /token", "guess", FORM, &form("alice", "a wrong one", ""));
-    told.begin_and_drop(guess).await;
+    let guess = Told::request("POST /token", "guess", FORM, &form("alice", "a wrong one", ""));
+    told.begin_and_drop(guess);
     let events = told.of("guess", Kind::LoginFailed).await;
     assert_eq!(told_of(&events, Kind::LoginFailed).reason, Some("client went away"));
     assert_eq!(events.len(), 1, "{events:?}");
@@ -347,7 +347,7 @@ async fn req_191_what_a_client_does_not_wait_for_is_told_with_its_request() {
     // A thief's replay ends the session, whether or not they wait.
     let turned = format!("refresh_token={}", text("refresh_token"));
     let next = post(address, "/token/refresh", &turned).await.json();
-    told.begin_and_drop(told.request("POST /token/refresh", "replay", FORM, &turned)).await;
+    told.begin_and_drop(Told::request("POST /token/refresh", "replay", FORM, &turned));
     let events = told.of("replay", Kind::RefreshReused).await;
     assert_eq!(told_of(&events, Kind::RefreshReused).who.subject.as_deref(), alice);
     let next = format!("refresh_token={}", next["refresh_token"].as_str().unwrap());
@@ -357,7 +357,7 @@ async fn req_191_what_a_client_does_not_wait_for_is_told_with_its_request() {
     let login = post_token(address, &form("alice", PASSWORD, "")).await.json();
     let token = login["access_token"].as_str().unwrap();
     let bearer = format!("Bearer {token}");
-    told.begin_and_drop(told.request("POST /logout", "logout", ("authorization", &bearer), "")).await;
+    told.begin_and_drop(Told::request("POST /logout", "logout", ("authorization", &bearer), ""));
     let events = told.of("logout", Kind::SessionsEnded).await;
     assert_eq!(told_of(&events, Kind::SessionsEnded).who.subject.as_deref(), alice);
     assert_eq!(get_with(address, "/sessions", token).await.status, 401);

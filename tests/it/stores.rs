@@ -186,7 +186,10 @@ async fn sqlite_writes_events_without_holding_up_logins() {
         let (flooding, count) = (store.clone(), Arc::new(AtomicU64::new(0)));
         let counting = Arc::clone(&count);
         let flood = tokio::spawn(async move {
-            while flooded {
+            if !flooded {
+                return;
+            }
+            loop {
                 let first = counting.load(Ordering::SeqCst);
                 // Those before it are cleared away meanwhile.
                 let forget = Some(SystemTime::now() - Duration::from_millis(50));

@@ -38,7 +38,8 @@ const ADD: &str = concat!(
     ON CONFLICT (id) DO NOTHING"
 );
 
-/// The conditions beside kinds. `$1` is the subject, `$2` the first moment, `$3` the id of the last one seen, `$4` how many.
+/// A page. `$1` is the subject, `$2` the first moment, `$3` the id of the last one seen, `$4` how many. The place to go on from is
+/// one value, whether or not there is an id, so that the index leads there by every plan.
 macro_rules! page {
     ($subject:literal, $kind:literal) => {
         concat!(
@@ -48,8 +49,10 @@ macro_rules! page {
             $subject,
             " AND ",
             $kind,
-            " AND time_ms >= $2 AND ($3::text IS NULL
-                OR (time_ms, id) < (SELECT time_ms, id FROM portcullis.audit WHERE id = $3))
+            " AND time_ms >= $2 AND (time_ms, id) < (
+                CASE WHEN $3::text IS NULL THEN 9223372036854775807
+                    ELSE coalesce((SELECT time_ms FROM portcullis.audit WHERE id = $3), -1) END,
+                coalesce($3, ''))
             ORDER BY time_ms DESC, id DESC LIMIT $4"
         )
     };

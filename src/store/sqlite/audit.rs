@@ -178,9 +178,11 @@ mod tests {
                 [query.clone(), query.clone().since(since), query.clone().after("x"), query.after("x").since(since)]
             {
                 let text = format!("EXPLAIN QUERY PLAN {}", statement(&query, kinds));
-                let plan = |row: &Row<'_>| row.get::<_, String>(3);
-                let mut explained = db.prepare(&text).unwrap();
-                let plan: Vec<String> = explained.query_map([], plan).unwrap().map(Result::unwrap).collect();
+                let (mut explained, mut plan) = (db.prepare(&text).unwrap(), Vec::new());
+                let mut rows = explained.raw_query();
+                while let Some(row) = rows.next().unwrap() {
+                    plan.push(row.get::<_, String>(3).unwrap());
+                }
                 let plan = plan.join("\n");
                 assert!(plan.contains(&format!("INDEX {index}")) && !plan.contains("TEMP B-TREE"), "{text}:\n{plan}");
             }

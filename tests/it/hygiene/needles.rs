@@ -1,6 +1,6 @@
 //! What is looked for: each secret, in each way in which it could be written.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use aho_corasick::AhoCorasick;
 use base64::{
@@ -8,6 +8,14 @@ use base64::{
     engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD},
 };
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+/// One that was found.
+pub struct Found {
+    pub name: String,
+    pub encoding: &'static str,
+    /// For whoever mends it.
+    pub around: String,
+}
 
 /// Secrets, in every encoding.
 #[derive(Default)]
@@ -67,19 +75,19 @@ impl Needles {
         (self.secrets, self.needles.len())
     }
 
-    /// What is found of them.
-    pub fn search(&self, text: &[u8]) -> Vec<(String, &'static str)> {
+    /// What is found of them, and where first.
+    pub fn search(&self, text: &[u8]) -> Vec<Found> {
         let automaton = AhoCorasick::new(self.needles.iter().map(|(_, _, needle)| needle)).unwrap();
-        let mut found: Vec<_> = automaton
-            .find_overlapping_iter(text)
-            .map(|hit| {
-                let (name, encoding, _) = &self.needles[hit.pattern().as_usize()];
-                (name.clone(), *encoding)
-            })
-            .collect();
-        found.sort();
-        found.dedup();
-        found
+        let mut first = BTreeMap::new();
+        for hit in automaton.find_overlapping_iter(text) {
+            let (name, encoding, _) = &self.needles[hit.pattern().as_usize()];
+            first.entry((name, *encoding)).or_insert(hit.start());
+        }
+        let found = |((name, encoding), at): ((&String, _), usize)| {
+            let around = &text[at.saturating_sub(300)..text.len().min(at + 100)];
+            Found { name: name.clone(), encoding, around: String::from_utf8_lossy(around).into_owned() }
+        };
+        first.into_iter().map(found).collect()
     }
 
     /// How one secret is written.

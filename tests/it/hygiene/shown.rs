@@ -131,7 +131,7 @@ pub async fn everything(run: &mut Run) {
     )
     .first_party_login(Arc::clone(&users) as _, hasher.clone())
     .login_limits(limiter.clone())
-    .sessions(Arc::clone(&users) as _, SessionPolicy::default())
+    .sessions(Arc::clone(&users) as _, SessionPolicy::default().grace(std::time::Duration::from_secs(10)))
     .session_cookies(SessionCookies::new(guard.clone()))
     .registration(Registration::new())
     .client(Client::confidential("c", hashed));
@@ -217,8 +217,9 @@ pub async fn everything(run: &mut Run) {
         keep.lock().unwrap().push(text);
         async { Ok::<_, Infallible>(Response::new(Body::default())) }
     });
-    let stack = BearerExtractLayer::required().layer(JwtVerifyLayer::new(authority.verifier()).layer(look));
-    let future = stack.oneshot(request());
+    let mut stack = BearerExtractLayer::required().layer(JwtVerifyLayer::new(authority.verifier()).layer(look));
+    let stack = stack.ready().await.unwrap();
+    let future = stack.call(request());
     show!(run, future);
     assert_eq!(future.await.unwrap().status(), 200);
     assert_eq!(seen.lock().unwrap().len(), 1);
