@@ -109,7 +109,9 @@ impl Context {
         let done = Held::Done(status);
         let held = std::mem::replace(&mut *held.lock().unwrap_or_else(PoisonError::into_inner), done);
         if let Held::Open(events) = held {
-            events.into_iter().for_each(|event| self.trail.tell(event.answered(status)));
+            for event in events {
+                self.trail.tell(event.answered(status));
+            }
         }
     }
 

@@ -13,7 +13,7 @@ use super::kind::Kind;
 
 /// Kinds and reasons that are told apart. Both come from this crate, which has about a hundred and fifty pairs of them; should there
 /// ever be more, those that come last share one window.
-const PLACES: usize = 512;
+const PLACES: usize = 256;
 /// The lower bits of a window's state, in which it counts what was told.
 const COUNT: u64 = 0xffff;
 
