@@ -312,6 +312,7 @@ async fn req_191_req_194_every_login_and_every_grant_is_told_once() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one table: each act and what is told of it")]
 async fn req_191_req_194_every_act_on_sessions_tokens_and_accounts_is_told_once() {
     use Kind::{
         AuthorizationDenied, ClientRefused, PasswordChangeRefused, PasswordChanged, RefreshRefused, RefreshReused,

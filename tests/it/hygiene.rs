@@ -276,10 +276,10 @@ async fn a_hostile_client_of_each_endpoint_fills_no_log() {
         while Instant::now() < until {
             let method = ["POST", "GET", "DELETE", "OPTIONS", "PUT"][asked % 7 % 5];
             let mut request = Request::builder().method(method).uri(path);
-            if asked % 3 == 0 {
+            if asked.is_multiple_of(3) {
                 request = request.header("authorization", format!("Bearer {}", tokens[asked / 3 % tokens.len()]));
             }
-            if asked % 5 != 0 {
+            if !asked.is_multiple_of(5) {
                 request = request.header("content-type", "application/x-www-form-urlencoded");
             }
             let mut request = request.body(Body::from(bodies[asked % bodies.len()].clone())).unwrap();

@@ -24,7 +24,7 @@ use portcullis::{
     endpoint::{Registration, SessionCookies},
     ident::LoginName,
     jwt::{Algorithm, ClaimsPolicy, KeyRing, RemoteJwks, SigningKey},
-    login::{AccountField, Lockout, LoginLimiter, LoginRateLimitLayer, Quota},
+    login::{AccountField, Lockout, LoginLimiter, LoginLimiterBuilder, LoginRateLimitLayer, Quota},
     password::{BreachClient, PasswordHasher},
     secret::Secret,
     session::SessionPolicy,
@@ -223,7 +223,7 @@ impl Run {
         assert!(events.len() > 40, "{}", events.len());
         self.told("events", format!("{events:#?}").as_bytes());
         let lines = std::fs::read(&json_lines).unwrap();
-        assert_eq!(lines.iter().filter(|&&byte| byte == b'\n').count(), events.len());
+        assert_eq!(String::from_utf8_lossy(&lines).lines().count(), events.len());
         self.told("lines of JSON", &lines);
         // Further sinks: here.
     }
@@ -249,7 +249,7 @@ impl Run {
         let quota = Quota::per_minute(10_000);
         let limits = LoginLimiter::builder().per_address(quota).per_account(Lockout::default().free(3));
         let limits = limits.registrations(quota).secret(Secret::new(limiter)).silent();
-        let limits = store.attempts().into_iter().fold(limits, |limits, store| limits.store(store));
+        let limits = store.attempts().into_iter().fold(limits, LoginLimiterBuilder::store);
         let limits = limits.build().unwrap();
         let guard = CsrfGuard::builder().secret(Secret::new(csrf)).build().unwrap();
         let client = |id: &str, secret: &str| {
@@ -327,7 +327,9 @@ impl Run {
         let form = [FORM.as_bytes()];
         let replies = join_all((0..90).map(|_| send(at, "POST /token", &form, shed.as_bytes()))).await;
         assert!(replies.iter().any(|reply| reply.status == 503));
-        replies.iter().for_each(|reply| self.answered(reply, false));
+        for reply in &replies {
+            self.answered(reply, false);
+        }
         drop(world.log.events(&world.trail).await);
     }
 

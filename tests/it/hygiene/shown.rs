@@ -75,10 +75,10 @@ pub async fn everything(run: &mut Run) {
     let sealed = plant(run, "a sealed key");
     let phc = plant(run, "a stored hash");
     let typed = plant(run, "what somebody typed as a name");
-    let hashed = HashedSecret::of(&Secret::from(secret.as_str())).unwrap();
-    show!(run, Secret::from(secret.as_str()), hashed, PasswordHash::from_phc(format!("$x${phc}")));
+    let digest = HashedSecret::of(&Secret::from(secret.as_str())).unwrap();
+    show!(run, Secret::from(secret.as_str()), digest, PasswordHash::from_phc(format!("$x${phc}")));
     show!(run, SealedKey::from_bytes(sealed.clone().into_bytes()));
-    show!(run, Client::confidential("c", hashed.clone()).also_secret(hashed.clone()));
+    show!(run, Client::confidential("c", digest.clone()).also_secret(digest.clone()));
     let too_short = HashedSecret::of(&Secret::from(&secret[..20])).unwrap_err();
     run.needles().add("a secret that is too short", &secret[..20]);
     run.told("shown", format!("{too_short} {too_short:?}").as_bytes());
@@ -134,7 +134,7 @@ pub async fn everything(run: &mut Run) {
     .sessions(Arc::clone(&users) as _, SessionPolicy::default().grace(std::time::Duration::from_secs(10)))
     .session_cookies(SessionCookies::new(guard.clone()))
     .registration(Registration::new())
-    .client(Client::confidential("c", hashed));
+    .client(Client::confidential("c", digest));
     show!(run, builder);
     let server = builder.build().unwrap();
     let api = server.resource_server();
@@ -178,7 +178,7 @@ pub async fn everything(run: &mut Run) {
     layered(run, authority.api().authenticate(), request());
     layered(run, authority.api().authenticate_cookie(guard), request());
     layered(run, RequireScopesLayer::all_of(["me"]).unwrap(), request());
-    let limited = LoginRateLimitLayer::new(limiter, AccountField::form("username"));
+    let around_login = LoginRateLimitLayer::new(limiter, AccountField::form("username"));
     let seen = Arc::new(std::sync::Mutex::new(String::new()));
     let keep = Arc::clone(&seen);
     let inner = service_fn(move |request: Request<portcullis::gate::GateBody<Body>>| {
@@ -187,12 +187,12 @@ pub async fn everything(run: &mut Run) {
         keep.lock().unwrap().push_str(&text);
         async { Ok::<_, Infallible>(Response::new(())) }
     });
-    let mut service = limited.layer(tower::util::BoxCloneSyncService::new(inner));
+    let mut service = around_login.layer(tower::util::BoxCloneSyncService::new(inner));
     let form = super::run::encoded(&[("username", &typed), ("password", &secret)]);
     let mut login = request().map(|_| Body::from(form));
     login.headers_mut().insert("content-type", "application/x-www-form-urlencoded".parse().unwrap());
     service.call(login).await.unwrap();
-    show!(run, limited, service);
+    show!(run, around_login, service);
     assert!(seen.lock().unwrap().contains("GateBody"));
     run.told("shown", seen.lock().unwrap().as_bytes());
     layered(run, ClientIpLayer::new(TrustedProxies::none()), request());
