@@ -38,8 +38,10 @@ mod trail;
 
 const TARGET: &str = "portcullis::audit";
 
+#[cfg(feature = "jwks-client")]
+pub(crate) use self::context::kept;
 pub(crate) use self::{
-    context::{carried, entered, kept},
+    context::{carried, entered},
     preflight::Preflights,
     record::millis,
     span::{decided, decision, inside, is_heard, note, result},

@@ -15,47 +15,47 @@ use super::event::{Event, RequestFacts, Who, rfc3339};
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct EventRecord {
-    /// See [`Event::id`].
+    /// See [`Event::id`](field@Event::id).
     pub id: String,
-    /// See [`Event::time`].
+    /// See [`Event::time`](field@Event::time).
     #[serde(serialize_with = "rfc3339")]
     pub time: SystemTime,
     /// [Name](super::Kind::name) of what has happened.
     pub kind: String,
-    /// See [`Event::reason`].
+    /// See [`Event::reason`](field@Event::reason).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// See [`Event::detail`].
+    /// See [`Event::detail`](field@Event::detail).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-    /// See [`Event::status`].
+    /// See [`Event::status`](field@Event::status).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// See [`Who::issuer`].
+    /// See [`Who::issuer`](field@Who::issuer).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub issuer: Option<String>,
-    /// See [`Who::subject`].
+    /// See [`Who::subject`](field@Who::subject).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
-    /// See [`Who::client_id`].
+    /// See [`Who::client_id`](field@Who::client_id).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_id: Option<String>,
-    /// See [`Who::session`].
+    /// See [`Who::session`](field@Who::session).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
-    /// See [`Who::token_id`].
+    /// See [`Who::token_id`](field@Who::token_id).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_id: Option<String>,
-    /// See [`Event::scope`].
+    /// See [`Event::scope`](field@Event::scope).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,
-    /// See [`Event::what`].
+    /// See [`Event::what`](field@Event::what).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub what: Option<String>,
-    /// See [`Event::which`].
+    /// See [`Event::which`](field@Event::which).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub which: Option<String>,
-    /// See [`Event::count`].
+    /// See [`Event::count`](field@Event::count).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
     /// See [`RequestFacts::id`].
