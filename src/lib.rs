@@ -124,7 +124,7 @@ mod follow;
 mod form;
 pub mod gate;
 // Its examples need more than the default features; without, `cargo test --doc` leaves its pages out.
-#[cfg(any(not(doctest), all(feature = "openapi", feature = "testing", feature = "tonic")))]
+#[cfg(any(not(doctest), all(feature = "metrics", feature = "openapi", feature = "testing", feature = "tonic")))]
 pub mod guide;
 pub mod health;
 pub mod ident;
@@ -169,11 +169,11 @@ pub use resource_server::{AuthenticateLayer, CookieAuthenticateLayer, ProtectLay
 struct Readme;
 
 /// Cargo says nothing of tests that it leaves out: in a package, which cannot depend on itself, plain `cargo test` has few.
-#[cfg(all(test, not(all(feature = "openapi", feature = "testing", feature = "tonic"))))]
+#[cfg(all(test, not(all(feature = "metrics", feature = "openapi", feature = "testing", feature = "tonic"))))]
 mod tests {
     #[test]
     #[ignore = "left out are tests/it and the guide: `cargo test --features metrics,openapi,testing,tonic`"]
     fn everything_was_tested() {
-        panic!("not without the features openapi, testing and tonic");
+        panic!("not without the features metrics, openapi, testing and tonic");
     }
 }

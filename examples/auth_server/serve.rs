@@ -1,9 +1,9 @@
 //! Connections, each held to a time. `axum::serve` waits for ever for a request that does not come, or comes a byte at a time: a few
 //! hundred such connections, and a server has no files left for anybody else.
 
-use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
-use axum::{Extension, Router, serve::Listener};
+use axum::{Extension, Router, extract::ConnectInfo, serve::Listener};
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -36,7 +36,7 @@ pub(crate) async fn serve(mut listener: TcpListener, app: Router, stop: impl Fut
             () = &mut stop => break,
         };
         // With the peer's address, by which logins are limited, and for the list of sessions.
-        let service = TowerToHyperService::new(Extension::<SocketAddr>(peer).layer(app.clone()));
+        let service = TowerToHyperService::new(Extension(ConnectInfo(peer)).layer(app.clone()));
         let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
             // What goes wrong with a connection is its client's affair.
