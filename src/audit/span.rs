@@ -24,7 +24,13 @@ pub(crate) use decision;
 /// Whether anybody may listen at debug. Of most programs nobody does, and that is seen here before a span is thought of.
 #[inline]
 pub(crate) fn is_heard() -> bool {
-    LevelFilter::current() >= LevelFilter::DEBUG
+    LevelFilter::current() >= LevelFilter::DEBUG && is_wanted()
+}
+
+/// Whether whoever listens to this thread wants to: others may listen elsewhere, or to other targets.
+#[cold]
+fn is_wanted() -> bool {
+    tracing::span_enabled!(target: "portcullis", tracing::Level::DEBUG)
 }
 
 /// Notes on a span what was decided, and why if it is a refusal.
