@@ -142,7 +142,17 @@ impl One {
     async fn others_sign_out(&self) {
         for _ in 0..4 {
             let (access, _) = self.sign_in().await;
-            assert_eq!(self.send("POST /logout", Some(&access), "").await.status, 204);
+            // A machine that is busy with other tests may say "try again", and have done it all the same.
+            let mut tried = 0;
+            loop {
+                match self.send("POST /logout", Some(&access), "").await.status {
+                    204 => break,
+                    401 if tried > 0 => break,
+                    503 if tried < 50 => tried += 1,
+                    status => panic!("{status}, after {tried} times 503"),
+                }
+                sleep(Duration::from_millis(100)).await;
+            }
         }
     }
 }
