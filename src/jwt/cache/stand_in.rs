@@ -21,6 +21,10 @@ impl<C> Tokens<C> {
         self.0.lock().unwrap().get(*token).cloned()
     }
 
+    pub(super) fn peek(&self, token: &Token<&[u8]>) -> Option<Verified<C>> {
+        self.get(token)
+    }
+
     pub(super) fn remove(&self, Token(token): &Token<&[u8]>) {
         self.0.lock().unwrap().remove(*token);
     }
