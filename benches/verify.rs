@@ -20,6 +20,7 @@ use std::{
     convert::Infallible,
     future::Ready,
     hint::black_box,
+    sync::{Arc, OnceLock},
     time::{Instant, SystemTime},
 };
 
@@ -30,11 +31,13 @@ use aws_lc_rs::{
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use criterion::Criterion;
-use futures::FutureExt as _;
+use futures::{FutureExt as _, future::BoxFuture};
 use http::{HeaderValue, Request, Response, header::AUTHORIZATION};
 use jsonwebtoken as jwt;
+use metrics_exporter_prometheus::PrometheusBuilder;
 use portcullis::{
     ResourceServer,
+    audit::{AuditLayer, AuditSink, AuditTrail, Event, SinkError},
     clock::UnixSeconds,
     jwt::{Algorithm, ClaimsPolicy, KeySet, SigningKey, Verifier, VerifyingKey},
 };
@@ -112,17 +115,19 @@ fn case(algorithm: Algorithm) -> Case {
     };
     let (signing, verifying) = (signing.unwrap(), verifying.unwrap());
     let token = token(&signing);
+    let seen = token.clone();
     Case {
         algorithm: algorithm.name(),
         operations: vec![
             ("empty service", through(empty(), &token)),
             ("bare check", bare_check(algorithm, &token)),
             ("full stack", full_stack(verifying.clone(), &token, false)),
-            ("full stack, seen", full_stack(verifying, &token, true)),
+            ("full stack, seen", full_stack(verifying.clone(), &token, true)),
             ("jsonwebtoken decode", peer_decode(algorithm, decoding, token)),
             ("bare sign", bare_sign(algorithm)),
             ("sign", Box::new(move || drop(black_box(signing.sign(&black_box(claims_once())).unwrap())))),
             ("jsonwebtoken encode", peer_encode(algorithm, encoding)),
+            ("full stack, seen, audited", audited(verifying, &seen)),
         ],
     }
 }
@@ -185,6 +190,58 @@ fn full_stack(key: VerifyingKey, token: &str, remember: bool) -> Operation {
     let service =
         ServiceBuilder::new().layer(api.authenticate()).layer(api.require(["items"]).unwrap()).service(empty());
     through(service, token)
+}
+
+/// The same with what a server that is watched has around it: audit with a sample of one in a thousand, whose sink keeps none.
+fn audited(key: VerifyingKey, token: &str) -> Operation {
+    static RUNTIME: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
+    let runtime = RUNTIME.get_or_init(|| tokio::runtime::Builder::new_multi_thread().enable_time().build().unwrap());
+    let trail = {
+        let _entered = runtime.enter();
+        AuditTrail::builder().sink(Nowhere).start().unwrap()
+    };
+    let policy = ClaimsPolicy::builder(ISSUER, AUDIENCE).build().unwrap();
+    let api = ResourceServer::new(policy, KeySet::new([key]).unwrap());
+    let service = ServiceBuilder::new()
+        .layer(AuditLayer::new(trail))
+        .layer(api.authenticate())
+        .layer(api.require(["items"]).unwrap())
+        .service(empty());
+    through(service, token)
+}
+
+struct Nowhere;
+
+impl AuditSink for Nowhere {
+    fn name(&self) -> &'static str {
+        "nowhere"
+    }
+
+    fn write<'a>(&'a self, _: &'a [Arc<Event>]) -> BoxFuture<'a, Result<(), SinkError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+/// Keeps what is counted from here on, as `auth_server` does.
+fn record() {
+    metrics::set_global_recorder(PrometheusBuilder::new().build_recorder()).unwrap();
+}
+
+/// `verify --watched` prints what audit and metrics add to a request whose token was seen, on one thread and on two.
+fn watched() {
+    let key = SigningKey::hmac(Algorithm::Hs256, SECRET).unwrap();
+    let text = token(&key);
+    let bare = || full_stack(key.verifying_key(), &text, true);
+    let told = || audited(key.verifying_key(), &text);
+    let print = |when: &str| {
+        let operations = vec![("seen", bare()), ("seen, audited", told())];
+        let times = least(&mut Case { algorithm: "HS256", operations });
+        println!("{when:12} {:6.0} ns, with audit {:6.0} ns", times[0], times[1]);
+        println!("{when:12} two threads {:.2} times one, with audit {:.2}", scaling(bare), scaling(told));
+    };
+    print("no recorder");
+    record();
+    print("recorder");
 }
 
 fn bare_check(algorithm: Algorithm, token: &str) -> Operation {
@@ -282,7 +339,14 @@ fn run_once(arguments: &[String]) -> bool {
         return false;
     }
     let mut case = case(algorithm.parse().unwrap());
-    let (_, run) = case.operations.iter_mut().find(|(name, _)| name == operation).unwrap();
+    let operation = match operation.strip_suffix(", counted") {
+        Some(operation) => {
+            record();
+            operation
+        }
+        None => operation,
+    };
+    let (_, run) = case.operations.iter_mut().find(|(name, _)| *name == operation).unwrap();
     (0..times.parse::<usize>().unwrap()).for_each(|_| run());
     true
 }
@@ -429,6 +493,9 @@ fn main() {
     }
     if arguments.iter().any(|argument| argument == "--cache") {
         return cache();
+    }
+    if arguments.iter().any(|argument| argument == "--watched") {
+        return watched();
     }
     if arguments.iter().any(|argument| argument == "--ratios") {
         return ratios();

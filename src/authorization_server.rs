@@ -6,6 +6,7 @@ mod accounts;
 mod cookies;
 #[cfg(feature = "axum")]
 mod mounts;
+mod readiness;
 #[cfg(feature = "password")]
 mod users;
 
@@ -17,15 +18,8 @@ pub(crate) use self::mounts::Facts;
 pub(crate) use self::mounts::Mounted;
 #[cfg(feature = "password")]
 pub use self::users::ProtectUsersLayer;
-#[cfg(feature = "password")]
 use crate::{
-    authz::CurrentUsers,
-    endpoint::{Accounts, SessionCookies, Sessions, SessionsEndpoint, SignedInEndpoint},
-    password::{PasswordHasher, PasswordLogin},
-    session::SessionPolicy,
-    store::{SessionStore, UserStore},
-};
-use crate::{
+    audit,
     client::{Client, GrantType, Resource},
     clock::{Clock, SystemClock},
     config::{ConfigError, ConfigErrors},
@@ -39,6 +33,14 @@ use crate::{
     revocation::RevocationList,
     scope::{Scope, ScopeSet},
     store::RevocationStore,
+};
+#[cfg(feature = "password")]
+use crate::{
+    authz::CurrentUsers,
+    endpoint::{Accounts, SessionCookies, Sessions, SessionsEndpoint, SignedInEndpoint},
+    password::{PasswordHasher, PasswordLogin},
+    session::SessionPolicy,
+    store::{SessionStore, UserStore, metered},
 };
 
 /// Issues access tokens, calls them back, and publishes the keys that verify them. Cheap to clone.
@@ -238,7 +240,7 @@ const MOST_TOKEN: usize = 16 * 1024;
 /// A resource server for an issuer's tokens for `audience`.
 fn accepting(issuer: &Issuer, audience: &str, scopes: Vec<String>) -> Result<ResourceServer, ConfigErrors> {
     let policy = ClaimsPolicy::builder(&issuer.name, audience).max_token(MOST_TOKEN).build()?;
-    let server = ResourceServer::new(policy, issuer.keys.clone()).clock(Arc::clone(&issuer.clock));
+    let server = ResourceServer::of(policy, issuer.keys.clone()).clock(Arc::clone(&issuer.clock));
     let server = server.answer_style(issuer.style);
     let server = match &issuer.revocations {
         Some(list) => server.revocations(&issuer.name, list.clone())?,
@@ -274,7 +276,7 @@ impl AuthorizationServerBuilder {
     /// secret that they carry is not looked at and opens nothing.
     #[cfg(feature = "password")]
     pub fn first_party_login(mut self, users: Arc<dyn UserStore>, hasher: PasswordHasher) -> Self {
-        self.login = Some(PasswordLogin::new(users, hasher));
+        self.login = Some(PasswordLogin::new(metered::users(users), hasher));
         self
     }
 
@@ -297,7 +299,7 @@ impl AuthorizationServerBuilder {
     /// ```
     #[cfg(feature = "password")]
     pub fn sessions(mut self, store: Arc<dyn SessionStore>, policy: SessionPolicy) -> Self {
-        self.sessions = Some(Sessions { store, policy });
+        self.sessions = Some(Sessions { store: metered::sessions(store), policy });
         self
     }
 
@@ -411,7 +413,7 @@ impl AuthorizationServerBuilder {
             current: self
                 .login
                 .as_ref()
-                .map(|login| CurrentUsers::new(Arc::clone(&login.users), &*self.name).clock(Arc::clone(&self.clock))),
+                .map(|login| CurrentUsers::of(Arc::clone(&login.users), &*self.name).clock(Arc::clone(&self.clock))),
             revocations: self.list(),
             name: self.name,
             audience: self.audience,
@@ -434,6 +436,9 @@ impl AuthorizationServerBuilder {
             cookies: self.cookies,
         };
         let own = accepting(&issuer, &issuer.audience, Vec::new())?;
+        let (audience, lifetime) = (&issuer.audience, issuer.lifetime.as_secs());
+        let detail = format!("audience {audience:?}, access tokens of {lifetime} s");
+        audit::configuration_loaded("authorization server", &issuer.name, &detail);
         Ok(AuthorizationServer { metadata: ServerMetadata::of(&issuer), own, issuer: Arc::new(issuer) })
     }
 
@@ -485,6 +490,6 @@ impl AuthorizationServerBuilder {
         let store = self.sessions.as_ref().map(|sessions| Arc::clone(&sessions.store) as Arc<dyn RevocationStore>);
         #[cfg(not(feature = "password"))]
         let store = None::<Arc<dyn RevocationStore>>;
-        self.revocations.clone().or_else(|| store.map(RevocationList::new))
+        self.revocations.clone().or_else(|| store.map(RevocationList::of))
     }
 }

@@ -50,10 +50,13 @@ use ::axum::{
     response::{IntoResponse, Response},
 };
 use http::request::Parts;
+use tower_layer::Layer as _;
 
 use crate::{
     authorization_server::{AuthorizationServer, Mounted},
-    authz::CurrentUser,
+    authz::{CurrentUser, Public},
+    endpoint::HealthEndpoint,
+    health::Readiness,
     jwt::{CustomClaims, Verified},
     principal::{self, Principal, ScopeName, Scoped},
     rejection::{Answers, Needs, Rejection, Wire},
@@ -75,6 +78,14 @@ impl AuthorizationServer {
     pub fn routes<S: Clone + Send + Sync + 'static>(&self) -> Router<S> {
         let mount = |router: Router<S>, (path, endpoint): (String, Mounted)| mount(router, &path, endpoint);
         self.mounts().into_iter().fold(Router::new(), mount)
+    }
+}
+
+impl Readiness {
+    /// A router with `GET /health` and `GET /ready`, open on purpose: see [`health`](crate::health).
+    pub fn routes<S: Clone + Send + Sync + 'static>(&self) -> Router<S> {
+        let ready = Public.layer(self.endpoint());
+        Router::new().route_service("/health", Public.layer(HealthEndpoint)).route_service("/ready", ready)
     }
 }
 
@@ -179,8 +190,8 @@ impl std::error::Error for Refused {}
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let Self { rejection, scopes, caller, answers, wire } = self;
-        let subject = caller.as_ref().map(Principal::subject);
-        answers.refuse_caller(subject, rejection, scopes.as_ref().map(Needs::Scopes), wire).map(Body::from)
+        let who = caller.as_ref().map(Principal::who).unwrap_or_default();
+        answers.refuse_caller(who, rejection, scopes.as_ref().map(Needs::Scopes), wire).map(Body::from)
     }
 }
 

@@ -34,6 +34,9 @@ pub enum ConfigError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Something that needs a Tokio runtime was started outside of one.
+    #[error("no Tokio runtime to run in")]
+    NoRuntime,
     /// The HTTP client could not be set up.
     #[error("HTTP client: {0}")]
     Client(String),

@@ -4,14 +4,7 @@
 //! whatever becomes of that, and is waited for only where what there is has become too old. So there is nothing to start, to
 //! stop or to die unseen, and an idle program asks its store for nothing.
 
-use std::{
-    panic::AssertUnwindSafe,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::{
     FutureExt as _,
@@ -23,7 +16,10 @@ use tokio::{
     time::{self, Instant},
 };
 
-use crate::{audit, clock::UnixSeconds, store::StoreError};
+use self::flight::{Flight, Waiting};
+use crate::{audit, clock::UnixSeconds, metrics, store::StoreError};
+
+mod flight;
 
 /// How long a reading may take, and how long one is waited for.
 pub(crate) const TIMEOUT: Duration = Duration::from_millis(1500);
@@ -31,8 +27,6 @@ pub(crate) const TIMEOUT: Duration = Duration::from_millis(1500);
 pub(crate) const TIMEOUT_OF_ALL: Duration = Duration::from_secs(15);
 /// How many may wait for one.
 const MOST_WAITING: usize = 1024;
-/// That nothing has been read yet, or nothing has failed.
-const NEVER: u64 = u64::MAX;
 
 /// How old a copy may become.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -73,18 +67,7 @@ pub(crate) type Reading = BoxFuture<'static, ()>;
 
 /// When a copy was read, and the one reading that may be going on.
 #[derive(Debug, Default)]
-pub(crate) struct Follow(Arc<State>);
-
-#[derive(Debug)]
-struct State {
-    /// Seconds, of the moment at which the last reading that ended well was begun.
-    read: AtomicU64,
-    /// Seconds, of the last one that did not.
-    failed: AtomicU64,
-    failing: AtomicBool,
-    waiting: AtomicUsize,
-    running: Mutex<Option<Running>>,
-}
+pub(crate) struct Follow(Arc<Flight<Running>>);
 
 #[derive(Clone, Debug)]
 struct Running {
@@ -94,32 +77,34 @@ struct Running {
     ended: Shared<Reading>,
 }
 
-impl Default for State {
-    fn default() -> Self {
-        Self {
-            read: AtomicU64::new(NEVER),
-            failed: AtomicU64::new(NEVER),
-            failing: AtomicBool::new(false),
-            waiting: AtomicUsize::new(0),
-            running: Mutex::new(None),
+impl flight::Running for Running {
+    fn goes_on(&self) -> bool {
+        if self.task.is_finished() {
+            return false;
         }
+        let in_time = Instant::now() < self.until;
+        if !in_time {
+            // Its runtime is there, and drives nothing.
+            self.task.abort();
+        }
+        in_time
     }
 }
 
 impl Follow {
     /// How old the copy is as of `now`. Costs a look at two numbers.
     pub(crate) fn age(&self, ages: Ages, now: UnixSeconds) -> Age {
-        ages.of(moment(&self.0.read), now)
+        ages.of(self.0.read(), now)
     }
 
     /// Whether the last reading has failed.
     pub(crate) fn is_failing(&self) -> bool {
-        self.0.failing.load(Ordering::Relaxed)
+        self.0.is_failing()
     }
 
     /// Whether a reading has ever ended well.
     pub(crate) fn has_read(&self) -> bool {
-        moment(&self.0.read).is_some()
+        self.0.read().is_some()
     }
 
     /// Begins a reading, if none is going on and none has just failed, and does not wait for it.
@@ -129,7 +114,7 @@ impl Follow {
 
     /// Joins the reading that is going on, or begins one. `None` if one has just failed, or if too many are waiting.
     pub(crate) fn join(&self, what: &'static str, now: UnixSeconds, read: impl FnOnce() -> Read) -> Option<Reading> {
-        let waiting = Waiting::one(&self.0)?;
+        let waiting = Waiting::one(&self.0, MOST_WAITING)?;
         let reading = self.reading(what, now, read)?;
         let wait = async move {
             let _ = time::timeout(TIMEOUT + Duration::from_millis(100), reading).await;
@@ -140,34 +125,33 @@ impl Follow {
 
     /// The reading that is going on, or a new one. `None` outside a Tokio runtime.
     fn reading(&self, what: &'static str, now: UnixSeconds, read: impl FnOnce() -> Read) -> Option<Shared<Reading>> {
-        let mut running = self.0.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(Running { until, task, ended }) = running.as_ref().filter(|running| !running.task.is_finished()) {
-            if Instant::now() < *until {
-                return Some(ended.clone());
-            }
-            // Its runtime is there, and drives nothing.
-            task.abort();
-        }
-        if self.0.has_just_failed(now) {
-            return None;
-        }
-        let (runtime, state, Read { most, read }) = (Handle::try_current().ok()?, Arc::clone(&self.0), read());
-        // A task of its own: whoever began it may go away, and those who have joined it wait for it still.
-        let task = runtime.spawn(async move {
-            let begun = Instant::now();
-            // A store of the program's own may panic; it must be asked again all the same.
-            let read = AssertUnwindSafe(time::timeout(most, read)).catch_unwind().await;
-            let outcome = match read {
-                Ok(Ok(outcome)) => outcome,
-                Ok(Err(_)) => Err(StoreError::unavailable("no answer in time")),
-                Err(_) => Err(StoreError::unavailable("the store has panicked")),
-            };
-            state.end(what, now, begun.elapsed(), outcome);
-        });
-        let handle = task.abort_handle();
-        let ended = task.map(drop).boxed().shared();
-        *running = Some(Running { until: Instant::now() + most + TIMEOUT, task: handle, ended: ended.clone() });
-        Some(ended)
+        let begin = || {
+            let (runtime, state, Read { most, read }) = (Handle::try_current().ok()?, Arc::clone(&self.0), read());
+            // A task of its own: whoever began it may go away, and those who have joined it wait for it still.
+            let task = runtime.spawn(audit::carried(async move {
+                let begun = Instant::now();
+                // A store of the program's own may panic; it must be asked again all the same.
+                let read = AssertUnwindSafe(time::timeout(most, read)).catch_unwind().await;
+                let outcome = match read {
+                    Ok(Ok(outcome)) => outcome,
+                    Ok(Err(_)) => Err(StoreError::unavailable("no answer in time")),
+                    Err(_) => Err(StoreError::unavailable("the store has panicked")),
+                };
+                end(&state, what, now, begun.elapsed(), outcome);
+            }));
+            let handle = task.abort_handle();
+            let ended = task.map(drop).boxed().shared();
+            Some(Running { until: Instant::now() + most + TIMEOUT, task: handle, ended })
+        };
+        self.0.join(now, begin).map(|running| running.ended)
+    }
+}
+
+#[cfg(all(test, portcullis_loom))]
+impl Follow {
+    /// As after a reading that was begun at `now`.
+    pub(crate) fn has_read_as_of(&self, now: UnixSeconds) {
+        self.0.ended_well(now);
     }
 }
 
@@ -178,51 +162,27 @@ pub(crate) struct Read {
     pub(crate) read: BoxFuture<'static, Result<(), StoreError>>,
 }
 
-impl State {
-    /// One second in which nobody asks again a store that has not answered.
-    fn has_just_failed(&self, now: UnixSeconds) -> bool {
-        // Not for longer than a reading takes, should the clock be set back.
-        let ahead = moment(&self.failed).and_then(|failed| failed.get().checked_sub(now.get()));
-        ahead.is_some_and(|seconds| seconds <= TIMEOUT.as_secs() + 1)
-    }
-
-    fn end(&self, what: &'static str, begun: UnixSeconds, took: Duration, outcome: Result<(), StoreError>) {
-        match outcome {
-            Ok(()) => {
-                self.read.store(begun.get(), Ordering::Release);
-                if self.failing.swap(false, Ordering::Relaxed) {
-                    audit::outage_over(what, "");
-                }
+/// Notes how a reading ended, and tells when that is news.
+fn end(
+    state: &Flight<Running>,
+    what: &'static str,
+    begun: UnixSeconds,
+    took: Duration,
+    outcome: Result<(), StoreError>,
+) {
+    match outcome {
+        Ok(()) => {
+            metrics::read(what, "", begun);
+            if state.ended_well(begun) {
+                audit::outage_over(what, "");
             }
-            Err(error) => {
-                self.failed.store(begun.saturating_add(took).get(), Ordering::Relaxed);
-                if !self.failing.swap(true, Ordering::Relaxed) {
-                    audit::outage_begun(what, "", &error);
-                }
+        }
+        Err(error) => {
+            if state.failed(begun.saturating_add(took)) {
+                audit::outage_begun(what, "", &error);
             }
         }
     }
-}
-
-/// One of those who wait.
-struct Waiting(Arc<State>);
-
-impl Waiting {
-    fn one(state: &Arc<State>) -> Option<Self> {
-        let one = Self(Arc::clone(state));
-        (state.waiting.fetch_add(1, Ordering::Relaxed) < MOST_WAITING).then_some(one)
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-fn moment(seconds: &AtomicU64) -> Option<UnixSeconds> {
-    let seconds = seconds.load(Ordering::Acquire);
-    (seconds != NEVER).then(|| UnixSeconds::new(seconds))
 }
 
 #[cfg(test)]
@@ -273,7 +233,7 @@ mod tests {
         assert!(follow.is_failing());
         follow.join("test", at(10), || read(async { Ok(()) })).unwrap().await;
         assert_eq!((follow.age(AGES, at(10)), follow.is_failing()), (Age::Fresh, false));
-        assert_eq!(follow.0.waiting.load(Ordering::Relaxed), 0);
+        assert_eq!(follow.0.waiting(), 0);
     }
 
     #[tokio::test(start_paused = true)]

@@ -69,8 +69,10 @@
     feature = "testing",
     doc = "| [`testing`] | tokens right and wrong, identities without tokens, what every store promises; with `openapi`, an inventory of every route |"
 )]
+#![cfg_attr(feature = "metrics", doc = "| [`metrics`] | names of counters, gauges and histograms |")]
+//! | [`health`] | [`Readiness`](health::Readiness): whether the stores and keys answer, for whoever sends requests here |
 //! | [`config`] | [`ConfigErrors`](config::ConfigErrors): every mistake of a configuration at once |
-//! | [`audit`] | what was decided and why, as `tracing` events |
+//! | [`audit`] | [`AuditTrail`](audit::AuditTrail): what was decided and why, in `tracing` and in sinks that nobody waits for |
 //! | [`scope`], [`ident`], [`secret`], [`clock`], [`random`] | the words that the rest is made of |
 //! | [`gate`] | the response body and future that all layers share |
 //! | [`guide`] | order of layers, defaults, threats, proofs, choices |
@@ -85,6 +87,7 @@
 //! | `breach-client` | yes | new passwords are compared with those that became known, over HTTP |
 //! | `jwks-client` | yes | keys that an issuer publishes, fetched in the background |
 //! | `legacy-hashes` | no | hashes by bcrypt, scrypt, PBKDF2, Argon2i and Argon2d in the store, which their users' next login replaces |
+//! | `metrics` | no | counters, gauges and histograms through the facade `metrics`, for any recorder |
 //! | `openapi` | no | scopes declared once: enforced, and drawn in an OpenAPI document and its page |
 //! | `password` | yes | Argon2id hashing, `grant_type=password`, registration, change of password |
 //! | `postgres` | no | users, sessions, revocations and signing keys in PostgreSQL, for several machines |
@@ -97,7 +100,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // The guide names what is behind features; with all of them, every link has to lead somewhere.
 #![cfg_attr(
-    not(all(feature = "openapi", feature = "password", feature = "testing", feature = "tonic")),
+    not(all(feature = "metrics", feature = "openapi", feature = "password", feature = "testing", feature = "tonic")),
     allow(rustdoc::broken_intra_doc_links)
 )]
 
@@ -121,11 +124,16 @@ mod follow;
 mod form;
 pub mod gate;
 // Its examples need more than the default features; without, `cargo test --doc` leaves its pages out.
-#[cfg(any(not(doctest), all(feature = "openapi", feature = "testing", feature = "tonic")))]
+#[cfg(any(not(doctest), all(feature = "metrics", feature = "openapi", feature = "testing", feature = "tonic")))]
 pub mod guide;
+pub mod health;
 pub mod ident;
 pub mod jwt;
 pub mod login;
+#[cfg(feature = "metrics")]
+pub mod metrics;
+#[cfg(not(feature = "metrics"))]
+mod metrics;
 #[cfg(feature = "openapi")]
 pub mod openapi;
 #[cfg(feature = "password")]
@@ -141,6 +149,7 @@ pub mod secret;
 pub mod session;
 pub mod store;
 mod stripe;
+mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod throttle;
@@ -160,11 +169,11 @@ pub use resource_server::{AuthenticateLayer, CookieAuthenticateLayer, ProtectLay
 struct Readme;
 
 /// Cargo says nothing of tests that it leaves out: in a package, which cannot depend on itself, plain `cargo test` has few.
-#[cfg(all(test, not(all(feature = "openapi", feature = "testing", feature = "tonic"))))]
+#[cfg(all(test, not(all(feature = "metrics", feature = "openapi", feature = "testing", feature = "tonic"))))]
 mod tests {
     #[test]
-    #[ignore = "left out are tests/it and the guide: `cargo test --features openapi,testing,tonic`"]
+    #[ignore = "left out are tests/it and the guide: `cargo test --features metrics,openapi,testing,tonic`"]
     fn everything_was_tested() {
-        panic!("not without the features openapi, testing and tonic");
+        panic!("not without the features metrics, openapi, testing and tonic");
     }
 }

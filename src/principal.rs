@@ -7,6 +7,7 @@ use http::{Extensions, Request, Response};
 use serde_json::Value;
 
 use crate::{
+    audit::Who,
     clock::UnixSeconds,
     ident::UserId,
     rejection::{Answers, Needs, Rejection, Wire},
@@ -106,7 +107,7 @@ impl<S> fmt::Debug for Scoped<S> {
 }
 
 mod met {
-    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+    use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
     /// Demands that a credential was found to meet, by their numbers. One takes the place of another.
     #[derive(Debug, Default)]
@@ -132,6 +133,9 @@ mod met {
         }
     }
 }
+
+#[cfg(all(test, portcullis_loom))]
+mod proofs;
 
 pub(crate) use self::met::Met;
 
@@ -235,6 +239,15 @@ impl Principal {
         self.identity.claim(name)
     }
 
+    /// Who it is, for audit events.
+    pub(crate) fn who(&self) -> Who {
+        Who::subject(self.subject())
+            .issuer(self.issuer())
+            .of_client(self.client_id())
+            .session(self.session_id().as_ref().map(|id| id as &dyn fmt::Display))
+            .token(self.token_id())
+    }
+
     /// Whether it is known that the scopes meet the demand of this number.
     pub(crate) fn met(&self) -> Option<&Met> {
         self.identity.met()
@@ -308,8 +321,8 @@ pub(crate) fn refuse<B>(
     needs: Option<Needs<'_>>,
 ) -> Response<Bytes> {
     let (wire, extensions) = (Wire::of(request.headers()), request.extensions());
-    let subject = extensions.get().map(Principal::subject);
-    own.cloned().unwrap_or_else(|| answers(extensions)).refuse_caller(subject, rejection, needs, wire)
+    let who = extensions.get().map(Principal::who).unwrap_or_default();
+    own.cloned().unwrap_or_else(|| answers(extensions)).refuse_caller(who, rejection, needs, wire)
 }
 
 /// Left in the extensions by a verifying layer that let a request without credential pass (optional mode).

@@ -4,19 +4,23 @@ mod cookies;
 
 use std::{fmt, sync::Arc};
 
+use futures::FutureExt as _;
 use tower_layer::Layer;
 
 pub use self::cookies::CookieAuthenticateLayer;
 use crate::{
+    audit,
     authz::{Authorize, AuthorizeLayer, Policy, RequireScopesLayer, Scopes},
     browser::CsrfGuard,
     clock::{Clock, SystemClock},
     config::{ConfigError, ConfigErrors},
     endpoint::{DocumentEndpoint, ResourceMetadata},
+    health::Readiness,
     jwt::{ClaimsPolicy, CustomClaims, JwtVerify, JwtVerifyLayer, KeySource, NoClaims, Verifier},
     rejection::{AnswerStyle, Answers},
     revocation::RevocationList,
     scope::ScopeSet,
+    store::StoreError,
 };
 
 /// Protects routes with bearer tokens. Cheap to clone.
@@ -43,6 +47,12 @@ impl ResourceServer {
     /// Accepts what `keys` signed and `policy` allows.
     #[must_use]
     pub fn new(policy: ClaimsPolicy, keys: impl Into<KeySource>) -> Self {
+        audit::configuration_loaded("resource server", policy.issuer(), &"its tokens are accepted");
+        Self::of(policy, keys)
+    }
+
+    /// The same, untold: part of a server that is told of.
+    pub(crate) fn of(policy: ClaimsPolicy, keys: impl Into<KeySource>) -> Self {
         let (verifier, answers) = (Verifier::new(policy, keys), Answers::default());
         Self { verifier, clock: Arc::new(SystemClock), answers, metadata: None }
     }
@@ -55,7 +65,10 @@ impl<C: CustomClaims> ResourceServer<C> {
     ///
     /// As [`Verifier::trust`].
     pub fn trust(self, policy: ClaimsPolicy, keys: impl Into<KeySource>) -> Result<Self, ConfigErrors> {
-        Ok(Self { verifier: self.verifier.trust(policy, keys)?, ..self })
+        let issuer = policy.issuer().to_owned();
+        let verifier = self.verifier.trust(policy, keys)?;
+        audit::configuration_loaded("resource server", &issuer, &"its tokens are accepted as well");
+        Ok(Self { verifier, ..self })
     }
 
     /// Refuses what `list` says was called back, among the tokens of this issuer.
@@ -256,6 +269,32 @@ impl<C: CustomClaims> ResourceServer<C> {
     pub(crate) fn authenticate_for(&self, scopes: &ScopeSet) -> AuthenticateLayer<C> {
         let verify = self.verify().answers(self.answers.demanding(scopes));
         AuthenticateLayer { verify: verify.reading_header(false), optional: false }
+    }
+
+    /// What it needs to be ready: the keys of its issuers, and what was called back. See [`health`](crate::health).
+    pub fn readiness(&self) -> Readiness {
+        let (sources, clock) = (self.verifier.sources(), &self.clock);
+        let needs_keys = sources.iter().any(|(keys, _)| !keys.are_fixed());
+        let readiness = Readiness::new();
+        let readiness = if needs_keys {
+            let (sources, clock) = (sources.clone(), Arc::clone(clock));
+            readiness.needs("issuer_keys", true, move || {
+                let (sources, clock) = (sources.clone(), Arc::clone(&clock));
+                let probe = async move {
+                    for (keys, _) in &sources {
+                        if !keys.are_there(clock.now()).await {
+                            return Err(StoreError::unavailable("no keys"));
+                        }
+                    }
+                    Ok(())
+                };
+                probe.boxed()
+            })
+        } else {
+            readiness
+        };
+        let lists = sources.into_iter().filter_map(|(_, list)| list);
+        lists.fold(readiness, |readiness, list| list.needed_by(readiness, Arc::clone(clock)))
     }
 
     /// How its layers answer, for handlers that refuse by themselves.

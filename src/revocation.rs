@@ -16,22 +16,24 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{
-        Arc, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, PoisonError},
     time::{Duration, Instant},
 };
 
 use futures::FutureExt as _;
 
 use crate::{
-    clock::UnixSeconds,
+    clock::{Clock, UnixSeconds},
     config::ConfigErrors,
     follow::{Age, Ages, Follow, Read, Reading, TIMEOUT, TIMEOUT_OF_ALL},
+    health::Readiness,
     ident::SessionId,
     principal::Principal,
-    store::{Cursor, MOST_REVOCATIONS, Revocation, RevocationStore, Revoked, StoreError},
+    store::{Cursor, MOST_REVOCATIONS, Revocation, RevocationStore, Revoked, StoreError, metered},
+    sync::{
+        RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 /// The revocations of one issuer's tokens, as a machine knows them. Cheap to clone; clones share what they know.
@@ -170,6 +172,11 @@ impl Known {
 impl RevocationList {
     /// The list that `store` keeps.
     pub fn new(store: Arc<dyn RevocationStore>) -> Self {
+        Self::of(metered::revocations(store))
+    }
+
+    /// The list of a store whose calls are measured already.
+    pub(crate) fn of(store: Arc<dyn RevocationStore>) -> Self {
         let shared = Shared { store, known: RwLock::default(), version: AtomicU64::new(0), follow: Follow::default() };
         let ages = Ages { due: Duration::from_secs(1), stale: Duration::from_secs(5) };
         Self { shared: Arc::new(shared), ages, when_down: WhenDown::Refuse }
@@ -278,10 +285,28 @@ impl RevocationList {
         self.is_usable(now)
     }
 
+    /// Part of what a program needs to be ready: that it can be told what was called back.
+    pub(crate) fn needed_by(self, readiness: Readiness, clock: Arc<dyn Clock>) -> Readiness {
+        readiness.needs("revocations", true, move || {
+            let (list, now) = (self.clone(), clock.now());
+            let settled =
+                async move { list.settled(now).await.then_some(()).ok_or(StoreError::unavailable("too old")) };
+            settled.boxed()
+        })
+    }
+
     /// When a token was last called back by its subject's name, so that a new one can be told from it.
     pub(crate) fn issued_until(&self, subject: &str) -> Option<UnixSeconds> {
         let known = self.shared.known.read().unwrap_or_else(PoisonError::into_inner);
         known.subjects.get(subject).map(|(issued_until, _)| *issued_until)
+    }
+}
+
+#[cfg(all(test, portcullis_loom))]
+impl RevocationList {
+    /// As after the store was read at `now`, and had none.
+    pub(crate) fn has_read_as_of(&self, now: UnixSeconds) {
+        self.shared.follow.has_read_as_of(now);
     }
 }
 

@@ -118,9 +118,9 @@ impl Answers {
 
 /// The trailers-only answer of a layer, taken apart again: one place says what an answer is made of.
 fn status(answers: &Answers, caller: Option<&Principal>, rejection: Rejection, scopes: Option<&ScopeSet>) -> Status {
-    let subject = caller.map(Principal::subject);
+    let who = caller.map(Principal::who).unwrap_or_default();
     let needs = scopes.map(Needs::Scopes);
-    let (mut answer, _) = answers.with_grpc().refuse_caller(subject, rejection, needs, Wire::Grpc).into_parts();
+    let (mut answer, _) = answers.with_grpc().refuse_caller(who, rejection, needs, Wire::Grpc).into_parts();
     answer.headers.remove(CONTENT_TYPE);
     // A refusal over gRPC has a code.
     let mut status = Status::from_header_map(&answer.headers)

@@ -79,6 +79,14 @@ pub(crate) fn fetchable(address: &str) -> Option<Uri> {
     (plain && (is_https(&uri) || (*scheme == Scheme::HTTP && loopback))).then_some(uri)
 }
 
+/// An address as it may be told, in errors as well: without a name and a password in it, be it malformed as it likes.
+#[cfg(any(feature = "breach-client", feature = "jwks-client"))]
+pub(crate) fn without_credentials(address: &str) -> String {
+    let Some((before, place)) = address.rsplit_once('@') else { return address.to_owned() };
+    let scheme = before.split_inclusive("//").next().filter(|scheme| scheme.ends_with("//")).unwrap_or_default();
+    format!("{scheme}…@{place}")
+}
+
 #[cfg(any(feature = "breach-client", feature = "jwks-client"))]
 pub(crate) fn is_https(uri: &Uri) -> bool {
     uri.scheme() == Some(&Scheme::HTTPS)
@@ -87,6 +95,19 @@ pub(crate) fn is_https(uri: &Uri) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(any(feature = "breach-client", feature = "jwks-client"))]
+    #[test]
+    fn an_address_is_told_without_credentials() {
+        for (address, told) in [
+            ("https://id.example/keys", "https://id.example/keys"),
+            ("https://app:pa//ss@w@id.example/keys", "https://…@id.example/keys"),
+            ("app:pass@id.example", "…@id.example"),
+            ("", ""),
+        ] {
+            assert_eq!(without_credentials(address), told);
+        }
+    }
 
     #[test]
     fn req_103_absolute_uris() {

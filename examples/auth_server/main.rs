@@ -3,6 +3,7 @@
 //! | variable | default | meaning |
 //! |---|---|---|
 //! | `LISTEN` | `127.0.0.1:8080` | address and port; port 0 takes a free one |
+//! | `METRICS_LISTEN` | with `LISTEN`, for peers on this machine; `off` with `TRUSTED_PROXIES` | address and port of `/metrics` alone, for whoever reaches it, such as `127.0.0.1:9464`; `off`: nowhere. A proxy on this machine that says of nobody that it speaks for them would show it to everybody: give an address then |
 //! | `ISSUER` | `http://` and the address | `iss` of the tokens |
 //! | `AUDIENCE` | `api` | `aud` of the tokens |
 //! | `STORE` | `memory:` | users, sessions and keys: `memory:`, `sqlite:PATH`, or with `--features postgres` `postgres://…` |
@@ -20,6 +21,9 @@
 //! | `LOGIN_WINDOW` | `86400` | seconds without a failure after which the earlier ones are forgotten, 1 to 2592000 |
 //! | `LOGIN_PER_MINUTE` | `30` | logins of a client address that fail: so many at once, and as many a minute, 1 to 1000000 |
 //! | `TRUSTED_PROXIES` | none | networks such as `10.0.0.0/8, 192.0.2.1`, between commas, whose `Forwarded` or `X-Forwarded-For` is believed |
+//! | `AUDIT` | `none` | where events go beside the log on stderr, between commas: `store`, a table in `STORE`; `jsonl:PATH`, lines of JSON; `stdout`, such lines among what it prints |
+//! | `AUDIT_DAYS` | `90` | days for which the table keeps them, 0 to 36500; 0 is for ever |
+//! | `AUDIT_ADMITTED` | `1000` | of so many requests that are let through one is told, 0 to 1000000000; 0 is none, 1 is all |
 //! | `CORS_ORIGINS` | none | origins such as `https://app.example, https://*.app.example`, between commas, whose pages may call; `*` is every one |
 //! | `CORS_METHODS` | `GET, HEAD, POST` | methods that those pages may use, between commas |
 //! | `CORS_HEADERS` | none | request headers that they may set, between commas, such as `authorization, content-type` |
@@ -36,21 +40,27 @@
 //! | `JWKS_SCOPES` | `me items` | which of its scopes count here: another issuer's `admin` is none of ours |
 //! | `JWKS_COOLDOWN` | `30` | seconds between fetches that unknown keys cause, 1 to 3600; also the least between others |
 //!
-//! `/docs` is a page with all routes, to sign in and try them out.
+//! `/docs` is a page with all routes, to sign in and try them out. `/health` and `/ready` are for load balancers, `/metrics` is for
+//! Prometheus; `grafana.json` beside this file is a dashboard of it.
 //!
 //! A bad value ends the program with a message that names the variable.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to its user")]
 
 mod routes;
+mod serve;
 mod settings;
+mod watch;
 
-use std::{net::SocketAddr, process::ExitCode};
+use std::{process::ExitCode, time::Duration};
 
 use axum::Router;
+use metrics_exporter_prometheus::PrometheusHandle;
 use portcullis::{
     AuthorizationServer, AuthorizationServerBuilder,
+    audit::{AuditLayer, AuditTrail, JsonLines},
     client_ip::ClientIpLayer,
     cors::CorsStrictLayer,
+    health::Readiness,
     ident::{LoginName, UserId},
     jwt::{ClaimsPolicy, KeyRing, RemoteJwks},
     login::{LoginLimiter, LoginLimiterBuilder},
@@ -61,11 +71,13 @@ use portcullis::{
 };
 use tokio::net::TcpListener;
 
-use self::settings::{Keys, Mistakes, NewUser, Settings, named, parse_scopes};
+use self::settings::{Audit, Keys, Metrics, Mistakes, NewUser, Settings, Sink, named, parse_scopes};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    // A log that cannot be written, on a disk that is full, must not take requests with it: what is told of that by default goes
+    // to stderr as well, and panics.
+    tracing_subscriber::fmt().with_writer(std::io::stderr).log_internal_errors(false).init();
     match run().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(mistakes) => {
@@ -77,12 +89,55 @@ async fn main() -> ExitCode {
 
 async fn run() -> Result<(), Mistakes> {
     let settings = Settings::read()?;
-    let listener = TcpListener::from_std(settings.listener).map_err(|e| named("LISTEN", e))?;
+    // Before anything is there that counts.
+    let recorder = watch::recorder().map_err(|e| named("metrics", e))?;
+    let figures = recorder.handle();
+    metrics::set_global_recorder(recorder).map_err(|e| named("metrics", e))?;
+    portcullis::metrics::describe();
+    tokio::spawn(keep_up(figures.clone()));
     let hasher = PasswordHasher::builder();
     let hasher = settings.hash_concurrency.map_or(hasher.clone(), |most| hasher.concurrency(most));
     let hasher = hasher.build().map_err(|e| named("HASH_CONCURRENCY", e))?;
     // Last, because it may create a file.
     let store = Store::connect(&settings.store).await.map_err(|e| named("STORE", e))?;
+    // Before all that may have something to tell.
+    let trail = start_trail(&settings.audit, &store)?;
+    let served = serve(settings, hasher, store, trail.clone(), figures).await;
+    // Whatever has ended it: what was told is to be found afterwards. A sink that is down must not keep it from ending.
+    if !trail.flush(FLUSH).await {
+        eprintln!("auth_server: AUDIT: some events could not be written");
+    }
+    served
+}
+
+/// What was told is written when it ends, within this time.
+const FLUSH: Duration = Duration::from_secs(5);
+
+fn start_trail(audit: &Audit, store: &Store) -> Result<AuditTrail, Mistakes> {
+    let mut builder = AuditTrail::builder().admitted_one_in(audit.admitted);
+    for sink in &audit.sinks {
+        builder = match sink {
+            Sink::Store => {
+                let table = store.audit().ok_or_else(|| named("AUDIT", "this store keeps no events"))?;
+                builder.sink(table.keep(audit.keep))
+            }
+            Sink::File(path) => builder.sink(JsonLines::append(path).map_err(|e| named("AUDIT", e))?),
+            Sink::Stdout => builder.sink(JsonLines::stdout().map_err(|e| named("AUDIT", e))?),
+        };
+    }
+    let trail = builder.start().map_err(|e| named("AUDIT", e))?;
+    trail.install().map_err(|e| named("AUDIT", e))?;
+    Ok(trail)
+}
+
+async fn serve(
+    settings: Settings,
+    hasher: PasswordHasher,
+    store: Store,
+    trail: AuditTrail,
+    figures: PrometheusHandle,
+) -> Result<(), Mistakes> {
+    let listener = TcpListener::from_std(settings.listener).map_err(|e| named("LISTEN", e))?;
     let users =
         store.users().ok_or_else(|| named("STORE", "holds no users; give it as REDIS_URL, beside another one"))?;
     let shared = match &settings.redis {
@@ -115,17 +170,36 @@ async fn run() -> Result<(), Mistakes> {
     let builder = settings.clients.into_iter().fold(builder, AuthorizationServerBuilder::client);
     let server = builder.build().map_err(|e| named("server", e))?;
 
-    let app = app(&server, settings.foreign).map_err(|e| named("routes", e))?;
-    let app = app.layer(ClientIpLayer::new(settings.proxies));
+    let (app, readiness) = app(&server, settings.foreign).map_err(|e| named("routes", e))?;
+    let (scrapers, apart) = match settings.metrics {
+        Metrics::Beside(scrapers) => (scrapers, None),
+        Metrics::Apart(listener) => (watch::Scrapers::Nobody, Some(listener)),
+    };
+    let app = app.merge(watch::routes(&readiness, figures.clone(), scrapers));
+    // Around all that decides, or refusals would not be joined to their requests; inside of what knows clients by their proxies.
+    let app = app.layer(AuditLayer::new(trail)).layer(ClientIpLayer::new(settings.proxies));
     // Outermost: preflight requests carry no credential, and are no logins; and a script is to see why it was refused.
     let app = match settings.cors {
         Some(policy) => app.layer(CorsStrictLayer::new(policy)),
         None => app,
     };
     println!("listening on http://{}", listener.local_addr().map_err(|e| named("LISTEN", e))?);
-    // With the peer's address, by which logins are limited, and for the list of sessions.
-    let app = app.into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, app).with_graceful_shutdown(stop()).await.map_err(|e| named("LISTEN", e))
+    if let Some(listener) = apart {
+        let listener = TcpListener::from_std(listener).map_err(|e| named("METRICS_LISTEN", e))?;
+        println!("figures on http://{}/metrics", listener.local_addr().map_err(|e| named("METRICS_LISTEN", e))?);
+        let figures = watch::figures(figures, watch::Scrapers::All);
+        tokio::spawn(serve::serve(listener, figures, std::future::pending()));
+    }
+    serve::serve(listener, app, stop()).await;
+    Ok(())
+}
+
+/// Sorts what was measured into its buckets now and then: it takes memory until then, and nobody may come to see it.
+async fn keep_up(figures: PrometheusHandle) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        figures.run_upkeep();
+    }
 }
 
 /// Resolves when the program is told to end, by Ctrl-C or, on Unix, by SIGTERM.
@@ -141,11 +215,11 @@ async fn stop() {
     let _ = tokio::signal::ctrl_c().await;
 }
 
-/// The routes, the document of them, and its page.
+/// The routes, the document of them, and its page; and what they need to be ready.
 fn app(
     server: &AuthorizationServer,
     foreign: Option<(ClaimsPolicy, RemoteJwks)>,
-) -> Result<Router, portcullis::config::ConfigErrors> {
+) -> Result<(Router, Readiness), portcullis::config::ConfigErrors> {
     let own = server.resource_server();
     let api = match foreign {
         Some((policy, keys)) => own.trust(policy, keys)?,
@@ -153,14 +227,16 @@ fn app(
     };
     let (app, document) = routes::routes(server, &api)?.split_for_parts();
     let document = server.document(document, routes::SCOPES)?;
-    Ok(app.merge(docs("/docs", &document)).with_state(server.clone()))
+    let readiness = server.readiness().and(&api.readiness());
+    Ok((app.merge(docs("/docs", &document)).with_state(server.clone()), readiness))
 }
 
 async fn add_users(store: &dyn UserStore, hasher: &PasswordHasher, users: Vec<NewUser>) -> Result<(), Mistakes> {
+    let mut there = 0;
     for user in users {
         let login = LoginName::parse(&user.username).map_err(|e| named("USERS", e))?;
         if store.find_by_login(&login).await.map_err(|e| named("STORE", e))?.is_some() {
-            tracing::info!(username = login.as_str(), "the user is there already and stays as they are");
+            there += 1;
             continue;
         }
         let password = hasher.hash(Secret::new(user.password)).await.map_err(|e| named("USERS", e))?;
@@ -171,6 +247,10 @@ async fn add_users(store: &dyn UserStore, hasher: &PasswordHasher, users: Vec<Ne
             Ok(()) | Err(StoreError::Conflict) => {}
             Err(error) => return Err(named("STORE", error)),
         }
+    }
+    if there > 0 {
+        // How many, not who: names do not belong into a log.
+        tracing::info!(there, "users that are there already stay as they are");
     }
     Ok(())
 }

@@ -18,6 +18,8 @@ use portcullis::{
 };
 use serde::Deserialize;
 
+use super::watch::Scrapers;
+
 /// What is wrong, each with the name of its variable in front.
 pub(crate) type Mistakes = Vec<String>;
 
@@ -25,6 +27,8 @@ pub(crate) struct Settings {
     /// Another issuer whose tokens are accepted.
     pub(crate) foreign: Option<(ClaimsPolicy, RemoteJwks)>,
     pub(crate) listener: std::net::TcpListener,
+    /// Where `/metrics` is.
+    pub(crate) metrics: Metrics,
     pub(crate) issuer: String,
     pub(crate) audience: String,
     pub(crate) store: String,
@@ -41,11 +45,36 @@ pub(crate) struct Settings {
     pub(crate) lockout: Lockout,
     pub(crate) per_address: Quota,
     pub(crate) proxies: TrustedProxies,
+    pub(crate) audit: Audit,
     /// `None` if no page of another origin may call.
     pub(crate) cors: Option<CorsPolicy>,
     pub(crate) hash_concurrency: Option<usize>,
     /// Under which devices are known: whatever secret there is that outlives the process.
     pub(crate) secret: Option<Secret<String>>,
+}
+
+/// Where the figures are to be seen.
+pub(crate) enum Metrics {
+    /// Where everything else is.
+    Beside(Scrapers),
+    /// At an address of their own.
+    Apart(std::net::TcpListener),
+}
+
+/// Where events go beside the log.
+pub(crate) struct Audit {
+    pub(crate) sinks: Vec<Sink>,
+    /// For how long the store keeps them; zero is for ever.
+    pub(crate) keep: Duration,
+    /// One of so many requests that are let through is told.
+    pub(crate) admitted: u32,
+}
+
+#[derive(PartialEq)]
+pub(crate) enum Sink {
+    Store,
+    File(String),
+    Stdout,
 }
 
 /// Where the signing keys are.
@@ -103,6 +132,8 @@ impl Settings {
         let per_address =
             get_or(&mut mistakes, "LOGIN_PER_MINUTE", "30", |text| number(text, 1, 1_000_000)).map(Quota::per_minute);
         let proxies = get_or(&mut mistakes, "TRUSTED_PROXIES", "-", parse_proxies);
+        let metrics = read_metrics(&mut mistakes);
+        let audit = read_audit(&mut mistakes);
         let cors = read_cors(&mut mistakes);
         let hash_concurrency = env::var_os("HASH_CONCURRENCY")
             .and_then(|_| get_or(&mut mistakes, "HASH_CONCURRENCY", "", |text| number::<usize>(text, 1, 256)));
@@ -120,10 +151,21 @@ impl Settings {
         let redis = env::var_os("REDIS_URL")
             .and_then(|_| get_or(&mut mistakes, "REDIS_URL", "", |text| check_url(text, &["redis", "rediss", "unix"])));
         let limits = lockout.zip(per_address).zip(proxies);
-        let tokens = lifetime.zip(style);
-        match (listen, issuer, audience, store, users, clients, resources, keys, tokens, policy.zip(limits)) {
+        let tokens = lifetime.zip(style).zip(audit);
+        match (
+            listen.zip(metrics),
+            issuer,
+            audience,
+            store,
+            users,
+            clients,
+            resources,
+            keys,
+            tokens,
+            policy.zip(limits),
+        ) {
             (
-                Some((listener, _)),
+                Some(((listener, _), metrics)),
                 Some(issuer),
                 Some(audience),
                 Some(store),
@@ -131,11 +173,12 @@ impl Settings {
                 Some(clients),
                 Some(resources),
                 Some(keys),
-                Some((lifetime, style)),
+                Some(((lifetime, style), audit)),
                 Some((policy, ((lockout, per_address), proxies))),
             ) if mistakes.is_empty() => Ok(Self {
                 foreign,
                 listener,
+                metrics,
                 issuer,
                 audience,
                 store,
@@ -151,6 +194,7 @@ impl Settings {
                 lockout,
                 per_address,
                 proxies,
+                audit,
                 cors,
                 hash_concurrency,
                 secret,
@@ -178,6 +222,18 @@ fn parse_style(text: &str) -> Result<AnswerStyle, String> {
     }
 }
 
+/// Behind a proxy, every peer may be one of this machine.
+fn read_metrics(mistakes: &mut Mistakes) -> Option<Metrics> {
+    if env::var_os("METRICS_LISTEN").is_none() {
+        let proxies = env::var_os("TRUSTED_PROXIES").is_some();
+        return Some(Metrics::Beside(if proxies { Scrapers::Nobody } else { Scrapers::ThisMachine }));
+    }
+    get_or(mistakes, "METRICS_LISTEN", "", |text| match text {
+        "off" => Ok(Metrics::Beside(Scrapers::Nobody)),
+        address => listen(address).map(|(listener, _)| Metrics::Apart(listener)),
+    })
+}
+
 fn read_policy(mistakes: &mut Mistakes) -> Option<SessionPolicy> {
     let idle = get_or(mistakes, "SESSION_IDLE", "1209600", |text| seconds(text, 60, 31_622_400));
     let absolute = get_or(mistakes, "SESSION_TTL", "7776000", |text| seconds(text, 60, 316_224_000));
@@ -202,6 +258,30 @@ fn device_secret() -> Option<Secret<String>> {
         digest = HashedSecret::of(&Secret::new(text)).ok()?.to_string();
     }
     Some(Secret::new(digest))
+}
+
+fn read_audit(mistakes: &mut Mistakes) -> Option<Audit> {
+    let sinks = get_or(mistakes, "AUDIT", "none", parse_sinks);
+    let days = get_or(mistakes, "AUDIT_DAYS", "90", |text| number::<u64>(text, 0, 36_500));
+    let admitted = get_or(mistakes, "AUDIT_ADMITTED", "1000", |text| number(text, 0, 1_000_000_000));
+    Some(Audit { sinks: sinks?, keep: Duration::from_secs(days? * 86_400), admitted: admitted? })
+}
+
+fn parse_sinks(text: &str) -> Result<Vec<Sink>, String> {
+    let mut sinks = Vec::new();
+    for name in text.split(',').map(str::trim).filter(|_| text != "none") {
+        let sink = match name.split_once(':') {
+            None if name == "store" => Sink::Store,
+            None if name == "stdout" => Sink::Stdout,
+            Some(("jsonl", path)) if !path.is_empty() => Sink::File(path.to_owned()),
+            _ => return Err("is neither none nor a list of store, jsonl:PATH and stdout".to_owned()),
+        };
+        if sinks.contains(&sink) {
+            return Err("names a place twice".to_owned());
+        }
+        sinks.push(sink);
+    }
+    Ok(sinks)
 }
 
 fn parse_proxies(text: &str) -> Result<TrustedProxies, String> {

@@ -51,7 +51,7 @@ where
 }
 
 /// What a [`ServicePolicy`] asks its service.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Question {
     /// Who is calling.
@@ -60,6 +60,14 @@ pub struct Question {
     pub method: Method,
     /// Of what.
     pub uri: Uri,
+}
+
+// Without the query, which may hold secrets.
+impl fmt::Debug for Question {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self { caller, method, .. }, path) = (self, self.uri.path());
+        f.debug_struct("Question").field("caller", caller).field("method", method).field("path", &path).finish()
+    }
 }
 
 /// A policy behind a [`Service`] of its own, with whatever layers that has: limits, time-outs, a remote decision point.

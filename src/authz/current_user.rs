@@ -8,10 +8,7 @@ use std::{
     hash::{BuildHasher as _, RandomState},
     ops::Deref,
     panic::AssertUnwindSafe,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering::SeqCst},
-    },
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 
@@ -20,16 +17,20 @@ use futures::{
     future::{BoxFuture, Shared, WeakShared},
 };
 use http::Extensions;
-use quick_cache::sync::Cache;
 
 pub use self::layer::{CurrentUserLayer, LoadCurrentUser};
 use crate::{
+    audit,
     clock::{Clock, SystemClock, UnixSeconds},
     config::ConfigErrors,
     ident::UserId,
     principal::{Anonymous, Principal},
     rejection::{Answers, Rejection},
-    store::{UserPublic, UserStore, active_user},
+    store::{UserPublic, UserStore, active_user, metered},
+    sync::{
+        Cache, Mutex,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
 };
 
 /// How long a user is believed to be as they were read, unless set.
@@ -52,18 +53,22 @@ impl Deref for CurrentUser {
     }
 }
 
-/// A caller takes the place of whoever a layer further out has found, and of what was found about them.
-pub(crate) fn enter(extensions: &mut Extensions, caller: Principal) {
+/// A caller takes the place of whoever a layer further out has found, and of what was found about them. Whether none has looked.
+pub(crate) fn enter(extensions: &mut Extensions, caller: Principal) -> bool {
+    audit::entered(|| caller.who());
     if extensions.insert(caller).is_some() {
         extensions.remove::<CurrentUser>();
+        return false;
     }
+    extensions.get::<Anonymous>().is_none()
 }
 
 /// So does nobody.
-pub(crate) fn enter_nobody(extensions: &mut Extensions, answers: Answers) {
-    extensions.insert(Anonymous { answers, decided: false });
-    extensions.remove::<Principal>();
+pub(crate) fn enter_nobody(extensions: &mut Extensions, answers: Answers) -> bool {
+    let nobody_before = extensions.insert(Anonymous { answers, decided: false }).is_some();
+    let somebody_before = extensions.remove::<Principal>().is_some();
     extensions.remove::<CurrentUser>();
+    !nobody_before && !somebody_before
 }
 
 /// Users of an issuer, those who called lately kept for some seconds. Cheap to clone; clones keep the same ones, and forget
@@ -110,17 +115,20 @@ struct Kept {
 /// even if it arrives only afterwards.
 struct Forgotten {
     hasher: RandomState,
-    times: Box<[AtomicU64; 2048]>,
+    times: Box<[AtomicU64; COUNTS]>,
 }
+
+/// One where all orders are tried: each would be tried on its own.
+const COUNTS: usize = if cfg!(portcullis_loom) { 1 } else { 2048 };
 
 impl Forgotten {
     fn new() -> Self {
-        Self { hasher: RandomState::new(), times: Box::new([const { AtomicU64::new(0) }; 2048]) }
+        Self { hasher: RandomState::new(), times: Box::new(std::array::from_fn(|_| AtomicU64::new(0))) }
     }
 
     fn of(&self, user: &UserId) -> &AtomicU64 {
         let [first, ..] = &*self.times;
-        let place = usize::try_from(self.hasher.hash_one(user) % 2048).unwrap_or_default();
+        let place = usize::try_from(self.hasher.hash_one(user) % COUNTS as u64).unwrap_or_default();
         self.times.get(place).unwrap_or(first)
     }
 }
@@ -128,6 +136,11 @@ impl Forgotten {
 impl CurrentUsers {
     /// The users that `issuer` vouches for, who are in `store`.
     pub fn new(store: Arc<dyn UserStore>, issuer: impl Into<String>) -> Self {
+        Self::of(metered::users(store), issuer)
+    }
+
+    /// Users of a store whose calls are measured already.
+    pub(crate) fn of(store: Arc<dyn UserStore>, issuer: impl Into<String>) -> Self {
         let (kept, reading, forgotten) = (Cache::new(MOST), Mutex::default(), Forgotten::new());
         let users = Arc::new(Users { store, issuer: issuer.into(), kept, reading, forgotten });
         Self { users, clock: Arc::new(SystemClock), kept_for: KEPT }
@@ -185,6 +198,7 @@ impl CurrentUsers {
                 return known;
             }
         }
+        audit::infrastructure_failed("user store", &"the user is changed all the time");
         Err(Rejection::StoreUnavailable)
     }
 
@@ -204,7 +218,10 @@ impl CurrentUsers {
         let begun = AssertUnwindSafe(read).catch_unwind().map(move |read| {
             users.reading.lock().unwrap_or_else(PoisonError::into_inner).remove(&id_read);
             // A store that panics is one that does not answer, for all who wait for it.
-            read.unwrap_or(Err(Rejection::StoreUnavailable))
+            read.unwrap_or_else(|_| {
+                audit::infrastructure_failed("user store", &"it has panicked");
+                Err(Rejection::StoreUnavailable)
+            })
         });
         let begun = begun.boxed().shared();
         // Those whose callers have hung up are never taken out. Without the others, somebody reads once more than needed.
@@ -242,3 +259,6 @@ impl fmt::Debug for CurrentUsers {
         f.debug_struct("CurrentUsers").field("issuer", &self.users.issuer).finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, portcullis_loom))]
+mod proofs;

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use tower_layer::Layer;
 use tower_service::Service;
+use tracing::{Instrument as _, Span};
 
 use super::{
     decision::{Decision, Denial},
@@ -18,6 +19,7 @@ use super::{
     scopes::Scopes,
 };
 use crate::{
+    audit,
     clock::{Clock, SystemClock},
     config::ConfigErrors,
     gate::{AskFuture, Asks, GateBody, Sight, sealed::Sealed},
@@ -125,7 +127,8 @@ impl<P: Policy> Gate<P> {
             let denied = Decision::Deny(Denial::Forbidden);
             return Sight::Refuse(refuse(request, self.settings.answers.as_ref(), &denied).into());
         };
-        match self.policy.decide(&access) {
+        let outcome = if audit::is_heard() { self.decide_in_span(&access) } else { self.policy.decide(&access) };
+        match outcome {
             Outcome::Now(decision) => self.settle(request, decision).into(),
             Outcome::Later(asks) => {
                 let patience = self.settings.patience;
@@ -135,6 +138,45 @@ impl<P: Policy> Gate<P> {
                 }))
             }
         }
+    }
+}
+
+impl<P: Policy> Gate<P> {
+    /// What the policy says, and what is said of that at debug.
+    #[cold]
+    fn decide_in_span(&self, access: &Access<'_>) -> Outcome {
+        let who = access.caller().who();
+        let span =
+            audit::decision!("authorize", subject = who.subject.as_deref(), client_id = who.client_id.as_deref());
+        match span.in_scope(|| self.policy.decide(access)) {
+            Outcome::Now(decision) => {
+                decision.note(&span);
+                Outcome::Now(decision)
+            }
+            Outcome::Later(asks) => {
+                let noted = span.clone();
+                let asks = asks.instrument(span);
+                Outcome::Later(Box::pin(async move {
+                    let decision = asks.await;
+                    decision.note(&noted);
+                    decision
+                }))
+            }
+        }
+    }
+}
+
+impl Decision {
+    fn note(&self, span: &Span) {
+        let (outcome, reason) = match self {
+            Self::Allow => ("ok", None),
+            Self::Deny(Denial::Scope(_)) => ("refused", Some("insufficient_scope")),
+            Self::Deny(Denial::Authentication(_)) => ("refused", Some("insufficient_authentication")),
+            Self::Deny(Denial::UserInactive) => ("refused", Some("user_inactive")),
+            Self::Deny(Denial::Forbidden) => ("refused", Some("policy_denied")),
+            Self::Undecided(_) => ("refused", Some("policy_undecided")),
+        };
+        audit::decided(span, outcome, reason);
     }
 }
 

@@ -112,10 +112,14 @@ pub(crate) fn is_b64token(token: &[u8]) -> bool {
 
 /// Whether the query has a parameter `access_token` (RFC 6750 §2.3).
 pub(crate) fn in_query(uri: &Uri) -> bool {
-    uri.query().unwrap_or_default().split('&').any(|pair| {
-        let name = pair.split_once('=').map_or(pair, |(name, _)| name);
-        let name = if name.contains('%') { Cow::from(percent_decode_str(name)) } else { Cow::from(name.as_bytes()) };
-        *name == *b"access_token"
+    // Most have no query at all, and then there is nothing to take apart.
+    uri.query().is_some_and(|query| {
+        query.split('&').any(|pair| {
+            let name = pair.split_once('=').map_or(pair, |(name, _)| name);
+            let name =
+                if name.contains('%') { Cow::from(percent_decode_str(name)) } else { Cow::from(name.as_bytes()) };
+            *name == *b"access_token"
+        })
     })
 }
 

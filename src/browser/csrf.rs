@@ -13,6 +13,7 @@ pub use self::layer::{Csrf, CsrfLayer};
 use self::site::Site;
 use super::{ACCESS_COOKIE, CSRF_COOKIE, REFRESH_COOKIE};
 use crate::{
+    audit,
     config::{ConfigError, ConfigErrors},
     cookie,
     fetch::{WebOrigin, is_token, single},
@@ -98,6 +99,19 @@ impl CsrfGuard {
     ///
     /// [`Rejection::CrossSite`], which is `403`.
     pub fn check(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Rejection> {
+        if audit::is_heard() {
+            let span = audit::decision!("csrf");
+            let checked = span.in_scope(|| self.judge(method, uri, headers));
+            audit::result(&span, &checked, |rejection| match rejection {
+                Rejection::CrossSite(reason) => reason,
+                other => other.code(),
+            });
+            return checked;
+        }
+        self.judge(method, uri, headers)
+    }
+
+    fn judge(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Rejection> {
         let by_text =
             |origin: &[u8]| self.0.trusted.binary_search_by(|trusted| trusted.as_str().as_bytes().cmp(origin));
         let site = site::judge(method, uri, headers, |origin| by_text(origin).is_ok());

@@ -20,10 +20,9 @@ use http::{
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
-use tracing::{Level, event};
 
 use super::policy::{CorsPolicy, Origins, Reader, Refusal, Rules};
-use crate::{caching, fetch::Preflight};
+use crate::{audit, caching, fetch::Preflight};
 
 const ALLOW_PRIVATE_NETWORK: HeaderName = HeaderName::from_static("access-control-allow-private-network");
 
@@ -64,8 +63,8 @@ impl CorsStrictLayer {
     }
 
     /// Has the log say why pages are refused, or not, as it does not unless told, for every clone of this layer. Answers are the same.
-    /// An event of level `INFO` with the target `portcullis::cors` for each, with up to 100 bytes of what the client sent; whoever
-    /// wants to can make many of them.
+    /// An event with the target `portcullis::cors` for each, with up to 100 bytes of what the client sent: ten a second of level `INFO`,
+    /// with the number of those that were of level `DEBUG` since the last.
     ///
     /// ```
     /// # use portcullis::cors::{CorsPolicy, CorsStrictLayer};
@@ -125,7 +124,7 @@ impl Shared {
 
     fn explain(&self, refusal: &Refusal<'_>) {
         if self.explain.load(Ordering::Relaxed) {
-            event!(target: "portcullis::cors", Level::INFO, reason = %refusal, "page of another origin refused");
+            audit::page_refused(refusal);
         }
     }
 }

@@ -106,10 +106,14 @@ fn known(refusals: &PasswordRefusals) -> (&'static str, Answer) {
     }
 }
 
-fn hasher_failed(error: HashError) -> EndpointError {
+/// What is answered if a password could not be hashed. `refuse` tells why it is not done, where nothing is broken.
+fn hasher_failed(error: HashError, refuse: impl FnOnce(&'static str)) -> EndpointError {
     match error {
-        // As after a login: a queue of 64 is worked off in about a second.
-        HashError::Overloaded => EndpointError::Unavailable { retry_after: 1 },
+        HashError::Overloaded => {
+            refuse("too many passwords are being hashed");
+            // As after a login: a queue of 64 is worked off in about a second.
+            EndpointError::Unavailable { retry_after: 1 }
+        }
         _ => failed("password hasher", &error),
     }
 }

@@ -27,7 +27,7 @@ pub(crate) enum NotChanged {
 pub(super) async fn to_the_end<T: Send + 'static, E: From<StoreError> + Send + 'static>(
     ending: impl Future<Output = Result<T, E>> + Send + 'static,
 ) -> Result<T, E> {
-    tokio::spawn(ending).await.unwrap_or_else(|error| Err(StoreError::unavailable(error).into()))
+    tokio::spawn(audit::carried(ending)).await.unwrap_or_else(|error| Err(StoreError::unavailable(error).into()))
 }
 
 /// Replaces the hash of a user who has shown that they know its password. Not if it was given another one meanwhile, or if they
@@ -188,7 +188,7 @@ impl Issuer {
         };
         if let Err(NotChanged::Store(_)) = ended {
             // Whoever asks again may be told that their password is another one by now; nobody else would end the sessions.
-            tokio::spawn(Arc::clone(self).end_all_later(id.clone(), hash, except));
+            tokio::spawn(audit::carried(Arc::clone(self).end_all_later(id.clone(), hash, except)));
         }
         ended.map(|_| true)
     }

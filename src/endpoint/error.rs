@@ -87,10 +87,31 @@ impl EndpointError {
         }
     }
 
+    /// The word for it (RFC 6749 §5.2, RFC 7009 §2.2.1, RFC 8707 §2).
+    pub(super) const fn code(self) -> &'static str {
+        match self {
+            Self::InvalidRequest(_) | Self::MethodNotAllowed { .. } => "invalid_request",
+            #[cfg(feature = "password")]
+            Self::LoginMissing { .. } => "invalid_request",
+            Self::InvalidGrant => "invalid_grant",
+            #[cfg(feature = "password")]
+            Self::OthersGrant | Self::IncorrectLogin => "invalid_grant",
+            Self::InvalidClient => "invalid_client",
+            #[cfg(feature = "password")]
+            Self::NoClientOfPages => "invalid_client",
+            Self::UnauthorizedClient => "unauthorized_client",
+            Self::InvalidTarget => "invalid_target",
+            Self::UnsupportedTokenType => "unsupported_token_type",
+            Self::UnsupportedGrantType => "unsupported_grant_type",
+            Self::MalformedScope | Self::ScopeNotGranted => "invalid_scope",
+            Self::Unavailable { .. } => "temporarily_unavailable",
+        }
+    }
+
     pub(super) fn response(self) -> Response<Full<Bytes>> {
-        let (status, code, description) = match self {
-            Self::InvalidRequest(description) => (StatusCode::BAD_REQUEST, "invalid_request", description),
-            Self::InvalidGrant => (StatusCode::BAD_REQUEST, "invalid_grant", "the credentials are not valid"),
+        let (status, description) = match self {
+            Self::InvalidRequest(description) => (StatusCode::BAD_REQUEST, description),
+            Self::InvalidGrant => (StatusCode::BAD_REQUEST, "the credentials are not valid"),
             #[cfg(feature = "password")]
             Self::OthersGrant => return Self::InvalidGrant.response(),
             #[cfg(feature = "password")]
@@ -98,31 +119,20 @@ impl EndpointError {
             #[cfg(feature = "password")]
             Self::LoginMissing { username, password } => return fastapi::missing(username, password),
             // One text: whether the client or its secret is unknown is nobody's business.
-            Self::InvalidClient => {
-                (StatusCode::UNAUTHORIZED, "invalid_client", "the client could not be authenticated")
-            }
+            Self::InvalidClient => (StatusCode::UNAUTHORIZED, "the client could not be authenticated"),
             #[cfg(feature = "password")]
-            Self::NoClientOfPages => {
-                (StatusCode::BAD_REQUEST, "invalid_client", "the client could not be authenticated")
-            }
-            Self::UnauthorizedClient => (StatusCode::BAD_REQUEST, "unauthorized_client", "this client may not do this"),
-            Self::InvalidTarget => {
-                (StatusCode::BAD_REQUEST, "invalid_target", "the resource is unknown or may not be had")
-            }
-            Self::UnsupportedTokenType => {
-                (StatusCode::BAD_REQUEST, "unsupported_token_type", "tokens of this type cannot be revoked here")
-            }
-            Self::UnsupportedGrantType => {
-                (StatusCode::BAD_REQUEST, "unsupported_grant_type", "this grant type is not supported")
-            }
+            Self::NoClientOfPages => (StatusCode::BAD_REQUEST, "the client could not be authenticated"),
+            Self::UnauthorizedClient => (StatusCode::BAD_REQUEST, "this client may not do this"),
+            Self::InvalidTarget => (StatusCode::BAD_REQUEST, "the resource is unknown or may not be had"),
+            Self::UnsupportedTokenType => (StatusCode::BAD_REQUEST, "tokens of this type cannot be revoked here"),
+            Self::UnsupportedGrantType => (StatusCode::BAD_REQUEST, "this grant type is not supported"),
             Self::MalformedScope | Self::ScopeNotGranted => {
-                (StatusCode::BAD_REQUEST, "invalid_scope", "the scope is malformed or may not be granted")
+                (StatusCode::BAD_REQUEST, "the scope is malformed or may not be granted")
             }
-            Self::MethodNotAllowed { .. } => {
-                (StatusCode::METHOD_NOT_ALLOWED, "invalid_request", "this method is not supported")
-            }
-            Self::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", "try again later"),
+            Self::MethodNotAllowed { .. } => (StatusCode::METHOD_NOT_ALLOWED, "this method is not supported"),
+            Self::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "try again later"),
         };
+        let code = self.code();
         let body = format!(r#"{{"error":"{code}","error_description":"{description}"}}"#);
         let mut response = private_json(status, body);
         match self {

@@ -55,6 +55,7 @@ impl Issuer {
             audit::client_refused(Some(client.id()), "a public client asks about a token");
             return Err(EndpointError::InvalidClient);
         }
+        audit::note("client_id", || client.id());
         let (token, now) = (form.require("token")?, self.clock.now());
         #[cfg(feature = "password")]
         if let Some(answer) = self.refresh_token_is(client, token, now).await? {
@@ -69,6 +70,7 @@ impl Issuer {
         let caller = verified.principal();
         let own = caller.client_id() == Some(client.id());
         if !own && !verified.audience().any(|audience| client.may_introspect(audience)) {
+            audit::client_refused(Some(client.id()), "asks about a token of another client");
             return json(&Answer::default());
         }
         if let Some(list) = &self.revocations {
@@ -132,6 +134,7 @@ impl Issuer {
 }
 
 fn json(answer: &Answer<'_>) -> Result<Response<Full<Bytes>>, EndpointError> {
+    audit::note("active", || answer.active);
     let body = serde_json::to_vec(answer).map_err(|error| failed("introspection answer", &error))?;
     Ok(private_json(StatusCode::OK, body))
 }

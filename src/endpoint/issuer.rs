@@ -23,6 +23,7 @@ use crate::{
     ident::SessionId,
     jwt::{KeyRing, SigningKey, Verifier},
     login::LoginLimiter,
+    metrics::{self, Stopwatch},
     random,
     rejection::AnswerStyle,
     revocation::RevocationList,
@@ -113,6 +114,8 @@ pub(super) struct Issued<'a> {
 pub(crate) const LEEWAY: Duration = Duration::from_secs(300);
 /// The longest that access tokens live, unless longer ones are asked for by name.
 pub(crate) const LONGEST_LIFETIME: Duration = Duration::from_secs(3600);
+/// By how much a clock may be off, and be set right again, without a token passing that was called back before or meanwhile.
+pub(crate) const CLOCK_ERROR: Duration = Duration::from_secs(3600);
 
 impl Issuer {
     /// Whom a token of this client may be for: `held` is what its session was begun with, if it has one.
@@ -161,7 +164,9 @@ impl Issuer {
             scope: &scope,
         };
         let key = self.signing_key(now).await?;
+        let took = Stopwatch::start();
         let access_token = key.sign(&claims).map_err(|error| failed("signing key", &error))?;
+        metrics::signed(key.algorithm().name(), took);
         let expires_in = exp.get().saturating_sub(now.get());
         Ok(Issued { grant, access_token: Zeroizing::new(access_token), token_id, expires_in, scope })
     }
@@ -184,7 +189,8 @@ impl Issuer {
 
     /// Calls back a token that expires at `exp`; resolves when it passes no longer. Without a list there is nothing that could.
     pub(super) async fn revoke_token(&self, id: String, exp: UnixSeconds) -> Result<(), StoreError> {
-        self.revoke(vec![Revocation { tokens: Revoked::Token(id), until: exp.saturating_add(LEEWAY) }]).await
+        let until = exp.saturating_add(LEEWAY).saturating_add(CLOCK_ERROR);
+        self.revoke(vec![Revocation { tokens: Revoked::Token(id), until }]).await
     }
 
     /// Calls back all tokens of a subject that were issued until now.
@@ -221,8 +227,8 @@ impl Issuer {
     /// more, even one that was to live for an hour, before the server was started with another setting.
     #[cfg(feature = "password")]
     pub(super) fn called_back(&self) -> CalledBack {
-        let now = self.clock.now();
-        CalledBack { until: now.saturating_add(self.lifetime.max(LONGEST_LIFETIME)).saturating_add(LEEWAY), now }
+        let (now, longest) = (self.clock.now(), self.lifetime.max(LONGEST_LIFETIME));
+        CalledBack { until: now.saturating_add(longest).saturating_add(LEEWAY).saturating_add(CLOCK_ERROR), now }
     }
 }
 

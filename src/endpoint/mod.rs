@@ -12,6 +12,7 @@ mod ending;
 mod error;
 mod fastapi;
 mod grant;
+mod health;
 mod introspect;
 mod issuer;
 mod metadata;
@@ -36,6 +37,7 @@ use http::{
 use http_body::Body;
 use http_body_util::Full;
 use tower_service::Service;
+use tracing::field::Empty;
 
 #[cfg(feature = "password")]
 pub(crate) use self::account::Accounts;
@@ -52,7 +54,11 @@ pub(crate) use self::{
     issuer::{Issuer, LEEWAY, LONGEST_LIFETIME},
     metadata::{ResourceMetadata, ServerMetadata},
 };
-pub use self::{document::DocumentEndpoint, enclosed::TokenEndpoint};
+pub use self::{
+    document::DocumentEndpoint,
+    enclosed::TokenEndpoint,
+    health::{HealthEndpoint, ReadyEndpoint},
+};
 #[cfg(feature = "password")]
 pub(crate) use self::{ending::NotChanged, issuer::Sessions};
 use crate::{
@@ -148,13 +154,29 @@ impl OAuthEndpoint {
             Some(error) => return Err((*error).into()),
             None => Form::read(&parts.headers, body).await?,
         };
+        let code = |error: &EndpointError| error.code();
         match self.does {
-            Does::Token => self.issuer.token(&parts, &form, None, outcome).await,
-            Does::Refresh => self.issuer.token(&parts, &form, Some("refresh_token"), outcome).await,
+            Does::Token => {
+                let span = audit::decision!("issue_token", client_id = Empty, subject = Empty);
+                audit::inside(span, self.issuer.token(&parts, &form, None, outcome), code).await
+            }
+            Does::Refresh => {
+                let span = audit::decision!("issue_token", client_id = Empty, subject = Empty);
+                audit::inside(span, self.issuer.token(&parts, &form, Some("refresh_token"), outcome), code).await
+            }
             #[cfg(feature = "password")]
-            Does::SignIn => self.issuer.sign_page_in(&parts, &form, outcome).await,
-            Does::Revoke => self.issuer.revocation(&parts, &form).await,
-            Does::Introspect => self.issuer.introspection(&parts, &form).await,
+            Does::SignIn => {
+                let span = audit::decision!("issue_token", client_id = Empty, subject = Empty);
+                audit::inside(span, self.issuer.sign_page_in(&parts, &form, outcome), code).await
+            }
+            Does::Revoke => {
+                let span = audit::decision!("revoke_token", client_id = Empty);
+                audit::inside(span, self.issuer.revocation(&parts, &form), code).await
+            }
+            Does::Introspect => {
+                let span = audit::decision!("introspect_token", client_id = Empty, active = Empty);
+                audit::inside(span, self.issuer.introspection(&parts, &form), code).await
+            }
         }
     }
 }

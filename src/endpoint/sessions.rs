@@ -18,9 +18,10 @@ use super::{
     browser,
     error::EndpointError,
     issuer::{Issuer, failed},
-    private, private_json,
+    private, private_json, told,
 };
 use crate::{
+    audit,
     clock::UnixSeconds,
     ident::{SessionId, UserId},
     jwt::{NoClaims, Verified},
@@ -91,6 +92,7 @@ impl SessionsEndpoint {
             Asked::End(None) => Ok(false),
         };
         if !ended.map_err(down)? {
+            audit::not_theirs(own.who(), "no such session");
             return Ok(not_found());
         }
         let mut answer = private(StatusCode::NO_CONTENT, Bytes::new());
@@ -192,7 +194,7 @@ impl<B> Service<Request<B>> for SessionsEndpoint {
                 Ok(asked) => endpoint.answer(asked, &caller, &parts.headers).await,
                 Err(error) => Err(error),
             };
-            Ok(answer.unwrap_or_else(EndpointError::response))
+            Ok(told(answer))
         };
         answer.boxed()
     }

@@ -37,6 +37,7 @@ impl Issuer {
         outcome: &mut LoginOutcome,
     ) -> Answer {
         let client = self.clients.authenticate(&parts.headers, form)?;
+        audit::note("client_id", || client.id());
         let grant = match grant {
             Some(grant) if form.get("grant_type").is_none_or(|named| named == grant) => grant,
             Some(_) => return Err(EndpointError::UnsupportedGrantType),
@@ -72,7 +73,8 @@ impl Issuer {
         let audience = self.audience(client, &form.resources(), None)?;
         let limits = self.limits(client, &audience);
         // Nobody stands behind the client: what it may have is what was given to it.
-        let scope = grant::granted(requested.as_ref(), None, &client.limit().unwrap_or_default(), &limits)?;
+        let scope = grant::granted(requested.as_ref(), None, &client.limit().unwrap_or_default(), &limits);
+        let scope = scope.inspect_err(|_| audit::client_refused(Some(client.id()), "scope not granted"))?;
         let (subject, now) = (client.subject(), self.clock.now());
         let grant = Grant {
             subject: &subject,
@@ -100,7 +102,7 @@ fn requested_scope(form: &Form) -> Result<Option<ScopeSet>, EndpointError> {
 
 #[cfg(feature = "password")]
 mod login {
-    use std::{sync::Arc, time::Duration};
+    use std::{fmt::Display, sync::Arc, time::Duration};
 
     use bytes::Bytes;
     use http::{HeaderMap, Response, header::USER_AGENT};
@@ -108,6 +110,7 @@ mod login {
 
     use super::{Answer, Carrier, EndpointError, Form, Grant, Issuer, Parts, ScopeSet, audit, grant, requested_scope};
     use crate::{
+        audit::{LoginWatch, Who},
         client::{Client, GrantType},
         client_ip::ClientIp,
         clock::UnixSeconds,
@@ -138,6 +141,12 @@ mod login {
         token: RefreshToken,
     }
 
+    /// Who got a token, for audit events.
+    fn who(subject: &str, client: &Client, session: Option<SessionId>, token_id: &str) -> Who {
+        let session = session.as_ref().map(|id| id as &dyn Display);
+        Who::subject(subject).of_client(Some(client.id())).session(session).token(Some(token_id))
+    }
+
     /// An answer that was made, and the access token that it carries.
     struct Answered {
         response: Response<Full<Bytes>>,
@@ -158,6 +167,21 @@ mod login {
             if !client.may(GrantType::Password) {
                 return Err(EndpointError::UnauthorizedClient);
             }
+            let mut watch = LoginWatch::default();
+            let answer = self.log_in(login, client, form, parts, carrier, (outcome, &mut watch.subject)).await;
+            watch.over();
+            answer
+        }
+
+        async fn log_in(
+            self: &Arc<Self>,
+            login: &PasswordLogin,
+            client: &Client,
+            form: &Form,
+            parts: &Parts,
+            carrier: Carrier<'_>,
+            (outcome, known): (&mut LoginOutcome, &mut Option<String>),
+        ) -> Answer {
             let (username, password) = (form.require("username")?, form.require("password")?);
             // Before the password, so that neither a malformed scope nor a foreign resource tells anything about it.
             let requested = requested_scope(form)?;
@@ -171,16 +195,19 @@ mod login {
             let locked = attempt.is_some_and(LoginAttempt::is_locked);
             let signed_in = match login.sign_in(username, password.into(), lane, locked).await {
                 Outcome::SignedIn(signed_in) => signed_in,
-                Outcome::Refused => {
+                Outcome::Refused(refused) => {
+                    refused.tell();
                     *outcome = LoginOutcome::Failed;
                     return Err(EndpointError::InvalidGrant);
                 }
                 Outcome::Unavailable { retry_after } => return Err(EndpointError::Unavailable { retry_after }),
             };
+            audit::note("subject", || signed_in.user.id.subject());
             // Whatever comes of it: nobody has guessed.
             *outcome = LoginOutcome::Succeeded;
             let user = &signed_in.user;
             let subject = user.id.subject();
+            *known = Some(subject.clone());
             let limits = self.limits(client, &audience);
             let scope = grant::granted(requested.as_ref(), self.default_scope.as_ref(), &user.scopes, &limits);
             // The password was right: whoever watches for guesses must see this one too.
@@ -233,7 +260,7 @@ mod login {
                 *outcome = LoginOutcome::NotTried;
                 return Err(error);
             }
-            audit::login_succeeded(&subject, &issued.token_id);
+            audit::login_succeeded(who(&subject, client, session, &issued.token_id));
             login.upgrade_later(*signed_in);
             Ok(response)
         }
@@ -313,7 +340,10 @@ mod login {
                     let answered = self.reissue(&refreshing, successor.expose().as_str()).await?;
                     match turned(store.rotate(rotation)).await.map_err(down)? {
                         Rotated::Turned => {
-                            audit::session_refreshed(&session.subject, id, &answered.token_id, false);
+                            audit::session_refreshed(
+                                who(&session.subject, client, Some(id), &answered.token_id),
+                                false,
+                            );
                             Ok(answered.response)
                         }
                         // Somebody was faster.
@@ -341,7 +371,7 @@ mod login {
                     Rotated::Turned | Rotated::Unknown => Err(refused(Some(&session), "not a token of this session")),
                 }
             };
-            tokio::spawn(replay).await.unwrap_or_else(|error| Err(failed("refresh", &error)))
+            tokio::spawn(audit::carried(replay)).await.unwrap_or_else(|error| Err(failed("refresh", &error)))
         }
 
         /// The session has been ended, and its tokens called back in the store.
@@ -369,13 +399,15 @@ mod login {
             // It cannot be opened only where it was turned while there was no grace.
             let same = presented.open(sealed).ok_or_else(|| refused(Some(session), "turned without a grace"))?;
             let answered = self.reissue(refreshing, same.expose().as_str()).await?;
-            audit::session_refreshed(&session.subject, session.id, &answered.token_id, true);
+            let who = who(&session.subject, refreshing.client, Some(session.id), &answered.token_id);
+            audit::session_refreshed(who, true);
             Ok(answered.response)
         }
 
         /// A new access token of a session, if it may have what is asked for.
         async fn reissue(&self, refreshing: &Refreshing<'_>, refresh_token: &str) -> Result<Answered, EndpointError> {
             let Refreshing { login, client, form, carrier, requested, session, ends_at } = refreshing;
+            audit::note("subject", || session.subject.as_str());
             if session.client_id != client.id() {
                 refused(Some(session), "session of another client");
                 return Err(EndpointError::OthersGrant);
@@ -393,7 +425,10 @@ mod login {
             };
             let audience = self.audience(client, &form.resources(), Some(&session.audience))?;
             let limits = self.limits(client, &audience);
-            let scope = grant::refreshed(requested.as_ref(), &session.scope, &user.scopes, &limits)?;
+            let scope = grant::refreshed(requested.as_ref(), &session.scope, &user.scopes, &limits);
+            let scope = scope.inspect_err(|_| {
+                refused(Some(session), "scope not granted");
+            })?;
             let now = self.clock.now();
             let grant = Grant {
                 subject: &session.subject,
@@ -409,7 +444,12 @@ mod login {
                 device_token: None,
             };
             let issued = self.issue(&grant).await?;
-            Ok(Answered { response: carrier.answer(&issued)?, token_id: issued.token_id })
+            let response = carrier.answer(&issued).inspect_err(|error| {
+                if *error == EndpointError::ScopeNotGranted {
+                    refused(Some(session), "access token too long for a cookie");
+                }
+            })?;
+            Ok(Answered { response, token_id: issued.token_id })
         }
     }
 

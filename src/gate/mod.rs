@@ -3,6 +3,7 @@
 mod waiting;
 
 use std::{
+    fmt,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -17,7 +18,8 @@ pub use self::waiting::{AskFuture, Asks};
 
 pin_project! {
     /// Body that passed a gate: of a response, the inner service's own or the refusal's; of a request, as it came or read whole.
-    #[derive(Debug)]
+    ///
+    /// `Debug` shows how long one is that was read, and not what it says: it may be a login.
     pub struct GateBody<B> {
         #[pin]
         kind: BodyKind<B>,
@@ -26,7 +28,6 @@ pin_project! {
 
 pin_project! {
     #[project = BodyKindProj]
-    #[derive(Debug)]
     enum BodyKind<B> {
         Inner { #[pin] body: B },
         Whole { text: Option<Bytes> },
@@ -41,6 +42,18 @@ impl<B> GateBody<B> {
     /// A body that is all there.
     pub(crate) fn whole(text: Bytes) -> Self {
         Self { kind: BodyKind::Whole { text: Some(text).filter(|text| !text.is_empty()) } }
+    }
+}
+
+impl<B: fmt::Debug> fmt::Debug for GateBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            BodyKind::Inner { body } => f.debug_tuple("GateBody").field(body).finish(),
+            BodyKind::Whole { text } => {
+                let length = text.as_ref().map_or(0, Bytes::len);
+                f.debug_struct("GateBody").field("length", &length).finish_non_exhaustive()
+            }
+        }
     }
 }
 

@@ -79,6 +79,7 @@ where
     G: Asks,
 {
     /// Goes on with the request as the gate saw it. `service` is ready.
+    #[inline]
     pub(crate) fn new(sight: Sight<G::Answer>, service: &mut S, gate: &Arc<G>, request: Request<ReqBody>) -> Self {
         let state = match sight {
             Sight::Pass => State::Decided { future: GateFuture::forwarded(service.call(request)) },

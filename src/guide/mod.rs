@@ -45,6 +45,18 @@ pub mod from_jwt {}
 
 #[doc = include_str!("deployment.md")]
 pub mod deployment {}
+
+#[doc = include_str!("audit.md")]
+#[cfg(feature = "axum")]
+pub mod audit {}
+
+#[doc = include_str!("metrics.md")]
+#[cfg(all(feature = "metrics", feature = "axum"))]
+pub mod metrics {}
+
+#[doc = include_str!("tracing.md")]
+pub mod tracing {}
+
 #[doc = include_str!("openapi.md")]
 #[cfg(feature = "openapi")]
 pub mod openapi {}
@@ -55,11 +67,16 @@ pub mod defaults {}
 #[doc = include_str!("threats.md")]
 pub mod threats {}
 
+#[doc = include_str!("faults.md")]
+pub mod faults {}
+
 #[doc = include_str!("requirements.md")]
 pub mod requirements {}
 
 #[doc = include_str!("house.md")]
 pub mod house {}
 
+// First, because the first of two definitions counts: the page's own ones lead to files that rustdoc does not copy.
+#[doc = include_str!("figures/images.md")]
 #[doc = include_str!("figures.md")]
 pub mod figures {}

@@ -7,16 +7,33 @@
 use std::{
     fmt,
     hash::{Hash, Hasher},
-    sync::{Mutex, MutexGuard, TryLockError},
+    sync::{
+        TryLockError,
+        // Of figures, which no proof is about.
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
-use quick_cache::{DefaultHashBuilder, Equivalent, OptionsBuilder, Weighter, sync::DefaultLifecycle};
+use quick_cache::{Equivalent, Weighter};
 
-use self::front::Front;
+use self::{
+    front::Front,
+    shared::{Tokens, in_shards},
+};
 use super::verified::{CustomClaims, Verified};
-use crate::{config::ConfigErrors, stripe::Striped};
+use crate::{
+    config::ConfigErrors,
+    metrics,
+    stripe::Striped,
+    sync::{Mutex, MutexGuard},
+};
 
 mod front;
+#[cfg(not(all(test, portcullis_loom)))]
+mod shared;
+#[cfg(all(test, portcullis_loom))]
+#[path = "cache/stand_in.rs"]
+mod shared;
 
 /// How much is kept.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -46,9 +63,9 @@ pub(crate) struct Cache<C> {
     size: CacheSize,
     fronts: Striped<Mutex<Front<Verified<C>>>>,
     tokens: Tokens<C>,
+    /// How many of them there were when that was last told.
+    told: AtomicUsize,
 }
-
-type Tokens<C> = quick_cache::sync::Cache<Token<Box<[u8]>>, Verified<C>, Weight>;
 
 /// A token's whole text, placed by its end: that is its signature, which no two good tokens share. Whoever sends other texts
 /// with the same end finds the one that is there, compares it, and goes on; they get nothing in.
@@ -89,23 +106,6 @@ impl<C> Weighter<Token<Box<[u8]>>, Verified<C>> for Weight {
     }
 }
 
-/// The least that a part with a lock of its own has room for: the longest token that any policy allows, and its claims.
-const SHARD: u64 = 128 * 1024;
-
-/// In so many parts as there would be, but that none is too small for a long token: it would never be kept, and nobody told.
-fn in_shards<C>(entries: usize, bytes: u64, weight: Weight) -> Tokens<C> {
-    let shards = usize::try_from(bytes / SHARD).unwrap_or(usize::MAX).clamp(1, 4 * Striped::<()>::count());
-    // Rounded down, because the number becomes a power of two.
-    let shards = 1 << shards.ilog2();
-    let options = OptionsBuilder::new().estimated_items_capacity(entries).weight_capacity(bytes).shards(shards).build();
-    match options {
-        Ok(options) => {
-            Tokens::with_options(options, weight, DefaultHashBuilder::default(), DefaultLifecycle::default())
-        }
-        Err(_) => Tokens::with_weighter(entries, bytes, weight),
-    }
-}
-
 /// Copies that a thread has at the most, and how many bytes one may take.
 const MOST_IN_FRONT: usize = 64;
 const MOST_BYTES_IN_FRONT: usize = 4096;
@@ -121,6 +121,7 @@ impl<C> Cache<C> {
             size,
             fronts: Striped::new(|| Mutex::new(Front::new(in_front))),
             tokens: in_shards(entries, bytes, Weight { least }),
+            told: AtomicUsize::new(0),
         }
     }
 
@@ -130,13 +131,22 @@ impl<C> Cache<C> {
 
     pub(crate) fn insert(&self, token: &[u8], verified: Verified<C>) {
         self.tokens.insert(Token(token.into()), verified);
+        self.tell(self.tokens.len());
     }
 
     /// Drops an entry that does not hold any more. Another thread's copy of it is dropped when it is found there.
     pub(crate) fn remove(&self, token: &[u8]) {
         self.tokens.remove(&Token(token));
+        self.tell(self.tokens.len());
         if let Some(mut front) = self.front() {
             front.remove(token);
+        }
+    }
+
+    fn tell(&self, entries: usize) {
+        let before = self.told.swap(entries, Ordering::Relaxed);
+        if before != entries {
+            metrics::cached_tokens(before, entries);
         }
     }
 
@@ -147,6 +157,13 @@ impl<C> Cache<C> {
             Err(TryLockError::Poisoned(front)) => Some(front.into_inner()),
             Err(TryLockError::WouldBlock) => None,
         }
+    }
+}
+
+impl<C> Cache<C> {
+    /// Whether it is there, for the log. Nothing is moved up by that.
+    pub(crate) fn has(&self, token: &[u8]) -> bool {
+        self.tokens.peek(&Token(token)).is_some()
     }
 }
 
@@ -165,6 +182,12 @@ impl<C: CustomClaims> Cache<C> {
             front.insert(token, copy);
         }
         Some(verified)
+    }
+}
+
+impl<C> Drop for Cache<C> {
+    fn drop(&mut self) {
+        self.tell(0);
     }
 }
 

@@ -21,6 +21,7 @@ use crate::{
     bearer::{Credential, is_b64token, locate},
     clock::{Clock, SystemClock, UnixSeconds},
     gate::{AskFuture, Asks, GateBody, Sight, sealed::Sealed},
+    metrics::{self, Hot},
     rejection::{Answers, Rejection, Wire},
     stripe::Striped,
 };
@@ -30,14 +31,15 @@ use crate::{
 pub struct JwtVerifyLayer<C = NoClaims> {
     verifier: Verifier<C>,
     clock: Arc<dyn Clock>,
-    answers: Striped<Answers>,
+    answers: Arc<Striped<Answers>>,
     reads: Reads,
     preflights: Preflights,
 }
 
-/// Each caller takes a reference along; each core counts its own.
-fn striped(answers: &Answers) -> Striped<Answers> {
-    Striped::new(|| answers.copy())
+/// Each caller takes a reference along; each core counts its own. Clones of the layer share them, because axum lays layers around
+/// the handlers of a router without a state once for each connection.
+fn striped(answers: &Answers) -> Arc<Striped<Answers>> {
+    Arc::new(Striped::new(|| answers.copy()))
 }
 
 /// Where the token is.
@@ -81,8 +83,8 @@ impl<C: CustomClaims> JwtVerifyLayer<C> {
 
 impl<C> Clone for JwtVerifyLayer<C> {
     fn clone(&self) -> Self {
-        let (verifier, clock, answers) = (self.verifier.clone(), Arc::clone(&self.clock), striped(self.answers.own()));
-        Self { verifier, clock, answers, reads: self.reads, preflights: self.preflights.clone() }
+        let (clock, answers) = (Arc::clone(&self.clock), Arc::clone(&self.answers));
+        Self { verifier: self.verifier.clone(), clock, answers, reads: self.reads, preflights: self.preflights.clone() }
     }
 }
 
@@ -117,10 +119,11 @@ impl<S: Clone, C> Clone for JwtVerify<S, C> {
 impl<C: CustomClaims> JwtVerifyLayer<C> {
     /// Puts into the extensions what the credential proves.
     fn admit<B>(&self, request: &mut Request<B>, check: Check<C>) -> Result<(), Refused> {
+        let now = self.clock.now();
         let verified = match self.token(request)? {
             None => None,
             Some(token) => {
-                Some(check(&self.verifier, token, self.clock.now()).map_err(|refused| match self.reads {
+                Some(check(&self.verifier, token, now).map_err(|refused| match self.reads {
                     // Looked at only now, because a token that is good has no other characters.
                     Reads::Header { .. } if !is_b64token(token) => Refused::from(Rejection::MalformedCredential),
                     _ => refused,
@@ -129,8 +132,17 @@ impl<C: CustomClaims> JwtVerifyLayer<C> {
         };
         let extensions = request.extensions_mut();
         match verified {
-            None => authz::enter_nobody(extensions, self.answers.own().clone()),
-            Some(verified) => authz::enter(extensions, verified.into_principal().answered(self.answers.own().clone())),
+            None => {
+                if authz::enter_nobody(extensions, self.answers.own().clone()) {
+                    metrics::count(Hot::Nobody, now);
+                }
+            }
+            Some(verified) => {
+                let caller = verified.into_principal().answered(self.answers.own().clone());
+                if authz::enter(extensions, caller) {
+                    metrics::count(Hot::Known, now);
+                }
+            }
         }
         Ok(())
     }

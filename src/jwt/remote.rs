@@ -5,23 +5,17 @@ use std::{
     fmt,
     io::Read as _,
     path::{Path, PathBuf},
-    pin::pin,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
-use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use futures::{FutureExt as _, future};
+use futures::FutureExt as _;
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::Empty;
 use tokio::{
     runtime::Handle,
-    sync::{Notify, watch},
     task::AbortHandle,
     time::{self, Instant},
 };
@@ -30,6 +24,7 @@ use tower_service::Service;
 use self::{
     fetch::{Fetch, FetchError, Location},
     fetcher::Fetcher,
+    turns::{Awaited, Turns},
 };
 use super::{
     algorithm::{ASYMMETRIC, Algorithm, Family},
@@ -37,10 +32,18 @@ use super::{
     keyset::{KeySet, SetId},
     source::Fetched,
 };
-use crate::config::{ConfigError, ConfigErrors};
+use crate::{
+    audit,
+    config::{ConfigError, ConfigErrors},
+    sync::{
+        ArcSwapOption,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
 
 mod fetch;
 mod fetcher;
+mod turns;
 
 /// Requests that may wait for one fetch. Further ones are answered at once.
 const MOST_WAITING: usize = 1024;
@@ -111,23 +114,9 @@ struct Shared {
     ambiguous: AtomicUsize,
     /// Whether the program has ended the task, as opposed to the end of its runtime.
     stopped: AtomicBool,
-    failing: AtomicBool,
     waiting: AtomicUsize,
-    asked: Mutex<Asked>,
-    wanted: Notify,
-    /// Number of the last fetch that has ended.
-    ended: watch::Sender<u64>,
+    turns: Turns,
     timeout: Duration,
-    cooldown: Duration,
-}
-
-/// When a request last had reason to ask for new keys, and which fetch answers that.
-#[derive(Default)]
-struct Asked {
-    /// Number of the last fetch that has begun.
-    begun: u64,
-    at: Option<Instant>,
-    answered_by: u64,
 }
 
 /// How a [`RemoteJwks`] is doing.
@@ -170,10 +159,14 @@ impl RemoteJwks {
     /// Resolves when there are keys to verify with, or when the task has been stopped. Waits as long as that takes; put a
     /// timeout around it.
     pub async fn ready(&self) {
-        let mut ended = self.0.shared.ended.subscribe();
-        while self.current().is_none() && !self.0.task.is_finished() {
+        let turns = &self.0.shared.turns;
+        loop {
+            let next = turns.ended() + 1;
+            if self.current().is_some() || self.0.task.is_finished() {
+                return;
+            }
             // Looked at now and then, because a task that is stopped tells nobody.
-            let _ = time::timeout(Duration::from_secs(1), ended.changed()).await;
+            let _ = time::timeout(Duration::from_secs(1), turns.wait_for(next)).await;
         }
     }
 
@@ -182,9 +175,9 @@ impl RemoteJwks {
         let shared = &self.0.shared;
         JwksStatus {
             ready: shared.current.load().is_some(),
-            failing: shared.failing.load(Ordering::Relaxed),
+            failing: shared.turns.has_failed(),
             stopped: self.0.task.is_finished(),
-            fetches: *shared.ended.borrow(),
+            fetches: shared.turns.ended(),
             skipped: shared.skipped.load(Ordering::Relaxed),
             ambiguous: shared.ambiguous.load(Ordering::Relaxed),
         }
@@ -210,19 +203,19 @@ impl RemoteJwks {
             return None;
         }
         let shared = Arc::clone(&self.0.shared);
-        let awaited = shared.ask(Instant::now())?;
+        let awaited = shared.turns.ask(Instant::now())?;
         let place = WaitingPlace::take(shared)?;
         let before = self.current().map(|keys| keys.id());
         let wait = async move {
             let shared = &*place.0;
-            shared.ended(awaited.number()).await;
+            shared.turns.wait_for(awaited.number()).await;
             // A fetch on time that had begun before may have been answered before the key was there.
             let same = shared.current.load().as_ref().map(|keys| keys.id()) == before;
             if let Awaited::OnTime(_) = awaited
                 && same
-                && let Some(again) = shared.ask(Instant::now())
+                && let Some(again) = shared.turns.ask(Instant::now())
             {
-                shared.ended(again.number()).await;
+                shared.turns.wait_for(again.number()).await;
             }
         };
         let timeout = self.0.shared.timeout;
@@ -231,80 +224,13 @@ impl RemoteJwks {
 
     /// Whether a key that is not there may be one that could not be fetched.
     pub(crate) fn is_failing(&self) -> bool {
-        self.0.task.is_finished() || self.0.shared.is_failing()
+        self.0.task.is_finished() || self.0.shared.turns.are_in_doubt()
     }
 }
 
 impl fmt::Debug for RemoteJwks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("RemoteJwks").field(&self.status()).finish()
-    }
-}
-
-/// Number of a fetch that is waited for, and whether requests asked for it.
-#[derive(Clone, Copy)]
-enum Awaited {
-    OnTime(u64),
-    Asked(u64),
-}
-
-impl Awaited {
-    const fn number(self) -> u64 {
-        match self {
-            Self::OnTime(number) | Self::Asked(number) => number,
-        }
-    }
-}
-
-impl Shared {
-    /// Resolves when this fetch has ended.
-    async fn ended(&self, number: u64) {
-        let _ = self.ended.subscribe().wait_for(|ended| *ended >= number).await;
-    }
-
-    /// The fetch to wait for, if one is on its way or may begin.
-    fn ask(&self, now: Instant) -> Option<Awaited> {
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        let ended = *self.ended.borrow();
-        if asked.answered_by > ended {
-            return Some(Awaited::Asked(asked.answered_by));
-        }
-        if asked.begun > ended {
-            return Some(Awaited::OnTime(asked.begun));
-        }
-        if asked.at.is_some_and(|at| now.duration_since(at) < self.cooldown) {
-            return None;
-        }
-        asked.at = Some(now);
-        asked.answered_by = asked.begun + 1;
-        self.wanted.notify_one();
-        Some(Awaited::Asked(asked.answered_by))
-    }
-
-    /// Until it is time, or somebody asks.
-    async fn wait(&self, until: Instant) {
-        future::select(pin!(time::sleep_until(until)), pin!(self.wanted.notified())).await;
-    }
-
-    fn begin(&self, now: Instant) -> u64 {
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        asked.begun += 1;
-        if asked.answered_by == asked.begun {
-            // The cooldown runs from the fetch, which may have had to wait for another.
-            asked.at = Some(now);
-        }
-        asked.begun
-    }
-
-    /// Whether a request has asked for a fetch that has not ended.
-    fn is_asked(&self) -> bool {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).answered_by > *self.ended.borrow()
-    }
-
-    /// Whether the last fetch failed, or one is on its way.
-    fn is_failing(&self) -> bool {
-        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        self.failing.load(Ordering::Relaxed) || asked.answered_by.max(asked.begun) > *self.ended.borrow()
     }
 }
 
@@ -432,7 +358,7 @@ impl RemoteJwksBuilder {
             Some(fetch) => Some(fetch),
             None => errors.keep(fetch::client().map_err(ConfigError::Client)),
         };
-        let runtime = errors.keep(Handle::try_current().map_err(|error| ConfigError::Client(error.to_string())));
+        let runtime = errors.keep(Handle::try_current().map_err(|_| ConfigError::NoRuntime));
         let seed = self.seed.and_then(|path| errors.keep(read_seed(&path, &self.algorithms, self.most_keys)));
         let parts = checked.and(fetch).zip(runtime);
         let (fetch, runtime) = errors.finish(parts)?;
@@ -443,13 +369,9 @@ impl RemoteJwksBuilder {
             current: ArcSwapOption::from_pointee(seed),
             skipped: AtomicUsize::new(skipped),
             stopped: AtomicBool::new(false),
-            failing: AtomicBool::new(false),
             waiting: AtomicUsize::new(0),
-            asked: Mutex::default(),
-            wanted: Notify::new(),
-            ended: watch::Sender::new(0),
+            turns: Turns::new(self.cooldown),
             timeout: self.timeout,
-            cooldown: self.cooldown,
         });
         let fetcher = Fetcher {
             shared: Arc::clone(&shared),
@@ -464,7 +386,7 @@ impl RemoteJwksBuilder {
             last_keys,
             failures: 0,
         };
-        let task = runtime.spawn(fetcher.run()).abort_handle();
+        let task = runtime.spawn(audit::kept(fetcher.run())).abort_handle();
         Ok(RemoteJwks(Arc::new(Task { shared, task })))
     }
 }

@@ -3,16 +3,9 @@
 mod builder;
 mod plan;
 mod sealing;
+mod snapshot;
 
-use std::{
-    collections::HashSet,
-    fmt,
-    sync::{
-        Arc, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::FutureExt as _;
@@ -22,6 +15,7 @@ pub use self::builder::KeyRingBuilder;
 use self::{
     plan::{Periods, Phase},
     sealing::Sealing,
+    snapshot::Snapshot,
 };
 use super::{
     algorithm::Algorithm,
@@ -69,9 +63,7 @@ use crate::{
 pub struct KeyRing(Arc<Ring>);
 
 struct Ring {
-    current: RwLock<Arc<Members>>,
-    /// Number of the current set.
-    set: AtomicU64,
+    current: Snapshot<Members>,
     stored: Option<Stored>,
 }
 
@@ -157,8 +149,8 @@ impl KeyRing {
     }
 
     fn of(members: Members, stored: Option<Stored>) -> Self {
-        let set = AtomicU64::new(members.set.id().0);
-        Self(Arc::new(Ring { current: RwLock::new(Arc::new(members)), set, stored }))
+        let number = members.set.id().0;
+        Self(Arc::new(Ring { current: Snapshot::new(members, number), stored }))
     }
 
     /// Publishes another key, which is to sign when those who verify have had the time to learn of it, and says when. If one
@@ -292,7 +284,7 @@ impl KeyRing {
 
     /// Whether the set that there is now has this number.
     pub(crate) fn are(&self, id: SetId) -> bool {
-        self.0.set.load(Ordering::Acquire) == id.0
+        self.0.current.is(id.0)
     }
 
     /// Whether none of its keys can be published, because whoever verifies with one could sign.
@@ -321,9 +313,18 @@ impl KeyRing {
     }
 }
 
+#[cfg(all(test, portcullis_loom))]
+impl KeyRing {
+    /// Takes over this set, as after a reading.
+    pub(crate) fn put(&self, set: KeySet) {
+        let number = set.id().0;
+        self.0.current.replace(Members { jwks: Bytes::new(), all: Vec::new(), set }, number);
+    }
+}
+
 impl Ring {
     fn members(&self) -> Arc<Members> {
-        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+        self.current.get()
     }
 
     /// Reads the store, and publishes the next key if it is time: beside this, because to make one may take longer than a reading
@@ -333,13 +334,13 @@ impl Ring {
         let unfit = last.algorithm != stored.algorithm.name();
         if let Some(active_at) = plan::next(last.active_at, unfit, stored.periods, now) {
             let ring = Arc::clone(self);
-            tokio::spawn(async move {
+            tokio::spawn(audit::carried(async move {
                 let Some(stored) = &ring.stored else { return };
                 let added = stored.add(&last.kid, active_at, now).await;
                 if let Err(error) = added.and(ring.read(stored, now).await) {
                     audit::infrastructure_failed("next signing key", &error);
                 }
-            });
+            }));
         }
         Ok(())
     }
@@ -370,9 +371,8 @@ impl Ring {
         let last = last.ok_or_else(|| StoreError::unavailable("there is no signing key"))?;
         if !known.are(&members) {
             let members = Members::new(members).map_err(StoreError::unavailable)?;
-            let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-            self.set.store(members.set.id().0, Ordering::Release);
-            *current = Arc::new(members);
+            let number = members.set.id().0;
+            self.current.replace(members, number);
         }
         Ok(last)
     }

@@ -94,6 +94,19 @@ impl KeySource {
         }
     }
 
+    /// Whether they are those that the program was built with.
+    pub(crate) const fn are_fixed(&self) -> bool {
+        matches!(self.0, Source::Fixed(_))
+    }
+
+    /// Whether there are keys to verify with. Those that a store keeps are read again first where it is time.
+    pub(crate) async fn are_there(&self, now: UnixSeconds) -> bool {
+        if let Source::Ring(ring) = &self.0 {
+            return ring.signing(now).await.is_some();
+        }
+        self.current().is_ok()
+    }
+
     /// Whether the set that there is now has this number.
     pub(crate) fn are(&self, id: SetId) -> bool {
         match &self.0 {

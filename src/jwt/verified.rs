@@ -1,15 +1,6 @@
 //! The proof that a token is good, and what it says.
 
-use std::{
-    any::Any,
-    borrow::Cow,
-    collections::HashMap,
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{any::Any, borrow::Cow, collections::HashMap, fmt, sync::Arc};
 
 use http::Extensions;
 use serde::{Deserialize, de::DeserializeOwned};
@@ -27,6 +18,7 @@ use crate::{
     principal::{Identity, Met, Principal},
     rejection::Rejection,
     revocation::RevocationList,
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 /// Claims beside the registered ones: any type of the program's own that `serde` can read from them.

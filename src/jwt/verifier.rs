@@ -1,9 +1,6 @@
 //! From a token's text to the proof that it is good.
 
-use std::{
-    fmt,
-    sync::{Arc, atomic::AtomicU64},
-};
+use std::{fmt, sync::Arc};
 
 use super::{
     cache::{Cache, CacheSize},
@@ -15,11 +12,14 @@ use super::{
     verified::{Checked, CustomClaims, NoClaims, Verified, custom},
 };
 use crate::{
+    audit,
     clock::UnixSeconds,
     config::{ConfigError, ConfigErrors},
+    metrics::{self, Hot},
     principal::Met,
     rejection::Rejection,
     revocation::RevocationList,
+    sync::atomic::AtomicU64,
 };
 
 /// That no list has been looked at.
@@ -168,18 +168,64 @@ impl<C: CustomClaims> Verifier<C> {
         }
     }
 
+    /// What it depends on: keys, and lists of what was called back.
+    pub(crate) fn sources(&self) -> Vec<(KeySource, Option<RevocationList>)> {
+        self.issuers.iter().map(|trusted| (trusted.keys.clone(), trusted.revocations.clone())).collect()
+    }
+
     /// The check after a fetch: whatever it brought is what there is.
     pub(crate) fn check_again(&self, token: &[u8], now: UnixSeconds) -> Result<Verified<C>, Rejection> {
+        let check = || self.check_last(token, now).map_err(Refused::from);
+        if audit::is_heard() { self.in_span(token, check) } else { check() }.map_err(|refused| refused.rejection)
+    }
+
+    fn check_last(&self, token: &[u8], now: UnixSeconds) -> Result<Verified<C>, Rejection> {
         self.check_twice(token, now).map_err(|failed| failed.verdict())
     }
 
     /// Checks `token`; a refusal says whether it is worth fetching keys and trying again.
     pub(crate) fn check(&self, token: &[u8], now: UnixSeconds) -> Result<Verified<C>, Refused> {
+        if audit::is_heard() {
+            return self.in_span(token, || self.check_first(token, now));
+        }
+        self.check_first(token, now)
+    }
+
+    /// A check, and what is said of it at debug.
+    #[cold]
+    fn in_span(
+        &self,
+        token: &[u8],
+        check: impl FnOnce() -> Result<Verified<C>, Refused>,
+    ) -> Result<Verified<C>, Refused> {
+        use tracing::field::Empty;
+
+        let (issuer, subject) = (Empty, Empty);
+        let span =
+            audit::decision!("verify_token", cache = Empty, issuer, subject, client_id = Empty, token_id = Empty);
+        if let Some(cache) = &self.cache {
+            span.record("cache", if cache.has(token) { "hit" } else { "miss" });
+        }
+        let checked = span.in_scope(check);
+        match &checked {
+            Ok(verified) => {
+                let who = verified.principal().who();
+                span.record("issuer", who.issuer.as_deref()).record("subject", who.subject.as_deref());
+                span.record("client_id", who.client_id.as_deref()).record("token_id", who.token_id.as_deref());
+                audit::decided(&span, "ok", None);
+            }
+            Err(Refused { rejection, retry: Some(_) }) => audit::decided(&span, "waiting", Some(rejection.code())),
+            Err(Refused { rejection, retry: None }) => audit::decided(&span, "refused", Some(rejection.code())),
+        }
+        checked
+    }
+
+    fn check_first(&self, token: &[u8], now: UnixSeconds) -> Result<Verified<C>, Refused> {
         self.check_twice(token, now).or_else(|failed| {
             let retry = failed.fetch_again(now);
             if retry.is_none() && failed.is_outdated() {
                 // Nothing is fetched, because somebody else's fetch has ended just now: look at what it brought.
-                return self.check_again(token, now).map_err(Refused::from);
+                return self.check_last(token, now).map_err(Refused::from);
             }
             // With a fetch on its way, it is not known that there is no such key.
             Err(Refused { rejection: failed.verdict(), retry })
@@ -242,6 +288,9 @@ impl<C: CustomClaims> Verifier<C> {
     /// called it back.
     fn recall(&self, token: &[u8], now: UnixSeconds) -> Result<Option<Verified<C>>, Failed<'_>> {
         let Some((cache, verified)) = self.cache.as_ref().and_then(|cache| Some((cache, cache.get(token)?))) else {
+            if self.cache.is_some() {
+                metrics::count(Hot::Miss, now);
+            }
             return Ok(None);
         };
         let trusted = self.issuers.get(verified.0.issuer);
@@ -250,8 +299,10 @@ impl<C: CustomClaims> Verifier<C> {
         }
         let Some(trusted) = trusted.filter(|trusted| verified.has_its_key(&trusted.keys, token)) else {
             cache.remove(token);
+            metrics::count(Hot::Miss, now);
             return Ok(None);
         };
+        metrics::count(Hot::Hit, now);
         trusted.policy.check_times(&verified.0.registered, now).map_err(Failed::from)?;
         trusted.check_revocations(&verified, now)?;
         Ok(Some(verified))
@@ -368,3 +419,6 @@ mod tests {
         assert_eq!((proof.0.issuer, facts(&copy).4), (1, vec!["orders:read".to_owned()]));
     }
 }
+
+#[cfg(all(test, portcullis_loom))]
+mod proofs;

@@ -1,8 +1,9 @@
 //! Asks a store that does not answer once a second, and not for each attempt. Pure but for its memory.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use crate::clock::UnixSeconds;
+use crate::{
+    clock::UnixSeconds,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 /// Closed while all is well. After a failure nobody is let through for a second; then one is, to see.
 #[derive(Debug, Default)]
@@ -14,21 +15,26 @@ pub(super) struct Breaker {
 /// For how long nobody asks, in seconds: at least one whole one, whatever part of a second has passed.
 const PAUSE: u64 = 2;
 
+/// A clock that is set before 1970 stands at the end of time, after which there is nothing.
+fn after_pause(now: UnixSeconds) -> u64 {
+    now.get().saturating_add(PAUSE)
+}
+
 impl Breaker {
     /// Whether this caller may ask.
     pub(super) fn allows(&self, now: UnixSeconds) -> bool {
         let again = self.again.load(Ordering::Relaxed);
         // A clock that was set back closes nothing for longer.
-        if again == 0 || again > now.get() + PAUSE {
+        if again == 0 || again > after_pause(now) {
             return true;
         }
-        let next = now.get() + PAUSE;
+        let next = after_pause(now);
         again <= now.get() && self.again.compare_exchange(again, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     /// Notes how it went, and says whether that is news.
     pub(super) fn note(&self, answered: bool, now: UnixSeconds) -> bool {
-        let then = if answered { 0 } else { now.get() + PAUSE };
+        let then = if answered { 0 } else { after_pause(now) };
         let before = self.again.swap(then, Ordering::Relaxed);
         (before == 0) != answered
     }
@@ -53,5 +59,10 @@ mod tests {
         assert_eq!(allowed(105), 10);
         assert!(note(false, 9000));
         assert_eq!(allowed(100), 10, "the clock was set back");
+        note(false, u64::MAX);
+        assert_eq!(allowed(u64::MAX), 10, "there is no later moment to wait for");
     }
 }
+
+#[cfg(all(test, portcullis_loom))]
+mod proofs;

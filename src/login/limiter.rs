@@ -83,7 +83,7 @@ pub enum WhenDown {
 }
 
 /// Who asks to sign in.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Default)]
 pub struct Who<'a> {
     /// Where the request comes from.
     pub address: Option<ClientIp>,
@@ -93,6 +93,18 @@ pub struct Who<'a> {
     pub device_token: Option<&'a str>,
     /// The request's headers, for the cookies with devices' tokens.
     pub headers: Option<&'a HeaderMap>,
+}
+
+// A name may be a password that was typed into the wrong field, and headers have cookies.
+impl fmt::Debug for Who<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { address, account, device_token, .. } = self;
+        f.debug_struct("Who")
+            .field("address", address)
+            .field("has_account", &account.is_some())
+            .field("has_device_token", &device_token.is_some())
+            .finish_non_exhaustive()
+    }
 }
 
 /// How an attempt ended. An endpoint puts it into the extensions of its response.
@@ -233,7 +245,12 @@ impl LoginLimiter {
     }
 
     /// Counts in the store or, where that does not answer, as is said for then.
-    async fn count(&self, mut begun: LoginAttempt, now: UnixSeconds) -> Result<LoginAttempt, Rejection> {
+    async fn count(&self, begun: LoginAttempt, now: UnixSeconds) -> Result<LoginAttempt, Rejection> {
+        let span = audit::decision!("count_attempt", known_device = begun.is_known_device());
+        audit::inside(span, self.count_now(begun, now), |rejection| rejection.code()).await
+    }
+
+    async fn count_now(&self, mut begun: LoginAttempt, now: UnixSeconds) -> Result<LoginAttempt, Rejection> {
         let Inner { here, shared, breaker, .. } = &*self.0;
         let asked = match shared {
             Some(store) if breaker.allows(now) => self.ask(store.reserve(begun.attempt, now), now).await.ok(),
@@ -286,6 +303,20 @@ impl LoginLimiter {
             _ => {}
         }
         answer
+    }
+
+    /// Whether logins are refused while a shared store does not answer.
+    pub(crate) fn needs_store(&self) -> bool {
+        let Inner { limits, shared, .. } = &*self.0;
+        shared.is_some() && [limits.addresses_when_down, limits.accounts_when_down].contains(&WhenDown::Refuse)
+    }
+
+    /// Whether it answers: asked for what nobody has.
+    pub(crate) async fn store_answers(&self) -> Result<(), StoreError> {
+        let Some(store) = &self.0.shared else { return Ok(()) };
+        // No name looks like this.
+        let nobody = self.key(Limit::Account, &[&[0]]);
+        self.ask(store.forget(nobody), self.0.clock.now()).await.map(drop)
     }
 
     /// What strangers' failures on an account count under.

@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tracing::{Instrument as _, field::Empty};
+
 use super::{
     hasher::{HashError, PasswordHasher},
     pool::Lane,
@@ -30,10 +32,32 @@ pub(crate) struct PasswordLogin {
 pub(crate) enum Outcome {
     /// The password is this user's, and the user may sign in.
     SignedIn(Box<SignedIn>),
-    /// It did not work; clients do not learn why.
-    Refused,
+    /// It did not work; clients do not learn why. Whoever asked tells the log.
+    Refused(Refused),
     /// It could not be tried. Try again after so many seconds.
     Unavailable { retry_after: u64 },
+}
+
+/// A login that did not work, for the log.
+pub(crate) struct Refused {
+    /// Whose it would have been, if there is such a user.
+    pub(crate) subject: Option<String>,
+    /// Why, or `None` where it was locked.
+    pub(crate) reason: Option<&'static str>,
+}
+
+impl Refused {
+    fn of(user: Option<&UserRecord>, reason: impl Into<Option<&'static str>>) -> Outcome {
+        Outcome::Refused(Self { subject: user.map(|user| user.id.subject()), reason: reason.into() })
+    }
+
+    /// Tells it as a login.
+    pub(crate) fn tell(&self) {
+        match self.reason {
+            Some(reason) => audit::login_failed(self.subject.as_deref(), reason),
+            None => audit::login_locked_silently(self.subject.as_deref()),
+        }
+    }
 }
 
 /// A user whose password was right, and the password, as long as it may have to be looked at again.
@@ -54,6 +78,24 @@ impl PasswordLogin {
     ///
     /// A `locked` login is refused whatever the password is, and the password is not looked at.
     pub(crate) async fn sign_in(&self, name: &str, password: Secret<String>, lane: Lane, locked: bool) -> Outcome {
+        let span = audit::decision!("check_password", subject = Empty);
+        let outcome = self.look(name, password, lane, locked).instrument(span.clone()).await;
+        match &outcome {
+            Outcome::SignedIn(signed_in) => {
+                if !span.is_disabled() {
+                    span.record("subject", signed_in.user.id.subject());
+                }
+                audit::decided(&span, "ok", None);
+            }
+            Outcome::Refused(Refused { reason, .. }) => {
+                audit::decided(&span, "refused", Some(reason.unwrap_or("locked_silently")));
+            }
+            Outcome::Unavailable { .. } => audit::decided(&span, "refused", Some("unavailable")),
+        }
+        outcome
+    }
+
+    async fn look(&self, name: &str, password: Secret<String>, lane: Lane, locked: bool) -> Outcome {
         let user = match LoginName::parse(name) {
             Ok(login) => match within(self.users.find_by_login(&login)).await {
                 Ok(user) => user,
@@ -64,14 +106,14 @@ impl PasswordLogin {
         };
         let hash = user.as_ref().filter(|_| !locked).map(|user| user.password.clone());
         match (self.hasher.check(password.clone(), hash, lane).await, user) {
-            (Ok(_), user) if locked => refused(user.as_ref(), "locked"),
+            (Ok(_), user) if locked => Refused::of(user.as_ref(), None),
             (Ok(Check::Fits { current }), Some(user)) if !user.disabled => {
                 Outcome::SignedIn(Box::new(SignedIn { user, password, current }))
             }
-            (Ok(Check::Fits { .. }), user) => refused(user.as_ref(), "user disabled"),
-            (Ok(Check::Differs), Some(user)) => refused(Some(&user), "wrong password"),
-            (Ok(Check::Differs), None) => refused(None, "unknown user"),
-            (Ok(Check::Unreadable), user) => refused(user.as_ref(), "stored password hash cannot be read"),
+            (Ok(Check::Fits { .. }), user) => Refused::of(user.as_ref(), "user disabled"),
+            (Ok(Check::Differs), Some(user)) => Refused::of(Some(&user), "wrong password"),
+            (Ok(Check::Differs), None) => Refused::of(None, "unknown user"),
+            (Ok(Check::Unreadable), user) => Refused::of(user.as_ref(), "stored password hash cannot be read"),
             (Err(error), _) => hasher_failed(error),
         }
     }
@@ -113,7 +155,7 @@ impl PasswordLogin {
             }
             drop(turn);
         };
-        tokio::spawn(upgrade);
+        tokio::spawn(audit::carried(upgrade));
     }
 
     async fn upgrade(&self, user: &UserRecord, password: Secret<String>) -> Result<bool, NotUpgraded> {
@@ -155,11 +197,6 @@ impl Drop for Turn {
     fn drop(&mut self) {
         self.upgrading.lock().unwrap_or_else(PoisonError::into_inner).retain(|id| *id != self.id);
     }
-}
-
-fn refused(user: Option<&UserRecord>, reason: &'static str) -> Outcome {
-    audit::login_failed(user.map(|user| user.id.subject()).as_deref(), reason);
-    Outcome::Refused
 }
 
 fn store_failed(error: &StoreError) -> Outcome {
@@ -231,7 +268,7 @@ mod tests {
                 let begin = Instant::now();
                 let outcome = login.sign_in(name, password.into(), Lane::Stranger, locked).await;
                 let time = begin.elapsed().as_secs_f64() * 1e3;
-                assert!(matches!(outcome, Outcome::Refused));
+                assert!(matches!(outcome, Outcome::Refused(_)));
                 if round >= 20 {
                     times[at].push(time);
                 }

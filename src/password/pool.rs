@@ -11,6 +11,8 @@ use std::{
 
 use tokio::{sync::oneshot, time};
 
+use crate::metrics::{self, Stopwatch};
+
 /// Who is waiting. Each lane has a queue of its own, so that a crowd in one takes no place in the other.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Lane {
@@ -32,7 +34,7 @@ pub(super) enum NotDone {
 type Job<W> = Box<dyn FnOnce(&mut W) + Send>;
 
 /// Work that waits, first come, first served. By number, so that whoever gives up is found among thousands.
-type Queue<W> = BTreeMap<u64, Job<W>>;
+type Queue<W> = BTreeMap<u64, (Stopwatch, Job<W>)>;
 
 /// Where somebody waits.
 #[derive(Clone, Copy)]
@@ -70,8 +72,8 @@ impl<W> Waiting<W> {
         (self.row(row).len() < queue).then_some(row)
     }
 
-    fn pop(&mut self) -> Option<Job<W>> {
-        let first = |queue: &mut Queue<W>| queue.pop_first().map(|(_, job)| job);
+    fn pop(&mut self) -> Option<(Stopwatch, Job<W>)> {
+        let first = |queue: &mut Queue<W>| queue.pop_first().map(|(_, waiting)| waiting);
         first(&mut self.ready).or_else(|| first(&mut self.known)).or_else(|| first(&mut self.strangers))
     }
 }
@@ -91,11 +93,16 @@ impl<W> Shared<W> {
     fn serve(&self, worker: &mut W) {
         let mut waiting = self.lock();
         loop {
-            if let Some(job) = waiting.pop() {
+            if let Some((waited, job)) = waiting.pop() {
                 waiting.free -= 1;
                 drop(waiting);
+                metrics::password_waits(false);
+                metrics::password_waited(waited);
+                let took = Stopwatch::start();
                 // Whoever waits for it learns that it is gone; the others still need the thread.
-                let _ = catch_unwind(AssertUnwindSafe(|| job(worker)));
+                if catch_unwind(AssertUnwindSafe(|| job(worker))).is_ok() {
+                    metrics::password_hashed(took);
+                }
                 waiting = self.lock();
                 waiting.free += 1;
             } else if waiting.closed {
@@ -160,11 +167,14 @@ impl<W: 'static> Pool<W> {
             // Nobody may be there any more to hear it.
             let _ = tell.send(work(worker));
         });
-        let place = self.enter(lane, job).ok_or(NotDone::Overloaded)?;
+        let place = self.enter(lane, job).ok_or(NotDone::Overloaded).inspect_err(|_| metrics::password_shed())?;
         if let Row::Lane(_) = place.row {
             match time::timeout(self.wait, &mut told).await {
                 Ok(answer) => return answer.map_err(|_| NotDone::Failed),
-                Err(_) if place.leave() => return Err(NotDone::Overloaded),
+                Err(_) if place.leave() => {
+                    metrics::password_shed();
+                    return Err(NotDone::Overloaded);
+                }
                 Err(_) => {}
             }
         }
@@ -176,8 +186,9 @@ impl<W: 'static> Pool<W> {
         let row = waiting.admit(lane, self.queue)?;
         let number = waiting.next;
         waiting.next += 1;
-        waiting.row(row).insert(number, job);
+        waiting.row(row).insert(number, (Stopwatch::start(), job));
         drop(waiting);
+        metrics::password_waits(true);
         self.shared.changed.notify_one();
         Some(Place { shared: &self.shared, row, number })
     }
@@ -209,6 +220,9 @@ impl<W> Place<'_, W> {
     fn leave(&self) -> bool {
         let job = self.shared.lock().row(self.row).remove(&self.number);
         // What it holds, a password, is wiped without the lock.
+        if job.is_some() {
+            metrics::password_waits(false);
+        }
         job.is_some()
     }
 }
@@ -419,7 +433,8 @@ mod tests {
             (0, 0, 1, 1, None),
             (1, 1, 1, 2, Some(false)),
         ] {
-            let jobs = |count| (0..count).map(|n| (n, Box::new(|(): &mut ()| ()) as Job<()>)).collect();
+            let job = || (Stopwatch::start(), Box::new(|(): &mut ()| ()) as Job<()>);
+            let jobs = |count| (0..count).map(|n| (n, job())).collect();
             let (ready, strangers) = (jobs(ready), jobs(own));
             let mut waiting = Waiting { ready, known: Queue::new(), strangers, next: 9, free, closed: false };
             let row = waiting.admit(Lane::Stranger, queue).map(|row| matches!(row, Row::Ready));

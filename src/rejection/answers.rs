@@ -18,7 +18,7 @@ pub(crate) use self::fastapi::BEARER;
 pub(crate) use self::fastapi::detail;
 use super::{BearerError, Challenge, Rejection, Verdict};
 use crate::{
-    audit,
+    audit::{self, Who},
     config::{ConfigError, ConfigErrors},
     scope::ScopeSet,
 };
@@ -253,13 +253,13 @@ impl Answers {
     /// `scopes` is all that would have been needed; it goes into the challenge of
     /// [`InsufficientScope`](Rejection::InsufficientScope).
     pub fn refuse(&self, rejection: Rejection, scopes: Option<&ScopeSet>, wire: Wire) -> Response<Bytes> {
-        self.refuse_caller(None, rejection, scopes.map(Needs::Scopes), wire)
+        self.refuse_caller(Who::default(), rejection, scopes.map(Needs::Scopes), wire)
     }
 
     /// As [`refuse`](Self::refuse), where it is known whose request it is.
     pub(crate) fn refuse_caller(
         &self,
-        subject: Option<&str>,
+        who: Who,
         rejection: Rejection,
         needs: Option<Needs<'_>>,
         wire: Wire,
@@ -267,8 +267,9 @@ impl Answers {
         let verdict = rejection.verdict();
         let wire = if self.0.grpc { wire } else { Wire::Http };
         let scopes = needs.and_then(|needs| if let Needs::Scopes(scopes) = needs { Some(scopes) } else { None });
-        audit::refused(rejection, subject, scopes);
         let fastapi = Some(rejection).filter(|_| self.0.style == AnswerStyle::FastApi).map(fastapi::answer);
+        let styled = fastapi.as_ref().filter(|_| wire == Wire::Http).map(|(status, ..)| *status);
+        audit::refused(rejection, styled.unwrap_or(verdict.status), who, scopes);
         let mut response = match wire {
             Wire::Http => match fastapi {
                 Some((status, _, words)) => detail(status, words),

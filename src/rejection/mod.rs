@@ -292,6 +292,9 @@ impl Rejection {
                 Grpc::Unavailable,
                 audit::Kind::InfrastructureFailed,
             ),
+            Self::TooManyAttempts { limit: Limit::Account | Limit::Device, .. } => {
+                (StatusCode::TOO_MANY_REQUESTS, Challenge::Silent, Grpc::ResourceExhausted, audit::Kind::LoginLocked)
+            }
             Self::TooManyAttempts { .. } => {
                 (StatusCode::TOO_MANY_REQUESTS, Challenge::Silent, Grpc::ResourceExhausted, audit::Kind::LoginLimited)
             }
@@ -306,6 +309,51 @@ impl Rejection {
             ),
         };
         Verdict { status, challenge, grpc, kind }
+    }
+
+    /// A name for the reason, without what belongs to the one request. Names never change; there may be more.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::NoCredential => "no_credential",
+            Self::OtherScheme => "other_scheme",
+            Self::MalformedCredential => "malformed_credential",
+            Self::RepeatedCredential => "repeated_credential",
+            Self::TokenTooLong { .. } => "token_too_long",
+            Self::MalformedToken(_) => "malformed_token",
+            Self::HeaderRefused(_) => "header_refused",
+            Self::WrongType => "wrong_type",
+            Self::UnknownKey => "unknown_key",
+            Self::AmbiguousKey => "ambiguous_key",
+            Self::KeyIdRepeated => "key_id_repeated",
+            Self::KeysUnavailable => "keys_unavailable",
+            Self::BadSignature => "bad_signature",
+            Self::ClaimMissing(_) => "claim_missing",
+            Self::ClaimMalformed(_) => "claim_malformed",
+            Self::WrongIssuer => "wrong_issuer",
+            Self::WrongAudience => "wrong_audience",
+            Self::Expired { .. } => "expired",
+            Self::NotYetValid { .. } => "not_yet_valid",
+            Self::IssuedInFuture { .. } => "issued_in_future",
+            Self::RequiredClaimMissing => "required_claim_missing",
+            Self::ClaimNotAllowed => "claim_not_allowed",
+            Self::CustomClaims => "custom_claims",
+            Self::Revoked => "revoked",
+            Self::UserInactive => "user_inactive",
+            Self::UserGone => "user_gone",
+            Self::InsufficientScope => "insufficient_scope",
+            Self::PolicyDenied => "policy_denied",
+            Self::InsufficientAuthentication => "insufficient_authentication",
+            Self::PolicyUndecided(_) => "policy_undecided",
+            Self::NoDecision => "no_decision",
+            Self::StoreUnavailable => "store_unavailable",
+            Self::RevocationsUnavailable => "revocations_unavailable",
+            Self::TooManyAttempts { limit, .. } => limit.code(),
+            Self::LoginUnreadable => "login_unreadable",
+            Self::Plaintext => "plaintext",
+            Self::CrossSite(_) => "cross_site",
+            Self::LayerMissing(_) => "layer_missing",
+            Self::OtherClaims => "other_claims",
+        }
     }
 
     /// Status of the answer over HTTP (RFC 6750 §3.1, RFC 9110 §15.5), unless the [style](AnswerStyle) is another.

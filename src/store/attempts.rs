@@ -1,17 +1,13 @@
 //! Attempts counted in memory: bounded, swept, and safe when it is full.
 
-use std::{
-    collections::HashMap,
-    mem,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, mem, sync::PoisonError, time::Duration};
 
 use futures::FutureExt as _;
 
 use super::{Attempt, AttemptStore, MOST_QUOTAS, Reserved, Settled, StoreFuture};
 use crate::{
     clock::UnixSeconds,
+    sync::{Mutex, MutexGuard},
     throttle::{AttemptKey, Begun, Counted, Failures, Limit, Lockout, Quota, Taken},
 };
 
@@ -414,3 +410,6 @@ mod tests {
         assert!(is_granted(attempts.count(&from(99_999), at(1000))));
     }
 }
+
+#[cfg(all(test, portcullis_loom))]
+mod proofs;

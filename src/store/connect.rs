@@ -4,7 +4,7 @@
 use std::future::Ready;
 use std::{fmt, sync::Arc};
 
-use super::{AttemptStore, KeyStore, MemoryStore, SessionStore, StoreError, UserStore};
+use super::{AttemptStore, AuditStore, AuditTable, KeyStore, MemoryStore, SessionStore, StoreError, UserStore};
 
 /// A store, chosen when a program starts. Its parts are one and the same backend; clones share it.
 ///
@@ -32,6 +32,7 @@ pub struct Store {
     sessions: Arc<dyn SessionStore>,
     keys: Option<Arc<dyn KeyStore>>,
     attempts: Option<Arc<dyn AttemptStore>>,
+    audit: Option<Arc<dyn AuditStore>>,
 }
 
 impl Store {
@@ -54,9 +55,9 @@ impl Store {
         }
     }
 
-    fn holding_all<S: UserStore + SessionStore + KeyStore>(kind: &'static str, store: Arc<S>) -> Self {
-        let (users, sessions) = (Some(Arc::clone(&store) as _), Arc::clone(&store) as _);
-        Self { kind, users, sessions, keys: Some(store), attempts: None }
+    fn holding_all<S: UserStore + SessionStore + KeyStore + AuditStore>(kind: &'static str, store: Arc<S>) -> Self {
+        let (users, sessions, keys) = (Arc::clone(&store) as _, Arc::clone(&store) as _, Arc::clone(&store) as _);
+        Self { kind, users: Some(users), sessions, keys: Some(keys), attempts: None, audit: Some(store) }
     }
 
     /// Its users, if this backend holds users.
@@ -78,6 +79,11 @@ impl Store {
     /// [`LoginLimiter`](crate::login::LoginLimiter) counts by itself otherwise.
     pub fn attempts(&self) -> Option<Arc<dyn AttemptStore>> {
         self.attempts.clone()
+    }
+
+    /// Its table of what was told, if this backend keeps one: all but Redis do.
+    pub fn audit(&self) -> Option<AuditTable> {
+        self.audit.clone().map(AuditTable::new)
     }
 }
 
@@ -118,7 +124,8 @@ fn postgres(_: &str) -> Ready<Result<Store, StoreError>> {
 #[cfg(feature = "redis")]
 async fn redis(url: &str) -> Result<Store, StoreError> {
     let store = Arc::new(super::RedisStore::connect(url).await?);
-    Ok(Store { kind: "redis", users: None, sessions: Arc::clone(&store) as _, keys: None, attempts: Some(store) })
+    let sessions = Arc::clone(&store) as _;
+    Ok(Store { kind: "redis", users: None, sessions, keys: None, attempts: Some(store), audit: None })
 }
 
 #[cfg(not(feature = "redis"))]
@@ -139,7 +146,7 @@ mod tests {
     #[tokio::test]
     async fn a_url_names_a_store() {
         let store = Store::connect("memory:").await.unwrap();
-        assert!(store.users().is_some() && store.keys().is_some());
+        assert!(store.users().is_some() && store.keys().is_some() && store.audit().is_some());
         assert_eq!(format!("{store:?}"), r#"Store { kind: "memory", .. }"#);
         for bad in [
             "",

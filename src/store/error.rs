@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::audit;
+
 /// Why a store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -29,8 +31,7 @@ const MOST_TIME: Duration = Duration::from_millis(1500);
 
 /// Waits for a store, but not for ever. What has not been done by then is given up.
 pub(crate) async fn within<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    let answer = tokio::time::timeout(MOST_TIME, call).await;
-    answer.unwrap_or_else(|_| Err(StoreError::unavailable("no answer in time")))
+    in_time(MOST_TIME, call).await
 }
 
 /// How long a turn of a refresh token is waited for: longer than any store here takes to do it or to give it up. A client that
@@ -41,6 +42,18 @@ const MOST_TIME_TO_TURN: Duration = Duration::from_millis(3500);
 /// As [`within`], for a turn.
 #[cfg(feature = "password")]
 pub(crate) async fn turned<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    let answer = tokio::time::timeout(MOST_TIME_TO_TURN, call).await;
-    answer.unwrap_or_else(|_| Err(StoreError::unavailable("no answer in time")))
+    in_time(MOST_TIME_TO_TURN, call).await
+}
+
+async fn in_time<T>(most: Duration, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let asked = async {
+        let answer = tokio::time::timeout(most, call).await;
+        answer.unwrap_or_else(|_| Err(StoreError::unavailable("no answer in time")))
+    };
+    let reason = |error: &StoreError| match error {
+        StoreError::Conflict => "conflict",
+        StoreError::Unavailable(_) => "unavailable",
+        StoreError::Full => "full",
+    };
+    audit::inside(audit::decision!("store"), asked, reason).await
 }

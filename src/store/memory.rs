@@ -1,5 +1,7 @@
 //! A store that dies with the process.
 
+mod audit;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::{Mutex, PoisonError, RwLock},
@@ -26,7 +28,8 @@ const MOST_SESSIONS: usize = 100_000;
 /// Keys that it holds at most.
 const MOST_KEYS: usize = 1000;
 
-/// Users, sessions, revocations and keys in memory, 100,000 users and as many sessions at most. For tests and for trying out.
+/// Users, sessions, revocations, keys and events in memory: 100,000 users, as many sessions, and the last 32,768 events at most.
+/// For tests and for trying out.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     // Both maps change together, under one lock, and no operation on them can panic half-way.
@@ -34,6 +37,7 @@ pub struct MemoryStore {
     sessions: Mutex<HashMap<SessionId, Session>>,
     revocations: Mutex<Noted>,
     keys: Mutex<Vec<KeyRecord>>,
+    events: Mutex<audit::Events>,
 }
 
 /// Revocations in the order in which they came.

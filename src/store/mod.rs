@@ -21,10 +21,12 @@
 
 mod attempt;
 mod attempts;
+mod audit;
 mod connect;
 mod error;
 mod key;
 mod memory;
+pub(crate) mod metered;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod numbers;
 #[cfg(feature = "postgres")]
@@ -51,6 +53,7 @@ pub use self::sqlite::SqliteStore;
 pub use self::{
     attempt::{Attempt, AttemptStore, MOST_QUOTAS, Reserved, Settled},
     attempts::MemoryAttempts,
+    audit::{AuditStore, AuditTable, EventQuery},
     connect::Store,
     error::StoreError,
     key::{KeyRecord, KeyStore, SealedKey},
@@ -60,7 +63,7 @@ pub use self::{
     user::{PasswordHash, UserPublic, UserRecord},
 };
 use crate::{
-    audit,
+    audit::infrastructure_failed,
     ident::{LoginName, UserId},
     principal::Principal,
     rejection::Rejection,
@@ -120,7 +123,7 @@ pub trait UserStore: Send + Sync + 'static {
 pub async fn active_user(users: &dyn UserStore, issuer: &str, caller: &Principal) -> Result<UserRecord, Rejection> {
     let id = caller.user_id(issuer).ok_or(Rejection::PolicyDenied)?;
     let user = within(users.find_by_id(&id)).await.map_err(|error| {
-        audit::infrastructure_failed("user store", &error);
+        infrastructure_failed("user store", &error);
         Rejection::StoreUnavailable
     })?;
     let user = user.ok_or(Rejection::UserGone)?;

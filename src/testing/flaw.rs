@@ -1,6 +1,6 @@
 //! Every kind of wrong that a token can be, by name, and what it must meet. Pure.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use base64_simd::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
@@ -130,7 +130,7 @@ impl Flaw {
 }
 
 /// A token that is wrong, and what it must meet.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct FlawedToken {
     /// What is wrong with it.
@@ -139,6 +139,14 @@ pub struct FlawedToken {
     pub token: String,
     /// Why it must be refused, as of the moment at which it was made.
     pub rejection: Rejection,
+}
+
+// Some of them are good tokens but for the moment, or for somebody else.
+impl fmt::Debug for FlawedToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { flaw, rejection, .. } = self;
+        f.debug_struct("FlawedToken").field("flaw", flaw).field("rejection", rejection).finish_non_exhaustive()
+    }
 }
 
 impl FlawedToken {

@@ -7,6 +7,7 @@
 //! | send tokens that are wrong in every way, and know why they are refused | [`TestAuthority::flawed`], [`Flaw::ALL`] |
 //! | rotate keys, and lose them | [`TestAuthority::rotate`], [`TestAuthority::begin_outage`] |
 //! | let time go by | [`ManualClock`] |
+//! | see what was told | [`EventLog`] |
 #![cfg_attr(feature = "openapi", doc = "| show that no route was forgotten | [`inventory()`](inventory::inventory) |")]
 //! | hold a store of one's own to what every store promises | [`stores`] |
 //!
@@ -30,6 +31,7 @@
 //! features they do have.
 
 mod authority;
+mod events;
 mod flaw;
 #[cfg(feature = "openapi")]
 pub mod inventory;
@@ -41,6 +43,7 @@ pub mod stores;
 pub use self::inventory::inventory;
 pub use self::{
     authority::TestAuthority,
+    events::EventLog,
     flaw::{Flaw, FlawedToken},
     key_server::{KeyServer, KeyService},
     principal::{AsPrincipal, AsPrincipalLayer, TestPrincipal, as_nobody, as_principal},

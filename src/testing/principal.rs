@@ -277,8 +277,12 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         match &*self.outcome {
-            Outcome::Caller(caller) => authz::enter(request.extensions_mut(), caller.clone()),
-            Outcome::Nobody => authz::enter_nobody(request.extensions_mut(), self.answers.clone()),
+            Outcome::Caller(caller) => {
+                authz::enter(request.extensions_mut(), caller.clone());
+            }
+            Outcome::Nobody => {
+                authz::enter_nobody(request.extensions_mut(), self.answers.clone());
+            }
             Outcome::Refused(rejection) => {
                 let wire = Wire::of(request.headers());
                 let refusal = self.answers.refuse(*rejection, None, wire);

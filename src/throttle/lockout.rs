@@ -148,7 +148,7 @@ impl Lockout {
         match wait.checked_sub(since) {
             Some(wait) if !wait.is_zero() => Begun::Refused { failures, wait },
             _ => {
-                let (recent, in_a_row) = (recent + 1, in_a_row + 1);
+                let (recent, in_a_row) = (recent.saturating_add(1), in_a_row.saturating_add(1));
                 Begun::Granted(Failures { recent, in_a_row, last: now.get(), before: last })
             }
         }

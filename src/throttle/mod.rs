@@ -40,6 +40,19 @@ pub enum Limit {
 }
 
 impl Limit {
+    /// What an audit event says of it, which clients are not told.
+    pub(crate) const fn code(self) -> &'static str {
+        match self {
+            Self::Address => "too_many_of_address",
+            Self::Pair => "too_many_of_address_on_account",
+            Self::Overall => "too_many",
+            Self::Account => "account_locked",
+            Self::Device => "device_locked",
+            Self::Registration => "too_many_registrations",
+            Self::Turn => "too_many_turns",
+        }
+    }
+
     /// Name of the policy in `RateLimit` fields. A device's own limit has the account's name: it is nobody's business which it was.
     pub const fn name(self) -> &'static str {
         match self {

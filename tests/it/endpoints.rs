@@ -7,13 +7,13 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use portcullis::{
     AuthorizationServer,
     client::{Client, GrantType, HashedSecret, Resource, random_secret},
-    clock::{ManualClock, UnixSeconds},
+    clock::{Clock as _, ManualClock, UnixSeconds},
     config::{ConfigError, ConfigErrors},
     ident::{SessionId, UserId},
     jwt::{Algorithm, SigningKey},
     secret::Secret,
     session::SessionPolicy,
-    store::MemoryStore,
+    store::{Cursor, MemoryStore, RevocationStore as _, Revoked},
 };
 use serde_json::{Value, json};
 
@@ -443,6 +443,38 @@ async fn req_130_req_131_req_132_req_133_revocation() {
     let service = access(&world.as_client("reports", "/token", "grant_type=client_credentials").await);
     assert_eq!(world.as_client("reports", "/revoke", &format!("token={service}")).await.status, 200);
     assert!(!world.opens("/me", &service).await);
+}
+
+/// A clock that is off by an hour when tokens are called back, or after that, is no way to get one of them back.
+#[tokio::test]
+async fn what_is_called_back_stays_so_if_the_clock_was_off_by_an_hour() {
+    let world = world().await;
+    let (clock, right, hour) = (Arc::clone(&world.clock), world.clock.now(), Duration::from_secs(3600));
+    let cases: [fn(&ManualClock); 3] =
+        [|_| {}, |clock| clock.advance(Duration::from_secs(3600)), |clock| clock.go_back(Duration::from_secs(3600))];
+    for (case, step) in cases.into_iter().enumerate() {
+        clock.set(right);
+        let [alone, with_session] = [world.login("").await, world.login("").await];
+        step(&clock);
+        for token in [access(&alone), refresh_token(&with_session)] {
+            let reply = post(world.server.address, "/revoke", &format!("client_id=app&token={token}")).await;
+            assert_eq!(reply.status, 200, "{case}");
+        }
+        clock.set(right);
+        assert!(
+            !world.opens("/me", &access(&alone)).await && !world.opens("/me", &access(&with_session)).await,
+            "{case}"
+        );
+        // Nor does the store forget before they are over, ten minutes and the leeway later; in the first two cases, even if the
+        // clock is then ahead.
+        let over = right.saturating_add(Duration::from_secs(600 + 300 - 1));
+        let looks = if case < 2 { over.saturating_add(hour) } else { over };
+        let noted = world.users.revocations(Cursor::START, looks);
+        let noted: Vec<_> = noted.await.unwrap().list.into_iter().map(|revocation| revocation.tokens).collect();
+        let (jti, sid) = (claims(&alone).1["jti"].clone(), claims(&with_session).1["sid"].clone());
+        assert!(noted.contains(&Revoked::Token(jti.as_str().unwrap().to_owned())), "{case}");
+        assert!(noted.contains(&Revoked::Session(SessionId::parse(sid.as_str().unwrap()).unwrap())), "{case}");
+    }
 }
 
 #[tokio::test]

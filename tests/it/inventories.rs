@@ -25,7 +25,7 @@ use portcullis::{
 };
 use serde_json::json;
 
-use crate::{auth_server as routes, login::hasher, support::now};
+use crate::{auth_server as routes, auth_server_watch as watch, login::hasher, support::now};
 
 const ISSUER: &str = "https://id.example";
 
@@ -52,6 +52,9 @@ async fn of_auth_server(forget: bool) -> Inventory {
     let (app, document) = routes::routes(&server, &api).unwrap().split_for_parts();
     let document = server.document(document, routes::SCOPES).unwrap();
     let app = app.merge(docs("/docs", &document));
+    let readiness = server.readiness().and(&api.readiness());
+    let figures = watch::recorder().unwrap().handle();
+    let app = app.with_state(server).merge(watch::routes(&readiness, figures, watch::Scrapers::ThisMachine));
     let app = if forget { app.route("/admin/export", axum::routing::get(async || "all of it")) } else { app };
     let made = AtomicU64::new(0);
     let token = move |scope: String| {
@@ -63,7 +66,7 @@ async fn of_auth_server(forget: bool) -> Inventory {
         });
         std::future::ready(signer.sign(&claims).unwrap())
     };
-    inventory(app.with_state(server), &document)
+    inventory(app, &document)
         .tokens(token)
         .prepare(|request| {
             // As a page of the same origin, for what keeps sessions in cookies.
@@ -85,6 +88,11 @@ async fn of_auth_server(forget: bool) -> Inventory {
             "GET /docs",
             "GET /docs/",
             "GET /docs/{file}",
+            // Which are not in it either: they are for whoever runs the server. The figures are for peers on its machine alone,
+            // such as this one.
+            "GET /health",
+            "GET /ready",
+            "GET /metrics",
         ])
         .run()
         .await

@@ -15,8 +15,15 @@
 mod accounts;
 mod architecture;
 mod attacks;
+mod audit;
+mod audit_events;
+mod audit_lines;
+mod audit_program;
+mod audit_queue;
 #[path = "../../examples/auth_server/routes.rs"]
 mod auth_server;
+#[path = "../../examples/auth_server/watch.rs"]
+mod auth_server_watch;
 mod breaches;
 mod browser;
 mod cookies;
@@ -26,14 +33,20 @@ mod crashes;
 mod csrf;
 mod endpoints;
 mod fastapi;
+#[cfg(target_os = "linux")]
+mod faults;
 mod grpc;
 mod guide;
+mod health;
+mod hygiene;
 mod inventories;
 mod key_rings;
 mod keys;
 mod layers;
 mod limits;
 mod login;
+mod machines;
+mod metrics;
 mod openapi;
 mod passwords;
 mod policies;

@@ -4,6 +4,7 @@ use std::{
     io::{BufRead, BufReader, Read},
     net::SocketAddr,
     process::{Child, Command, Stdio},
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -18,6 +19,26 @@ pub struct Program {
     pub address: SocketAddr,
     /// What it printed up to and with the line that has the address.
     printed: String,
+    /// What it prints after that, and on stderr.
+    rest: Option<[JoinHandle<Vec<String>>; 2]>,
+}
+
+impl Program {
+    /// Asks it to end, as systems do. Whether it ended well and soon, and the lines of its stdout and stderr.
+    pub fn terminate(mut self) -> (bool, Vec<String>, Vec<String>) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        let deadline = std::time::Instant::now() + Duration::from_secs(30);
+        let success = loop {
+            match self.child.try_wait().unwrap() {
+                Some(status) => break status.success(),
+                None => assert!(std::time::Instant::now() < deadline, "it runs"),
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        let [stdout, stderr] = self.rest.take().unwrap().map(|lines| lines.join().unwrap());
+        (success, [self.printed.lines().map(str::to_owned).collect(), stdout].concat(), stderr)
+    }
 }
 
 impl Drop for Program {
@@ -56,7 +77,7 @@ fn said(mut command: Command) -> String {
     std::io::read_to_string(&mut stdout).unwrap()
 }
 
-fn command(name: &str, folder: &Folder, variables: &[(&str, &str)]) -> Command {
+pub fn command(name: &str, folder: &Folder, variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new(example(name));
     let keep = ["PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH"];
     command.env_clear().envs(std::env::vars().filter(|(name, _)| keep.contains(&name.as_str())));
@@ -76,19 +97,21 @@ pub fn start(name: &str, folder: &Folder, variables: &[(&str, &str)]) -> Program
             panic!("{name} ended: {printed}{stderr}");
         };
         printed += &(line.unwrap() + "\n");
-        let address = printed.split("http://").nth(1).map(|rest| rest.split(['/', '\n']).next().unwrap());
+        // What it prints for other programs is not for us.
+        let said: String = printed.lines().filter(|line| !line.starts_with('{')).collect::<Vec<_>>().join("\n");
+        let address = said.split("http://").nth(1).map(|rest| rest.split(['/', '\n']).next().unwrap());
         if let Some(address) = address {
             break address.parse().unwrap();
         }
     };
     // Keep reading, or the program would stop at a full pipe.
-    std::thread::spawn(move || lines.for_each(drop));
-    let stderr = child.stderr.take().unwrap();
-    std::thread::spawn(move || BufReader::new(stderr).lines().for_each(drop));
-    Program { child, address, printed }
+    let stdout = std::thread::spawn(move || lines.map_while(Result::ok).collect());
+    let stderr = BufReader::new(child.stderr.take().unwrap()).lines();
+    let stderr = std::thread::spawn(move || stderr.map_while(Result::ok).collect());
+    Program { child, address, printed, rest: Some([stdout, stderr]) }
 }
 
-async fn token(program: &Program, username: &str, password: &str) -> String {
+pub async fn token(program: &Program, username: &str, password: &str) -> String {
     let form = format!("grant_type=password&username={username}&password={password}");
     let reply = post_token(program.address, &form).await;
     assert_eq!(reply.status, 200, "{reply:?}");
@@ -127,7 +150,7 @@ fn quickstart_says_what_is_wrong() {
     assert!(!success && stderr.contains("quickstart.db: "), "{stderr}");
 }
 
-const USERS: &str = r#"[
+pub const USERS: &str = r#"[
     {"username": "alice", "password": "a long enough one", "scopes": ["me", "items", "admin"]},
     {"username": "bob", "password": "another long one", "scopes": []}
 ]"#;
@@ -370,6 +393,15 @@ fn a_bad_value_ends_auth_server_and_names_the_variable() {
         (&[("TRUSTED_PROXIES", "10.0.0.1/8")], &["TRUSTED_PROXIES"]),
         (&[("TRUSTED_PROXIES", "127.0.0.1,localhost")], &["TRUSTED_PROXIES"]),
         (&[("TRUSTED_PROXIES", "0.0.0.0/0")], &["TRUSTED_PROXIES"]),
+        (&[("AUDIT", "")], &["AUDIT"]),
+        (&[("AUDIT", "store,store")], &["AUDIT"]),
+        (&[("AUDIT", "none,stdout")], &["AUDIT"]),
+        (&[("AUDIT", "jsonl:")], &["AUDIT"]),
+        (
+            &[("AUDIT", "syslog"), ("AUDIT_DAYS", "-1"), ("AUDIT_ADMITTED", "all")],
+            &["AUDIT", "AUDIT_DAYS", "AUDIT_ADMITTED"],
+        ),
+        (&[("AUDIT", "jsonl:/no/such/folder/a.jsonl")], &["AUDIT"]),
         (&[("CORS_ORIGINS", "")], &["CORS_ORIGINS"]),
         (&[("CORS_ORIGINS", "null")], &["CORS_ORIGINS"]),
         (&[("CORS_ORIGINS", "https://app.example/, https://*.co.uk")], &["CORS_ORIGINS"]),
@@ -444,6 +476,9 @@ fn a_bad_value_ends_auth_server_and_names_the_variable() {
             "LOGIN_PER_MINUTE",
             "TRUSTED_PROXIES",
             "HASH_CONCURRENCY",
+            "AUDIT",
+            "AUDIT_DAYS",
+            "AUDIT_ADMITTED",
             "CORS_ORIGINS",
             "CORS_METHODS",
             "CORS_HEADERS",

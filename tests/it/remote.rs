@@ -579,7 +579,7 @@ async fn req_087_keys_without_ids_that_clash_are_told() {
     server.publish(&[without(&one), without(&two)]);
     until("a clash", async || keys.status().ambiguous == 1).await;
     assert_eq!(verdict(&verifier, &one.token()).await, Err(Rejection::KeyIdRepeated), "503");
-    assert_eq!(log.text().matches("some ids are ambiguous").count(), 1, "{}", log.text());
+    assert_eq!(log.text().matches("1 ids of several").count(), 1, "{}", log.text());
 }
 
 /// A runtime that ends takes the task with it: keys that nobody withdraws any more must not verify for ever.

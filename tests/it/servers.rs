@@ -124,6 +124,11 @@ impl Private {
         }
     }
 
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.folder.join("log")).unwrap()).into_owned()
+    }
+
     /// Keeps it from doing anything.
     pub fn pause(&self) {
         let server = self.running.as_ref().unwrap().server;
@@ -332,6 +337,9 @@ async fn servers_keep_what_every_store_promises() {
             if let (Some(users), Some(keys)) = (store.users(), store.keys()) {
                 suite::users(users).await;
                 suite::keys(keys).await;
+            }
+            if let Some(table) = store.audit() {
+                suite::audit(table.store()).await;
             }
         }
     })
@@ -714,6 +722,45 @@ mod postgresql {
         for row in seen {
             assert!(row.get::<bool, _>(2), "{}", row.get::<&str, _>(0));
         }
+    }
+
+    /// Events wait for the server, and come once, also where the answer to the first try got lost.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn events_that_are_told_while_the_server_is_down_are_there_once_it_is_back() {
+        use http::Request;
+        use portcullis::{audit::AuditTrail, store::EventQuery};
+        use tower::Service as _;
+        let Some(Shared { store, mut server, _alone }) = shared_postgres().await else { return };
+        let table = store.audit().unwrap();
+        let trail = AuditTrail::builder().sink(table.clone()).start().unwrap();
+        let mut stack = crate::audit::refusing(&trail);
+        let since = std::time::SystemTime::now();
+        let mut tell = async |round: u32| {
+            for n in 0..200 {
+                let request = Request::get(format!("/{round}/{n}")).body(()).unwrap();
+                drop(stack.call(request).await);
+            }
+        };
+        tell(0).await;
+        server.stop();
+        tell(1).await;
+        assert!(!trail.flush(Duration::from_secs(4)).await, "it is down");
+        server.start().await;
+        tell(2).await;
+        assert!(trail.flush(Duration::from_secs(30)).await);
+        server.pause();
+        tell(3).await;
+        assert!(!trail.flush(Duration::from_secs(4)).await, "it does not answer");
+        server.resume();
+        assert!(trail.flush(Duration::from_secs(30)).await);
+        assert_eq!(trail.dropped().map(|(_, lost)| lost).sum::<u64>(), 0);
+        let told = table.events(EventQuery::new().since(since).most(1000)).await.unwrap();
+        let mut paths: Vec<_> = told.into_iter().rev().filter_map(|event| event.path).collect();
+        paths.retain(|path| path.split('/').count() == 3);
+        let expected: Vec<_> = (0..4).flat_map(|round| (0..200).map(move |n| format!("/{round}/{n}"))).collect();
+        assert_eq!(paths, expected, "in order, each once");
+        let mut admin = PgConnection::connect(&server.url).await.unwrap();
+        admin.execute(crate::stores::queries_of_the_guide().as_str()).await.unwrap();
     }
 
     /// A file system of two megabytes.

@@ -1,12 +1,22 @@
 //! What every store promises, and what SQLite promises beyond.
 
-use std::{path::PathBuf, sync::Arc};
+#![expect(clippy::print_stdout, reason = "figures, for whoever runs them")]
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant, SystemTime},
+};
 
 use portcullis::{
+    audit::{EventRecord, Kind},
     ident::{LoginName, UserId},
     store::{
-        KeyStore, MemoryAttempts, MemoryStore, PasswordHash, RevocationStore, SqliteStore, StoreError, UserRecord,
-        UserStore,
+        AuditStore, KeyStore, MemoryAttempts, MemoryStore, PasswordHash, RevocationStore, SqliteStore, StoreError,
+        UserRecord, UserStore,
     },
     testing::stores as suite,
 };
@@ -63,11 +73,12 @@ async fn req_028_req_172_attempts_in_memory_conform() {
 }
 
 /// All but sessions, which `sessions.rs` looks at; twice, because a store is not always new.
-async fn conforms<S: UserStore + RevocationStore + KeyStore>(store: Arc<S>) {
+async fn conforms<S: UserStore + RevocationStore + KeyStore + AuditStore>(store: Arc<S>) {
     for _ in 0..2 {
         suite::users(Arc::clone(&store) as _).await;
         suite::revocations(Arc::clone(&store) as _).await;
         suite::keys(Arc::clone(&store) as _).await;
+        suite::audit(Arc::clone(&store) as _).await;
     }
 }
 
@@ -130,4 +141,76 @@ async fn sqlite_says_so_when_it_cannot_answer() {
     for bad in ["garbage.db", "no/such/folder.db", ""] {
         assert!(matches!(SqliteStore::open(folder.file(bad)), Err(StoreError::Unavailable(_))), "{bad}");
     }
+}
+
+/// The queries of the guide's page on events, for one schema or none.
+pub fn queries_of_the_guide() -> String {
+    let page = include_str!("../../src/guide/audit.md");
+    let (_, rest) = page.split_once("```sql\n").unwrap();
+    rest.split_once("```").unwrap().0.to_owned()
+}
+
+#[test]
+fn sqlite_runs_the_queries_of_the_guide() {
+    let folder = Folder::new("queries");
+    SqliteStore::open(folder.file("a.db")).unwrap();
+    let db = rusqlite::Connection::open(folder.file("a.db")).unwrap();
+    let queries = queries_of_the_guide().replace("portcullis.", "").replace("extract(epoch FROM now())", "unixepoch()");
+    assert_eq!(queries.matches("SELECT").count(), 3);
+    db.execute_batch(&queries).unwrap();
+}
+
+/// An event that was told just now.
+fn event(n: u64) -> EventRecord {
+    let mut event = EventRecord::new(format!("{n:032x}"), SystemTime::now(), Kind::CredentialInvalid.name());
+    event.reason = Some("bad_signature".to_owned());
+    event.detail = Some("signature does not verify".to_owned());
+    event.status = Some(401);
+    event.subject = Some(format!("user:{}", n % 1000));
+    event.request_id = Some(event.id.clone());
+    event.method = Some("GET".to_owned());
+    event.path = Some("/users/me/items".to_owned());
+    event.client_ip = Some([192, 0, 2, 1].into());
+    event
+}
+
+/// Events are written as fast as they can be; what a login does meanwhile must not wait for as long as it would be given up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sqlite_writes_events_without_holding_up_logins() {
+    let folder = Folder::new("flooded");
+    let store = SqliteStore::open(folder.file("a.db")).unwrap();
+    store.insert(user("1", "alice")).await.unwrap();
+    let id = UserId::parse("1").unwrap();
+    let mut measured = Vec::new();
+    for flooded in [false, true] {
+        let (flooding, count) = (store.clone(), Arc::new(AtomicU64::new(0)));
+        let counting = Arc::clone(&count);
+        let flood = tokio::spawn(async move {
+            if !flooded {
+                return;
+            }
+            loop {
+                let first = counting.load(Ordering::SeqCst);
+                // Those before it are cleared away meanwhile.
+                let forget = Some(SystemTime::now() - Duration::from_millis(50));
+                flooding.add_events((first..first + 256).map(event).collect(), forget).await.unwrap();
+                counting.fetch_add(256, Ordering::SeqCst);
+            }
+        });
+        let (begun, mut calls) = (Instant::now(), Vec::new());
+        while begun.elapsed() < Duration::from_secs(2) {
+            let call = Instant::now();
+            assert!(store.replace_hash(&id, PasswordHash::from_phc("$x")).await.unwrap());
+            calls.push(call.elapsed());
+        }
+        flood.abort();
+        calls.sort();
+        let [half, most] = [calls[calls.len() / 2], calls[calls.len() * 99 / 100]];
+        let told = count.load(Ordering::SeqCst) / 2;
+        println!("a write takes {half:?}, 99 of 100 less than {most:?}, beside {told} events a second");
+        measured.push((*calls.last().unwrap(), told));
+    }
+    let [_, (longest, told)] = measured[..] else { panic!("{measured:?}") };
+    assert!(longest < Duration::from_millis(1500), "{longest:?}: the login would be answered 503");
+    assert!(told > 256, "{told} events a second");
 }

@@ -122,6 +122,26 @@ impl Reply {
 
 /// Sends a request with these header lines and this body, and reads the answer to its end.
 pub async fn send(address: SocketAddr, line: &str, headers: &[&[u8]], body: &[u8]) -> Reply {
+    let exchange = exchange(address, request(line, headers, body));
+    let reply = tokio::time::timeout(Duration::from_secs(30), exchange).await.expect("an answer in time").unwrap();
+    parse(&reply).expect("an answer with a head")
+}
+
+/// As [`send`], where there may be no server: nothing unless a whole answer comes within `most`.
+pub async fn try_send(
+    address: SocketAddr,
+    line: &str,
+    headers: &[&[u8]],
+    body: &[u8],
+    most: Duration,
+) -> Option<Reply> {
+    let reply = tokio::time::timeout(most, exchange(address, request(line, headers, body))).await.ok()?.ok()?;
+    let reply = parse(&reply)?;
+    let length = reply.header("content-length").and_then(|length| length.parse().ok());
+    length.is_none_or(|length: usize| length == reply.body.len()).then_some(reply)
+}
+
+fn request(line: &str, headers: &[&[u8]], body: &[u8]) -> Vec<u8> {
     let mut request = format!("{line} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n").into_bytes();
     if !body.is_empty() {
         request.extend_from_slice(format!("content-length: {}\r\n", body.len()).as_bytes());
@@ -132,19 +152,19 @@ pub async fn send(address: SocketAddr, line: &str, headers: &[&[u8]], body: &[u8
     }
     request.extend_from_slice(b"\r\n");
     request.extend_from_slice(body);
-    tokio::time::timeout(Duration::from_secs(30), exchange(address, &request)).await.expect("an answer in time")
+    request
 }
 
-async fn exchange(address: SocketAddr, request: &[u8]) -> Reply {
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(request).await.unwrap();
+async fn exchange(address: SocketAddr, request: Vec<u8>) -> std::io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(&request).await?;
     let mut reply = Vec::new();
-    stream.read_to_end(&mut reply).await.unwrap();
-    parse(&reply)
+    stream.read_to_end(&mut reply).await?;
+    Ok(reply)
 }
 
-fn parse(reply: &[u8]) -> Reply {
-    let end = reply.windows(4).position(|window| window == b"\r\n\r\n").expect("a head");
+fn parse(reply: &[u8]) -> Option<Reply> {
+    let end = reply.windows(4).position(|window| window == b"\r\n\r\n")?;
     let head = String::from_utf8(reply[..end].to_vec()).expect("a head in ASCII");
     let mut lines = head.split("\r\n");
     let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
@@ -152,7 +172,7 @@ fn parse(reply: &[u8]) -> Reply {
         let (name, value) = line.split_once(": ").unwrap();
         (name.to_ascii_lowercase(), value.to_owned())
     };
-    Reply { status, headers: lines.map(header).collect(), body: reply[end + 4..].to_vec() }
+    Some(Reply { status, headers: lines.map(header).collect(), body: reply[end + 4..].to_vec() })
 }
 
 /// `GET path` with these header lines.
@@ -190,6 +210,8 @@ pub fn example(name: &str) -> PathBuf {
             if path.is_dir() { folders.push(path) } else { files.push(path) }
         }
     }
+    // Of what is beside the programs, none is made.
+    files.retain(|file| !["json", "py", "svg", "yml"].iter().any(|beside| file.extension() == Some(beside.as_ref())));
     let newest = files.iter().filter_map(|file| changed(file).ok()).max().unwrap();
     let fresh = changed(&program).is_ok_and(|built| built >= newest);
     assert!(fresh, "{name} is older than its source: run `cargo build --examples`");

@@ -80,8 +80,9 @@ impl Issuer {
         let lane = if first { Lane::Known } else { Lane::Stranger };
         let (outcome, checked) = match login.sign_in(user.login.as_str(), current, lane, false).await {
             Outcome::SignedIn(checked) if checked.user.id == user.id => (LoginOutcome::Succeeded, Ok(checked)),
-            Outcome::SignedIn(_) | Outcome::Refused => {
-                refuse("wrong password");
+            wrong @ (Outcome::SignedIn(_) | Outcome::Refused(_)) => {
+                let reason = if let Outcome::Refused(refused) = wrong { refused.reason } else { None };
+                refuse(reason.unwrap_or("user changed meanwhile"));
                 (LoginOutcome::Failed, Err(EndpointError::InvalidGrant))
             }
             Outcome::Unavailable { retry_after } => {
@@ -103,10 +104,7 @@ impl Issuer {
                 refuse("user changed meanwhile");
                 Err(EndpointError::InvalidGrant.into())
             }
-            Err(NotChanged::Hash(error)) => {
-                refuse("password could not be hashed");
-                Err(hasher_failed(error).into())
-            }
+            Err(NotChanged::Hash(error)) => Err(hasher_failed(error, refuse).into()),
             Err(NotChanged::Store(error)) => Err(failed("store", &error).into()),
         }
     }

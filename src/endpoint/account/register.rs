@@ -177,10 +177,8 @@ impl Issuer {
             audit::registration_refused(reason);
             return answer;
         }
-        let hash = login.hasher.hash(password).await.map_err(|error| {
-            audit::registration_refused("password could not be hashed");
-            hasher_failed(error)
-        })?;
+        let hash = login.hasher.hash(password).await;
+        let hash = hash.map_err(|error| hasher_failed(error, audit::registration_refused))?;
         let id = UserId::random().map_err(|error| failed("random source", &error))?;
         let scopes = registration.granted.clone();
         let user = UserRecord { id, login: name, password: hash, scopes, disabled: false };

@@ -58,6 +58,22 @@ pub(super) enum FetchError {
     Metadata(&'static str),
 }
 
+impl FetchError {
+    /// The same in a word.
+    pub(super) const fn code(&self) -> &'static str {
+        match self {
+            Self::Transport(_) => "transport",
+            Self::Panicked => "panicked",
+            Self::Timeout => "timeout",
+            Self::Status(_) => "status",
+            Self::TooLong => "too_long",
+            Self::Compressed => "compressed",
+            Self::Unusable(_) => "unusable",
+            Self::Metadata(_) => "metadata",
+        }
+    }
+}
+
 impl From<BadSet> for FetchError {
     fn from(bad: BadSet) -> Self {
         Self::Unusable(bad.to_string())
@@ -65,7 +81,7 @@ impl From<BadSet> for FetchError {
 }
 
 /// Where the keys are.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) enum Location {
     Keys(String),
     OpenId(String),
@@ -78,6 +94,12 @@ struct Metadata {
     jwks_uri: String,
 }
 
+impl fmt::Debug for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&uri::without_credentials(self.name()), f)
+    }
+}
+
 impl Location {
     pub(super) fn name(&self) -> &str {
         let (Self::Keys(name) | Self::OpenId(name) | Self::OAuth(name)) = self;
@@ -86,7 +108,7 @@ impl Location {
 
     /// Whether the first address is one that may be fetched from.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
-        self.first().map(drop).ok_or_else(|| ConfigError::KeyAddress(self.name().to_owned()))
+        self.first().map(drop).ok_or_else(|| ConfigError::KeyAddress(uri::without_credentials(self.name())))
     }
 
     /// Address of the keys, or of the metadata that name it.

@@ -1,12 +1,6 @@
 //! The task behind a [`RemoteJwks`](super::RemoteJwks): when to fetch, what to keep, and how long.
 
-use std::{
-    collections::BTreeMap,
-    panic::AssertUnwindSafe,
-    pin::pin,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{collections::BTreeMap, panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{
@@ -21,8 +15,10 @@ use super::{
 };
 use crate::{
     audit,
+    clock::{Clock as _, SystemClock},
     jwt::{algorithm::Algorithm, jwks, key::VerifyingKey, keyset::KeySet},
-    random,
+    metrics, random,
+    sync::atomic::Ordering,
 };
 
 /// The task: the only one that fetches, so that there is never more than one fetch at a time.
@@ -47,9 +43,11 @@ struct Guard(Arc<Shared>, String);
 impl Drop for Guard {
     fn drop(&mut self) {
         if self.0.stopped.load(Ordering::Relaxed) {
+            // Nobody asks for these any more.
+            metrics::outage("JWKS", &self.1, false);
             return;
         }
-        let told = self.0.failing.swap(true, Ordering::Relaxed);
+        let told = self.0.turns.note(true);
         let dropped = self.0.current.swap(None).is_some();
         if !told {
             audit::outage_begun("JWKS", &self.1, &"the task that fetches has ended: its runtime is gone");
@@ -64,25 +62,26 @@ impl Fetcher {
         let _guard = Guard(Arc::clone(&self.shared), self.location.name().to_owned());
         let mut next = Instant::now();
         loop {
-            self.shared.wait(next).await;
-            if Instant::now() < next && !self.shared.is_asked() {
+            self.shared.turns.wait(next).await;
+            if Instant::now() < next && !self.shared.turns.are_asked_for() {
                 // Woken for what a fetch on time has answered.
                 continue;
             }
-            let number = self.shared.begin(Instant::now());
+            let number = self.shared.turns.begin(Instant::now());
             // A service of the program's own may panic; the keys must be fetched again all the same.
             let round = AssertUnwindSafe(self.round()).catch_unwind().await;
             next = match round.unwrap_or(Err(FetchError::Panicked)) {
                 Ok(lifetime) => Instant::now() + lifetime,
                 Err(error) => self.failed(&error),
             };
-            self.shared.ended.send_replace(number);
+            self.shared.turns.end(number);
         }
     }
 
     async fn round(&mut self) -> Result<Duration, FetchError> {
-        let answer = self.fetch_in_time().await?;
-        self.keep_keys(&answer)
+        let span = audit::decision!("fetch_keys", which = self.location.name());
+        let fetched = audit::inside(span, self.fetch_in_time(), FetchError::code).await;
+        self.keep_keys(&fetched?)
     }
 
     async fn fetch_in_time(&self) -> Result<Answer, FetchError> {
@@ -90,7 +89,7 @@ impl Fetcher {
         let expiry = pin!(time::sleep_until(self.last_good + self.keep));
         // An outage may outlast the last good set while its end is being waited for. Where the set was older than that when
         // the fetch began, because it is fetched less often, the fetch itself must show that there is an outage.
-        let fetched = if self.shared.failing.load(Ordering::Relaxed) || expiry.deadline() > Instant::now() {
+        let fetched = if self.shared.turns.has_failed() || expiry.deadline() > Instant::now() {
             match future::select(fetched.as_mut(), expiry).await {
                 Either::Left((fetched, _)) => fetched,
                 Either::Right(_) => {
@@ -116,15 +115,16 @@ impl Fetcher {
             let skipped = self.shared.skipped.swap(parsed.skipped, Ordering::Relaxed);
             let same = skipped == parsed.skipped && parsed.by_text.keys().eq(self.last_keys.keys());
             if self.last_text.is_none() || !same {
-                audit::keys_fetched(keys.len(), parsed.skipped, ambiguous);
+                audit::keys_fetched(self.location.name(), keys.len(), parsed.skipped, ambiguous);
             }
             self.shared.current.store(Some(Arc::new(keys)));
             self.last_keys = parsed.by_text;
             self.last_text = Some(answer.body.clone());
         }
-        if self.shared.failing.swap(false, Ordering::Relaxed) {
+        if self.shared.turns.note(false) {
             audit::outage_over("JWKS", self.location.name());
         }
+        metrics::read("JWKS", self.location.name(), SystemClock.now());
         self.failures = 0;
         self.last_good = Instant::now();
         // Held to the bound first: what a server claims may be longer than a `Duration` can be multiplied.
@@ -141,7 +141,7 @@ impl Fetcher {
 
     /// Notes a failure, and says when to try again. It is told once, when it begins.
     fn failed(&mut self, error: &FetchError) -> Instant {
-        if !self.shared.failing.swap(true, Ordering::Relaxed) {
+        if !self.shared.turns.note(true) {
             audit::outage_begun("JWKS", self.location.name(), error);
         }
         let now = Instant::now();

@@ -11,7 +11,7 @@ use crate::{
     follow::Follow,
     jwt::algorithm::Algorithm,
     secret::Secret,
-    store::KeyStore,
+    store::{KeyStore, metered},
 };
 
 /// How a ring's keys in a store are kept.
@@ -31,7 +31,7 @@ const fn minutes(minutes: u64) -> Duration {
 impl KeyRingBuilder {
     pub(super) fn new(store: Arc<dyn KeyStore>, algorithm: Algorithm, secret: Secret<String>) -> Self {
         let periods = Periods { prepublish: minutes(15), rotate: minutes(90 * 24 * 60), retire: minutes(75) };
-        Self { store, algorithm, secret, periods, clock: Arc::new(SystemClock) }
+        Self { store: metered::keys(store), algorithm, secret, periods, clock: Arc::new(SystemClock) }
     }
 
     /// How long a key signs: 90 days unless set, 2 hours to 2 years.

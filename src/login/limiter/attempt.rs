@@ -12,6 +12,7 @@ use http::HeaderValue;
 
 use super::{Inner, LoginLimiter, LoginOutcome};
 use crate::{
+    audit,
     ident::LoginName,
     login::device::{self, Carrier, DeviceId},
     secret::Secret,
@@ -105,7 +106,7 @@ impl LoginAttempt {
                 let (store, limiter) = (Arc::clone(store), self.limiter.clone());
                 // To its end, even if whoever has signed in hangs up.
                 let settle = async move { limiter.ask(store.settle(attempt, settled, now), now).await };
-                let _ = tokio::spawn(settle).await;
+                let _ = tokio::spawn(audit::carried(settle)).await;
             }
             _ => here.take_back(&attempt, settled, now),
         }

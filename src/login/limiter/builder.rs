@@ -11,7 +11,7 @@ use crate::{
     config::ConfigErrors,
     login::{breaker::Breaker, device::Devices, pace::Pace},
     secret::Secret,
-    store::{AttemptStore, MemoryAttempts},
+    store::{AttemptStore, MemoryAttempts, metered},
     throttle::{Lockout, Quota},
 };
 
@@ -80,7 +80,7 @@ impl LoginLimiterBuilder {
 
     /// Counts in a store that several machines share.
     pub fn store(mut self, store: Arc<dyn AttemptStore>) -> Self {
-        self.shared = Some(store);
+        self.shared = Some(metered::attempts(store));
         self
     }
 

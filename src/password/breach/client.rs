@@ -57,7 +57,7 @@ impl BreachClient {
     pub fn new(address: impl Into<String>) -> Result<Self, ConfigErrors> {
         let address = address.into();
         let Some(uri) = uri::fetchable(&address).filter(|uri| uri.query().is_none()) else {
-            return Err(ConfigError::ListAddress(address).into());
+            return Err(ConfigError::ListAddress(uri::without_credentials(&address)).into());
         };
         // Compression is off also where another crate has switched the features on.
         let plain = reqwest::Client::builder().no_gzip().no_brotli().no_zstd().no_deflate();

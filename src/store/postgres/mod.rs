@@ -1,5 +1,6 @@
-//! Users, sessions, revocations and keys in PostgreSQL: for several machines.
+//! Users, sessions, revocations, keys and events in PostgreSQL: for several machines.
 
+mod audit;
 mod database;
 mod keys;
 mod revocations;
@@ -14,10 +15,10 @@ use sqlx::{PgPool, Row as _, postgres::PgRow};
 use self::database::{Database, Statement};
 use super::StoreError;
 
-/// Users, sessions, revocations and keys in a PostgreSQL database (12 or later), in a schema of their own, `portcullis`.
+/// Users, sessions, revocations, keys and events in a PostgreSQL database (12 or later), in a schema of their own, `portcullis`.
 ///
 /// Each call is one statement, which commits by itself: whole, or not at all. It waits for the disk, also where
-/// `synchronous_commit` is off; where it is `local` or `remote_write`, it stays so. What a standby has not got is lost in a
+/// `synchronous_commit` is off, unless it adds events; where it is `local` or `remote_write`, it stays so. What a standby has not got is lost in a
 /// failover. Only the callers' `now` decides what is over; the database's clock orders revocations, and what has ended is
 /// cleared away an hour late, because machines' clocks differ.
 ///

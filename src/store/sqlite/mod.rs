@@ -1,5 +1,6 @@
-//! Users, sessions, revocations and keys in a SQLite file: one machine, nothing to install.
+//! Users, sessions, revocations, keys and events in a SQLite file: one machine, nothing to install.
 
+mod audit;
 mod database;
 mod keys;
 mod revocations;
@@ -18,7 +19,7 @@ use crate::{
     scope::ScopeSet,
 };
 
-/// Users, sessions, revocations and keys in a SQLite file in WAL mode, durable before a call resolves (`synchronous=FULL`).
+/// Users, sessions, revocations, keys and events in a SQLite file in WAL mode, durable before a call resolves (`synchronous=FULL`).
 ///
 /// One thread writes and commits all waiting writes as a group; one copies the journal into the file, and a few read, beside it.
 /// They end when the last

@@ -66,6 +66,35 @@ const MIGRATIONS: &[&str] = &[
         active_at INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID
 ",
+    // For people, `time` is there as text. By their time and id events are listed and cleared away; by kind and subject as well,
+    // so that a page of a few among millions is found without a look at the others.
+    "
+    CREATE TABLE audit (
+        id TEXT NOT NULL PRIMARY KEY,
+        time_ms INTEGER NOT NULL,
+        time TEXT GENERATED ALWAYS AS (strftime('%Y-%m-%dT%H:%M:%fZ', time_ms / 1000.0, 'unixepoch')) VIRTUAL,
+        kind TEXT NOT NULL,
+        reason TEXT,
+        detail TEXT,
+        status INTEGER,
+        issuer TEXT,
+        subject TEXT,
+        client_id TEXT,
+        session TEXT,
+        token_id TEXT,
+        scope TEXT,
+        what TEXT,
+        which TEXT,
+        count INTEGER,
+        request_id TEXT,
+        method TEXT,
+        path TEXT,
+        client_ip TEXT
+    ) STRICT;
+    CREATE INDEX audit_by_time ON audit (time_ms, id);
+    CREATE INDEX audit_by_kind ON audit (kind, time_ms, id);
+    CREATE INDEX audit_by_subject ON audit (subject, time_ms, id) WHERE subject IS NOT NULL
+",
 ];
 
 /// Brings the tables up to date, in one transaction: a crash leaves the old version or the new one.

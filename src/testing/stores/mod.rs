@@ -16,6 +16,7 @@
 //! stores::sessions(store.clone()).await;
 //! stores::revocations(store.clone()).await;
 //! stores::keys(store.clone()).await;
+//! stores::audit(store.clone()).await;
 //! stores::race(store, 10, 64).await;
 //! stores::attempts(Arc::new(MemoryAttempts::new())).await;
 //! # }
@@ -24,6 +25,7 @@
 #![expect(clippy::panic, reason = "a promise that is broken ends the test")]
 
 mod attempts;
+mod audit;
 mod keys;
 mod model;
 mod race;
@@ -34,7 +36,8 @@ mod users;
 use std::time::Duration;
 
 pub use self::{
-    attempts::attempts, keys::keys, race::race, revocations::revocations, sessions::sessions, users::users,
+    attempts::attempts, audit::audit, keys::keys, race::race, revocations::revocations, sessions::sessions,
+    users::users,
 };
 use crate::{
     clock::{Clock, SystemClock, UnixSeconds},

@@ -1,0 +1,71 @@
+"""What is measured: who serves, which route, with which tokens, by how many threads."""
+
+from dataclasses import dataclass, field, replace
+
+ONE, THOUSAND, COLD = "one", "thousand", "cold"
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One row of the figures. Its name is its place in the raw data."""
+
+    server: str
+    path: str
+    algorithm: str = "EdDSA"
+    tokens: str = ONE
+    workers: int = 1
+    kind: str = "get"
+    store: str = "memory"
+    # A `--with` of the command line, and the variables that it sets for the server.
+    variant: str = ""
+    extra: dict = field(default_factory=dict, compare=False)
+
+    @property
+    def name(self):
+        tail = {"get": self.tokens, "login": "login", "refresh": f"refresh-{self.store}"}[self.kind]
+        variant = f"+{self.variant}" if self.variant else ""
+        return f"{self.server}{self.path}/{self.algorithm}/{tail}/{self.workers}{variant}"
+
+    def varied(self, variant, extra):
+        return replace(self, variant=variant, extra=extra)
+
+
+def _gets():
+    for algorithm in ("EdDSA", "RS256", "ES256", "HS256"):
+        yield Scenario("load", "/bare", algorithm)
+        yield Scenario("load", "/protected", algorithm)
+        yield Scenario("fastapi", "/protected", algorithm)
+    yield Scenario("fastapi", "/bare")
+    yield Scenario("load", "/layered")
+    yield Scenario("load", "/named")
+    yield Scenario("auth_server", "/admin/reports")
+    yield Scenario("auth_server", "/users/me")
+    for tokens in (THOUSAND, COLD):
+        for algorithm in ("EdDSA", "RS256"):
+            yield Scenario("load", "/bare", algorithm, tokens)
+            yield Scenario("load", "/protected", algorithm, tokens)
+
+
+def _endpoints():
+    yield Scenario("auth_server", "/token", kind="login")
+    yield Scenario("fastapi", "/token", kind="login")
+    yield Scenario("auth_server", "/token", kind="refresh")
+    yield Scenario("auth_server", "/token", kind="refresh", store="sqlite")
+
+
+def _two_workers():
+    yield Scenario("load", "/bare", workers=2)
+    yield Scenario("load", "/protected", workers=2)
+    yield Scenario("load", "/bare", tokens=COLD, workers=2)
+    yield Scenario("load", "/protected", tokens=COLD, workers=2)
+    yield Scenario("fastapi", "/protected", workers=2)
+    yield Scenario("auth_server", "/token", kind="login", workers=2)
+    yield Scenario("fastapi", "/token", kind="login", workers=2)
+    yield Scenario("auth_server", "/token", kind="refresh", workers=2)
+    yield Scenario("auth_server", "/token", kind="refresh", store="sqlite", workers=2)
+
+
+ALL = [*_gets(), *_endpoints(), *_two_workers()]
+
+# What audit and metrics could slow down: a route that costs little itself.
+WARM = [Scenario("auth_server", "/admin/reports"), Scenario("auth_server", "/users/me")]

@@ -1,0 +1,218 @@
+//! The request that is being worked on, for events that are told deep inside.
+//!
+//! It is not handed down: what decides takes a request, a token or a form, and need not know who watches. It is set for as long as
+//! the request's future is polled, on the thread that polls it, and taken along by tasks that go on after it.
+
+use std::{
+    cell::RefCell,
+    net::IpAddr,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context as Task, Poll},
+};
+
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode, uri::PathAndQuery};
+use pin_project_lite::pin_project;
+use tracing::{Instrument as _, instrument::Instrumented};
+
+use super::{
+    event::{Event, EventId, RequestFacts, Who, bounded},
+    kind::Kind,
+    trail::AuditTrail,
+};
+use crate::client_ip::ClientIp;
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Longest id that is taken from a request.
+const MOST_ID: usize = 64;
+/// Events that wait for the answer to a request. Those of one request are few.
+const MOST_HELD: usize = 32;
+
+thread_local!(static CURRENT: RefCell<Option<Context>> = const { RefCell::new(None) });
+
+/// What is known of a request, and what became of it so far. Made without an allocation.
+#[derive(Clone, Debug)]
+pub(super) struct Context {
+    pub(super) trail: AuditTrail,
+    method: Method,
+    path: Option<PathAndQuery>,
+    id: Option<HeaderValue>,
+    made: Option<EventId>,
+    address: Option<IpAddr>,
+    /// Whether it is to be told, should it be let through.
+    sampled: bool,
+    /// Whether its caller is known.
+    entered: bool,
+    /// Who that is, if it may have to be told.
+    caller: Option<Who>,
+    refused: bool,
+    /// What waits for the answer. Made for the first event, or where a task goes on elsewhere.
+    held: Option<Arc<Mutex<Held>>>,
+}
+
+/// Events of a request, which tell the status of its answer as well, and so are told with it.
+#[derive(Debug)]
+enum Held {
+    /// There is no answer yet.
+    Open(Vec<Event>),
+    /// Nothing waits any more: there was this answer, or none will come.
+    Done(Option<StatusCode>),
+}
+
+impl Default for Held {
+    fn default() -> Self {
+        Self::Open(Vec::new())
+    }
+}
+
+impl Context {
+    pub(super) fn of<B>(trail: AuditTrail, request: &Request<B>) -> Self {
+        Self {
+            sampled: trail.samples(),
+            trail,
+            method: request.method().clone(),
+            path: request.uri().path_and_query().cloned(),
+            id: request.headers().get(X_REQUEST_ID).filter(|id| is_id(id.as_bytes())).cloned(),
+            made: None,
+            address: ClientIp::of(request.extensions()).map(|client| client.0),
+            entered: false,
+            caller: None,
+            refused: false,
+            held: None,
+        }
+    }
+
+    /// Tells the trail: with the answer, or now if there was one.
+    pub(super) fn tell(&mut self, event: Event) {
+        let Self { held, trail, .. } = self;
+        let mut held = held.get_or_insert_default().lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *held {
+            Held::Open(events) => {
+                // One refusal for one reason: what failed, and that the request was refused for it, are one event.
+                let is_refusal = event.kind == Kind::InfrastructureFailed && event.status.is_some();
+                let failed = |earlier: &Event| is_refusal && earlier.kind == event.kind && earlier.status.is_none();
+                if let Some(at) = events.iter().rposition(failed) {
+                    events.get_mut(at).map(|earlier| earlier.refused_as(event)).unwrap_or_default();
+                } else if events.len() < MOST_HELD {
+                    events.push(event);
+                } else {
+                    trail.tell(event);
+                }
+            }
+            Held::Done(status) => trail.tell(event.answered(*status)),
+        }
+    }
+
+    /// Tells what waits for the answer, which is there, or will not come.
+    pub(super) fn finish(&mut self, status: Option<StatusCode>) {
+        let Some(held) = &self.held else { return };
+        let done = Held::Done(status);
+        let held = std::mem::replace(&mut *held.lock().unwrap_or_else(PoisonError::into_inner), done);
+        if let Held::Open(events) = held {
+            for event in events {
+                self.trail.tell(event.answered(status));
+            }
+        }
+    }
+
+    pub(super) fn facts(&mut self) -> RequestFacts {
+        let id = self.id.as_ref().and_then(|id| id.to_str().ok()).map(bounded);
+        RequestFacts {
+            id: id.unwrap_or_else(|| self.made.get_or_insert_with(EventId::next).to_string().into()),
+            method: bounded(self.method.as_str()),
+            path: bounded(self.path.as_ref().map_or("*", PathAndQuery::path)),
+            client_ip: self.address,
+        }
+    }
+
+    /// Who was let through, if that is to be told.
+    pub(super) fn admitted(&mut self) -> Option<Who> {
+        self.caller.take().filter(|_| !self.refused)
+    }
+}
+
+fn is_id(text: &[u8]) -> bool {
+    (1..=MOST_ID).contains(&text.len())
+        && text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(byte))
+}
+
+/// Runs `work` on behalf of the request in `slot`, which is back there when it ends, however it does.
+pub(super) fn within<R>(slot: &mut Option<Context>, work: impl FnOnce() -> R) -> R {
+    struct Back<'a>(&'a mut Option<Context>);
+    impl Drop for Back<'_> {
+        fn drop(&mut self) {
+            swap(self.0);
+        }
+    }
+    if slot.is_none() {
+        return work();
+    }
+    swap(slot);
+    let _back = Back(slot);
+    work()
+}
+
+fn swap(slot: &mut Option<Context>) {
+    // Gone, or in use, only where a thread ends or somebody tells while being told: nothing is known of the request then.
+    let _ = CURRENT.try_with(|current| {
+        if let Ok(mut current) = current.try_borrow_mut() {
+            std::mem::swap(&mut *current, slot);
+        }
+    });
+}
+
+/// Calls `look` with the request that is being worked on, if one is known.
+pub(super) fn current<R>(look: impl FnOnce(&mut Context) -> R) -> Option<R> {
+    CURRENT.try_with(|current| current.try_borrow_mut().ok()?.as_mut().map(look)).ok().flatten()
+}
+
+/// Notes who is calling.
+#[inline]
+pub(crate) fn entered(who: impl FnOnce() -> Who) {
+    current(|context| {
+        context.entered = true;
+        if context.sampled {
+            context.caller = Some(who());
+        }
+    });
+}
+
+/// Notes that the request is refused.
+pub(super) fn refused() {
+    current(|context| context.refused = true);
+}
+
+/// A future that goes on in a task of its own until it has done something for a request, and takes along on whose behalf: in events,
+/// and in spans.
+pub(crate) fn carried<F: Future>(inner: F) -> Carried<Instrumented<F>> {
+    kept(inner.in_current_span())
+}
+
+/// The same for one that goes on for ever: whoever has begun it is no part of what it does, and their span ends.
+pub(crate) fn kept<F: Future>(inner: F) -> Carried<F> {
+    let context = current(|context| {
+        // What is told there waits for the answer, too, if there is none yet.
+        context.held.get_or_insert_default();
+        context.clone()
+    });
+    Carried { inner, context }
+}
+
+pin_project! {
+    /// From [`carried`].
+    #[derive(Debug)]
+    pub(crate) struct Carried<F> {
+        #[pin]
+        inner: F,
+        context: Option<Context>,
+    }
+}
+
+impl<F: Future> Future for Carried<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        within(this.context, || this.inner.poll(task))
+    }
+}

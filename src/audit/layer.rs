@@ -1,0 +1,138 @@
+//! The gate that lets everybody pass, and sees what becomes of them.
+
+use std::{
+    pin::Pin,
+    task::{Context as Task, Poll, ready},
+};
+
+use http::{Request, Response, StatusCode};
+use pin_project_lite::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::{
+    context::{Context, within},
+    tell,
+    trail::AuditTrail,
+};
+use crate::stripe::Striped;
+
+/// Layer that joins events to the request they are about, and hands them to a trail: what layers and endpoints further in decide,
+/// and a sample of the requests that they let through.
+///
+/// It goes outside of whatever decides, or refusals are not seen, and inside of [`ClientIpLayer`](crate::client_ip::ClientIpLayer),
+/// or clients are unknown behind a proxy. It changes neither requests nor answers, and what it adds to a request that is let
+/// through allocates nothing, unless the request is in the sample. Sinks get what was decided with the answer, whose status it tells;
+/// if the client goes away before, then.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), portcullis::config::ConfigErrors> {
+/// use axum::{Router, routing::get};
+/// use portcullis::audit::{AuditLayer, AuditTrail};
+///
+/// let trail = AuditTrail::builder().start()?;
+/// let app: Router = Router::new().route("/", get(|| async {})).layer(AuditLayer::new(trail));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct AuditLayer {
+    trail: AuditTrail,
+}
+
+impl AuditLayer {
+    /// A layer that hands events to `trail`.
+    pub const fn new(trail: AuditTrail) -> Self {
+        Self { trail }
+    }
+}
+
+impl<S> Layer<S> for AuditLayer {
+    type Service = Audit<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Audit { inner, trail: std::sync::Arc::new(Striped::new(|| self.trail.apart())) }
+    }
+}
+
+/// Service of [`AuditLayer`].
+#[derive(Clone, Debug)]
+pub struct Audit<S> {
+    inner: S,
+    /// Each request takes a reference along; each core counts its own.
+    trail: std::sync::Arc<Striped<AuditTrail>>,
+}
+
+impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for Audit<S>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = AuditFuture<S::Future>;
+
+    fn poll_ready(&mut self, task: &mut Task<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(task)
+    }
+
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        let mut context = Some(Context::of(self.trail.own().clone(), &request));
+        let inner = within(&mut context, || self.inner.call(request));
+        AuditFuture { inner: Some(inner), context }
+    }
+}
+
+pin_project! {
+    /// Response future of [`Audit`].
+    #[derive(Debug)]
+    pub struct AuditFuture<F> {
+        // None only as it is dropped.
+        #[pin]
+        inner: Option<F>,
+        context: Option<Context>,
+    }
+
+    impl<F> PinnedDrop for AuditFuture<F> {
+        /// A client has gone before its answer. What is told because of that is told of its request, and what was decided is told
+        /// all the same.
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            if this.context.is_some() {
+                within(this.context, || this.inner.set(None));
+            }
+            if let Some(context) = this.context.take() {
+                end(context, None);
+            }
+        }
+    }
+}
+
+/// The answer is there, or will not come.
+fn end(context: Context, status: Option<StatusCode>) {
+    let mut context = Some(context);
+    if let Some(who) = context.as_mut().and_then(Context::admitted) {
+        within(&mut context, || tell::admitted(who, status));
+    }
+    // The last that is told of it.
+    if let Some(mut context) = context {
+        context.finish(status);
+    }
+}
+
+impl<F, B, E> Future for AuditFuture<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let Some(inner) = this.inner.as_pin_mut() else { return Poll::Pending };
+        let answer = ready!(within(this.context, || inner.poll(task)));
+        if let Some(context) = this.context.take() {
+            end(context, answer.as_ref().ok().map(Response::status));
+        }
+        Poll::Ready(answer)
+    }
+}
