@@ -160,11 +160,16 @@ impl Readiness {
     /// Looks, or says what was seen within the last second.
     pub async fn look(&self) -> Report {
         let looking = self.looking();
-        let none = || Report(self.0.checks.iter().map(|check| (check.name, false)).collect());
         match looking {
-            Some(looking) => time::timeout(PATIENCE, looking).await.map_or_else(|_| none(), |(report, _)| report),
-            None => none(),
+            Some(looking) => {
+                time::timeout(PATIENCE, looking).await.map_or_else(|_| self.nothing_answers(), |(report, _)| report)
+            }
+            None => self.nothing_answers(),
         }
+    }
+
+    fn nothing_answers(&self) -> Report {
+        Report(self.0.checks.iter().map(|check| (check.name, false)).collect())
     }
 
     /// The look that is going on, or the last one if it still counts, or a new one. `None` outside a Tokio runtime.
@@ -181,8 +186,7 @@ impl Readiness {
                 return Some(looking.clone());
             }
         }
-        let checks = self.0.checks.clone();
-        let failed: Report = Report(checks.iter().map(|check| (check.name, false)).collect());
+        let (checks, failed) = (self.0.checks.clone(), self.nothing_answers());
         // A task of its own: whoever asked first may hang up, and the others wait for it still.
         let task = runtime.spawn(async move {
             let answers = join_all(checks.iter().map(|check| check.look())).await;

@@ -183,19 +183,14 @@ pub(super) fn refused() {
 }
 
 /// A future that goes on in a task of its own until it has done something for a request, and takes along on whose behalf: in events,
-/// and in spans.
+/// and in spans. One that goes on for ever has nothing to take along: whoever has begun it is no part of what it does.
 pub(crate) fn carried<F: Future>(inner: F) -> Carried<Instrumented<F>> {
-    kept(inner.in_current_span())
-}
-
-/// The same for one that goes on for ever: whoever has begun it is no part of what it does, and their span ends.
-pub(crate) fn kept<F: Future>(inner: F) -> Carried<F> {
     let context = current(|context| {
         // What is told there waits for the answer, too, if there is none yet.
         context.held.get_or_insert_default();
         context.clone()
     });
-    Carried { inner, context }
+    Carried { inner: inner.in_current_span(), context }
 }
 
 pin_project! {

@@ -172,7 +172,7 @@ fn open(path: &Path) -> io::Result<(File, bool)> {
     if file.metadata().is_ok_and(|file| file.is_file() && mode(&file) & 0o027 != 0) {
         tracing::warn!(path = %path.display(), "anybody on this machine may read the audit file, or a group may change it");
     }
-    Ok((file, ends_in_a_line(path)))
+    Ok((file, ends_within_a_line(path)))
 }
 
 #[cfg(unix)]
@@ -181,7 +181,7 @@ fn mode(file: &std::fs::Metadata) -> u32 {
 }
 
 /// By another handle: the one that appends may not be allowed to read. What cannot be read is left to readers.
-fn ends_in_a_line(path: &Path) -> bool {
+fn ends_within_a_line(path: &Path) -> bool {
     let last = || {
         if !std::fs::metadata(path)?.is_file() {
             return Err(ErrorKind::InvalidInput.into());

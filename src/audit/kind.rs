@@ -195,6 +195,14 @@ mod tests {
 
     use super::*;
 
+    #[cfg(feature = "metrics")]
+    #[test]
+    fn what_is_counted_from_zero_are_kinds() {
+        for name in crate::metrics::WITHOUT_REASON {
+            assert!(Kind::ALL.iter().any(|kind| kind.name() == name), "{name}");
+        }
+    }
+
     #[test]
     fn names_are_told_apart() {
         let names: HashSet<_> = Kind::ALL.iter().map(|kind| kind.name()).collect();

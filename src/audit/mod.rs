@@ -38,8 +38,6 @@ mod trail;
 
 const TARGET: &str = "portcullis::audit";
 
-#[cfg(feature = "jwks-client")]
-pub(crate) use self::context::kept;
 pub(crate) use self::{
     context::{carried, entered},
     preflight::Preflights,

@@ -15,15 +15,14 @@ use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
     header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH},
 };
-use http_body::Body as _;
 use http_body_util::Full;
 use tower_service::Service;
 
 use super::{
     error::EndpointError,
+    for_method,
     issuer::{Issuer, failed},
 };
-use crate::gate;
 
 /// Service that answers `GET` and `HEAD` with a document, and other methods with `405`. It never reads the body.
 ///
@@ -101,12 +100,7 @@ impl<B> Service<Request<B>> for DocumentEndpoint {
         let (endpoint, method, headers) = (self.clone(), request.method().clone(), request.headers().clone());
         let answer = async move {
             let answer = endpoint.answer(&method, &headers).await;
-            let mut answer = answer.unwrap_or_else(EndpointError::response);
-            let length = answer.body().size_hint().exact().unwrap_or_default();
-            if gate::leaves_out_content(&method, length, answer.headers_mut()) {
-                *answer.body_mut() = Full::default();
-            }
-            Ok(answer)
+            Ok(for_method(&method, answer.unwrap_or_else(EndpointError::response)))
         };
         answer.boxed()
     }

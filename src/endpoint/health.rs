@@ -9,16 +9,12 @@ use std::{
 use bytes::Bytes;
 use futures::{FutureExt as _, future::BoxFuture};
 use http::{HeaderValue, Method, Request, Response, StatusCode, header::RETRY_AFTER};
-use http_body::Body as _;
 use http_body_util::Full;
 use serde::Serialize;
 use tower_service::Service;
 
-use super::{EndpointError, private_json};
-use crate::{
-    gate,
-    health::{Readiness, Report},
-};
+use super::{EndpointError, for_method, private_json};
+use crate::health::{Readiness, Report};
 
 /// Service that answers `GET` and `HEAD` with 200 and `{"status":"ok"}`: the process is there. It asks nothing.
 #[derive(Clone, Copy, Debug, Default)]
@@ -67,14 +63,6 @@ fn is_read(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
 }
 
-fn finish(method: &Method, mut answer: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
-    let length = answer.body().size_hint().exact().unwrap_or_default();
-    if gate::leaves_out_content(method, length, answer.headers_mut()) {
-        *answer.body_mut() = Full::default();
-    }
-    answer
-}
-
 fn not_allowed() -> Response<Full<Bytes>> {
     EndpointError::MethodNotAllowed { allow: "GET, HEAD" }.response()
 }
@@ -91,7 +79,7 @@ impl<B> Service<Request<B>> for HealthEndpoint {
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let method = request.method();
         let ok = || json(StatusCode::OK, &Status { status: "ok", failing: &[] });
-        ready(Ok(finish(method, if is_read(method) { ok() } else { not_allowed() })))
+        ready(Ok(for_method(method, if is_read(method) { ok() } else { not_allowed() })))
     }
 }
 
@@ -108,7 +96,7 @@ impl<B> Service<Request<B>> for ReadyEndpoint {
         let (readiness, method) = (self.0.clone(), request.method().clone());
         let answer = async move {
             let answer = if is_read(&method) { answer(&readiness.look().await) } else { not_allowed() };
-            Ok(finish(&method, answer))
+            Ok(for_method(&method, answer))
         };
         answer.boxed()
     }

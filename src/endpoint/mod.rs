@@ -64,6 +64,7 @@ pub(crate) use self::{ending::NotChanged, issuer::Sessions};
 use crate::{
     audit,
     form::{Form, FormError},
+    gate,
     login::LoginOutcome,
     rejection::AnswerStyle,
 };
@@ -155,20 +156,15 @@ impl OAuthEndpoint {
             None => Form::read(&parts.headers, body).await?,
         };
         let code = |error: &EndpointError| error.code();
+        let issue = || audit::decision!("issue_token", client_id = Empty, subject = Empty);
         match self.does {
-            Does::Token => {
-                let span = audit::decision!("issue_token", client_id = Empty, subject = Empty);
-                audit::inside(span, self.issuer.token(&parts, &form, None, outcome), code).await
-            }
+            Does::Token => audit::inside(issue(), self.issuer.token(&parts, &form, None, outcome), code).await,
             Does::Refresh => {
-                let span = audit::decision!("issue_token", client_id = Empty, subject = Empty);
-                audit::inside(span, self.issuer.token(&parts, &form, Some("refresh_token"), outcome), code).await
+                let token = self.issuer.token(&parts, &form, Some("refresh_token"), outcome);
+                audit::inside(issue(), token, code).await
             }
             #[cfg(feature = "password")]
-            Does::SignIn => {
-                let span = audit::decision!("issue_token", client_id = Empty, subject = Empty);
-                audit::inside(span, self.issuer.sign_page_in(&parts, &form, outcome), code).await
-            }
+            Does::SignIn => audit::inside(issue(), self.issuer.sign_page_in(&parts, &form, outcome), code).await,
             Does::Revoke => {
                 let span = audit::decision!("revoke_token", client_id = Empty);
                 audit::inside(span, self.issuer.revocation(&parts, &form), code).await
@@ -193,6 +189,15 @@ fn told_in(style: AnswerStyle, answer: Result<Response<Full<Bytes>>, EndpointErr
         audit::malformed(status, reason);
     }
     answer.unwrap_or_else(|error| error.response_in(style))
+}
+
+/// The answer to a request with this method: without its content to `HEAD`.
+fn for_method(method: &Method, mut answer: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+    let length = answer.body().size_hint().exact().unwrap_or_default();
+    if gate::leaves_out_content(method, length, answer.headers_mut()) {
+        *answer.body_mut() = Full::default();
+    }
+    answer
 }
 
 /// A JSON answer that no cache may keep (RFC 6749 §5.1).

@@ -33,7 +33,6 @@ use super::{
     source::Fetched,
 };
 use crate::{
-    audit,
     config::{ConfigError, ConfigErrors},
     sync::{
         ArcSwapOption,
@@ -386,7 +385,7 @@ impl RemoteJwksBuilder {
             last_keys,
             failures: 0,
         };
-        let task = runtime.spawn(audit::kept(fetcher.run())).abort_handle();
+        let task = runtime.spawn(fetcher.run()).abort_handle();
         Ok(RemoteJwks(Arc::new(Task { shared, task })))
     }
 }

@@ -14,7 +14,7 @@ pub(crate) use super::tally::{Hot, count};
 use crate::clock::UnixSeconds;
 
 /// Events that are told without a reason.
-const WITHOUT_REASON: [&str; 8] = [
+pub(crate) const WITHOUT_REASON: [&str; 8] = [
     "login_succeeded",
     "user_registered",
     "session_refreshed",
