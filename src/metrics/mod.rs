@@ -61,3 +61,16 @@ pub fn describe() {
 pub fn publish() {
     self::tally::publish();
 }
+
+/// What each request counts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Hot {
+    /// A request of a caller who is known.
+    Known,
+    /// One of nobody.
+    Nobody,
+    /// A token that was remembered.
+    Hit,
+    /// One that was not.
+    Miss,
+}

@@ -1,15 +1,7 @@
 //! The same without the feature `metrics`: nothing.
 
+use super::Hot;
 use crate::clock::UnixSeconds;
-
-/// What each request counts.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Hot {
-    Known,
-    Nobody,
-    Hit,
-    Miss,
-}
 
 pub(crate) const fn count(_: Hot, _: UnixSeconds) {}
 pub(crate) const fn event(_: &'static str, _: Option<&'static str>) {}

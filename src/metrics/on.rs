@@ -10,7 +10,7 @@ use super::names::{
 };
 #[cfg(feature = "password")]
 use super::names::{PASSWORD_HASH_SECONDS, PASSWORD_WAIT_SECONDS, PASSWORD_WAITING};
-pub(crate) use super::tally::{Hot, count};
+pub(crate) use super::tally::count;
 use crate::clock::UnixSeconds;
 
 /// Events that are told without a reason.

@@ -10,21 +10,11 @@ use std::{
 
 use ::metrics::{Counter, Recorder, counter, with_recorder};
 
-use super::names::{REQUESTS_ADMITTED, TOKEN_CACHE_LOOKUPS};
+use super::{
+    Hot,
+    names::{REQUESTS_ADMITTED, TOKEN_CACHE_LOOKUPS},
+};
 use crate::{clock::UnixSeconds, stripe::Apart};
-
-/// What is counted like that.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Hot {
-    /// A request of a caller who is known.
-    Known,
-    /// One of nobody.
-    Nobody,
-    /// A token that was remembered.
-    Hit,
-    /// One that was not.
-    Miss,
-}
 
 const HOT: [Hot; 4] = [Hot::Known, Hot::Nobody, Hot::Hit, Hot::Miss];
 
