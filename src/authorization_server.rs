@@ -17,7 +17,7 @@ pub(crate) use self::mounts::Facts;
 #[cfg(feature = "axum")]
 pub(crate) use self::mounts::Mounted;
 #[cfg(feature = "password")]
-pub use self::users::ProtectUsersLayer;
+pub use self::users::{ProtectUsers, ProtectUsersLayer};
 use crate::{
     audit,
     client::{Client, GrantType, Resource},

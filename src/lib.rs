@@ -158,10 +158,10 @@ pub mod tonic;
 pub mod transport;
 mod uri;
 
-#[cfg(feature = "password")]
-pub use authorization_server::ProtectUsersLayer;
 pub use authorization_server::{AuthorizationServer, AuthorizationServerBuilder};
-pub use resource_server::{AuthenticateLayer, CookieAuthenticateLayer, ProtectLayer, ResourceServer};
+#[cfg(feature = "password")]
+pub use authorization_server::{ProtectUsers, ProtectUsersLayer};
+pub use resource_server::{AuthenticateLayer, CookieAuthenticateLayer, Protect, ProtectLayer, ResourceServer};
 
 /// The README's code compiles and runs, too.
 #[cfg(all(doctest, feature = "openapi", feature = "testing"))]

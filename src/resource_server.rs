@@ -10,11 +10,12 @@ use tower_layer::Layer;
 pub use self::cookies::CookieAuthenticateLayer;
 use crate::{
     audit,
-    authz::{Authorize, AuthorizeLayer, Policy, RequireScopesLayer, Scopes},
+    authz::{AuthorizeLayer, Policy, PolicyGate, RequireScopesLayer, Scopes},
     browser::CsrfGuard,
     clock::{Clock, SystemClock},
     config::{ConfigError, ConfigErrors},
     endpoint::{DocumentEndpoint, ResourceMetadata},
+    gate::{Both, Gated},
     health::Readiness,
     jwt::{ClaimsPolicy, CustomClaims, JwtVerify, JwtVerifyLayer, KeySource, NoClaims, Verifier},
     rejection::{AnswerStyle, Answers},
@@ -262,13 +263,13 @@ impl<C: CustomClaims> ResourceServer<C> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn protect<P: Policy>(&self, policy: P) -> ProtectLayer<P, C> {
-        ProtectLayer { authenticate: self.authenticate_for(&policy.scopes()), authorize: self.authorize(policy) }
+        let verify = self.verify_for(&policy.scopes());
+        ProtectLayer { gate: Arc::new(Both::new(verify, self.authorize(policy).gate())) }
     }
 
-    /// As [`authenticate`](Self::authenticate), where it is known what will be demanded.
-    pub(crate) fn authenticate_for(&self, scopes: &ScopeSet) -> AuthenticateLayer<C> {
-        let verify = self.verify().answers(self.answers.demanding(scopes));
-        AuthenticateLayer { verify: verify.reading_header(false), optional: false }
+    /// As within [`authenticate`](Self::authenticate), where it is known what will be demanded.
+    pub(crate) fn verify_for(&self, scopes: &ScopeSet) -> JwtVerifyLayer<C> {
+        self.verify().answers(self.answers.demanding(scopes)).reading_header(false)
     }
 
     /// What it needs to be ready: the keys of its issuers, and what was called back. See [`health`](crate::health).
@@ -347,12 +348,6 @@ impl<C> Clone for AuthenticateLayer<C> {
     }
 }
 
-impl<P, C> Clone for ProtectLayer<P, C> {
-    fn clone(&self) -> Self {
-        Self { authenticate: self.authenticate.clone(), authorize: self.authorize.clone() }
-    }
-}
-
 #[cfg(feature = "openapi")]
 impl<C: CustomClaims> AuthenticateLayer<C> {
     /// What its answers are like.
@@ -363,33 +358,47 @@ impl<C: CustomClaims> AuthenticateLayer<C> {
 
 #[cfg(feature = "openapi")]
 impl<C> AuthenticateLayer<C> {
+    /// One that demands a credential.
+    pub(crate) fn demanding(verify: &JwtVerifyLayer<C>) -> Self {
+        Self { verify: verify.clone(), optional: false }
+    }
+
     /// Whether requests without a credential pass.
     pub(crate) const fn is_optional(&self) -> bool {
         self.optional
     }
 }
 
-/// [`AuthenticateLayer`] around [`AuthorizeLayer`]: from [`ResourceServer::protect`].
+/// What [`AuthenticateLayer`] around [`AuthorizeLayer`] answers and lets pass, in one step: from [`ResourceServer::protect`].
 #[derive(Debug)]
 #[must_use]
 pub struct ProtectLayer<P, C = NoClaims> {
-    authenticate: AuthenticateLayer<C>,
-    authorize: AuthorizeLayer<P>,
+    gate: Arc<Both<JwtVerifyLayer<C>, PolicyGate<P>>>,
+}
+
+/// Middleware that verifies the bearer token, and lets pass whom a policy allows: from [`ProtectLayer`].
+pub type Protect<S, P, C = NoClaims> = Gated<S, Both<JwtVerifyLayer<C>, PolicyGate<P>>>;
+
+impl<P, C> Clone for ProtectLayer<P, C> {
+    fn clone(&self) -> Self {
+        Self { gate: Arc::clone(&self.gate) }
+    }
 }
 
 #[cfg(feature = "openapi")]
 impl<P, C> ProtectLayer<P, C> {
     /// What it is made of, from the outside in.
-    pub(crate) const fn layers(&self) -> (&AuthenticateLayer<C>, &AuthorizeLayer<P>) {
-        (&self.authenticate, &self.authorize)
+    pub(crate) fn layers(&self) -> (AuthenticateLayer<C>, AuthorizeLayer<P>) {
+        let (verify, policy) = self.gate.parts();
+        (AuthenticateLayer::demanding(verify), AuthorizeLayer::of(policy))
     }
 }
 
-impl<S, P, C: CustomClaims> Layer<S> for ProtectLayer<P, C> {
-    type Service = JwtVerify<Authorize<S, P>, C>;
+impl<S, P, C> Layer<S> for ProtectLayer<P, C> {
+    type Service = Protect<S, P, C>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        self.authenticate.layer(self.authorize.layer(inner))
+        Gated::new(inner, Arc::clone(&self.gate))
     }
 }
 

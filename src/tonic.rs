@@ -68,12 +68,13 @@ use ::tonic::{Request, Status, metadata::MetadataMap, server::NamedService};
 use http::{Extensions, header::CONTENT_TYPE};
 
 use crate::{
-    authz::{Authorize, CurrentUser, DenyUndecided, LoadCurrentUser, MarkPublic},
+    authz::{CurrentUser, DenyUndecided, MarkPublic},
     bearer::BearerExtract,
     browser::{CookieExtract, Csrf},
     client_ip::ResolveClientIp,
     cors::CorsStrict,
-    jwt::{CustomClaims, JwtVerify, Verified},
+    gate::Gated,
+    jwt::{CustomClaims, Verified},
     principal::{self, Principal, ScopeName, Scoped},
     rejection::{Answers, Needs, Rejection, Wire},
     scope::ScopeSet,
@@ -225,15 +226,13 @@ macro_rules! keep_the_name {
     )*};
 }
 keep_the_name!(
-    Authorize<P>,
     BearerExtract,
     CookieExtract,
     CorsStrict,
     Csrf,
     DenyUndecided,
+    Gated<G>,
     Hsts,
-    JwtVerify<C>,
-    LoadCurrentUser,
     MarkPublic,
     RequireHttps,
     ResolveClientIp,

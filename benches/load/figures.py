@@ -45,6 +45,15 @@ class Rates:
         """Microseconds of the server's CPU time for each request."""
         return self.of(scenario, each_cpu)[0]
 
+    def cpu_added(self, above, below):
+        """Median of the differences within each round."""
+        pairs = zip(self.rounds[above], self.rounds[below], strict=True)
+        return median(each_cpu(one) - each_cpu(other) for one, other in pairs)
+
+    def busy(self, scenario):
+        """How much of one core the server had. Where it is not all of it, the client was the limit."""
+        return self.of(scenario, lambda line: line["server_cpu"] / line["seconds"])[0]
+
 
 def each_cpu(line):
     return line["server_cpu"] / line["requests"] * 1e6

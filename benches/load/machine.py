@@ -3,7 +3,9 @@
 import os
 import platform
 import subprocess
+import time
 from pathlib import Path
+from statistics import median
 
 ROOT = Path(__file__).resolve().parents[2]
 WORK = ROOT / "target" / "load"
@@ -69,5 +71,22 @@ def describe():
         "rustc": said("rustc", "--version"),
         "wrk": said("wrk", "-v").split(" Copyright")[0],
         "python": platform.python_version(),
-        "commit": said("git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"),
+        "siblings": Path("/sys/devices/system/cpu/cpu0/topology/thread_siblings_list").read_text().strip(),
+        "disk": said("stat", "-f", "-c", "%T", str(WORK)),
+        "sync_us": sync_time(),
+        "commit": said("git", "-C", str(ROOT), "describe", "--always", "--dirty"),
     }
+
+
+def sync_time():
+    """Microseconds until a page is durable where the databases are: what each refresh in SQLite waits for."""
+    path, took = WORK / "sync", []
+    with path.open("wb") as file:
+        for _ in range(50):
+            file.write(bytes(4096))
+            file.flush()
+            begun = time.perf_counter()
+            os.fdatasync(file.fileno())
+            took.append(time.perf_counter() - begun)
+    path.unlink()
+    return round(median(took) * 1e6, 1)

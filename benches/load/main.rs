@@ -9,7 +9,8 @@
 //! `ALGORITHM` and `SIGNING_KEY` are as for the example `auth_server`, `ISSUER` and `AUDIENCE` are needed,
 //! `TOKIO_WORKER_THREADS` says how many threads serve. `/bare` has no layers at all; what it costs is axum, hyper, and the
 //! kernel. `/layered` has a layer that does nothing, which shows what axum takes for any. `/protected` is the same handler behind `ResourceServer::protect`; `/named` reads the caller besides.
-//! `/unremembered` checks each token from its first byte to its last each time.
+//! `/unremembered` checks each token from its first byte to its last each time. With `METRICS=on` a recorder takes what is counted;
+//! with `AUDIT_FILE` there is an audit trail around all routes, with its lines in that file.
 #![allow(missing_docs, clippy::print_stdout, clippy::print_stderr, reason = "a benchmark talks to its user")]
 
 use std::{
@@ -26,8 +27,10 @@ use axum::{
     http::{Request, header::AUTHORIZATION},
     routing::get,
 };
+use metrics_exporter_prometheus::PrometheusBuilder;
 use portcullis::{
     ResourceServer,
+    audit::{AuditLayer, AuditTrail, JsonLines},
     authz::Scopes,
     jwt::{Algorithm, ClaimsPolicy, KeySet, SigningKey},
     principal::Principal,
@@ -99,7 +102,19 @@ fn app() -> Outcome<Router> {
 async fn serve() -> Outcome<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("listening on http://{}", listener.local_addr()?);
-    Ok(axum::serve(listener, app()?).await?)
+    Ok(axum::serve(listener, watched(app()?)?).await?)
+}
+
+/// What a server has that is watched, as `auth_server` does it.
+fn watched(app: Router) -> Outcome<Router> {
+    if env::var_os("METRICS").is_some() {
+        metrics::set_global_recorder(PrometheusBuilder::new().build_recorder())?;
+        portcullis::metrics::describe();
+    }
+    let Some(path) = env::var_os("AUDIT_FILE") else { return Ok(app) };
+    let trail = AuditTrail::builder().sink(JsonLines::append(path)?).start()?;
+    trail.install()?;
+    Ok(app.layer(AuditLayer::new(trail)))
 }
 
 async fn call(path: &str, count: &str) -> Outcome<()> {

@@ -1,5 +1,4 @@
-#!/usr/bin/env python3
-"""Draws the raw data as SVG, for the repository's view of the guide and for rustdoc's: `python3 benches/load/plot.py`.
+"""Draws the raw data as SVG, for the repository's view of the guide and for rustdoc's; `page.py` writes it.
 
 A relative image is found in the repository, but rustdoc does not copy it. So the page names its images by reference: its last
 lines say where they are in the repository, and `images.md`, which rustdoc reads before the page, says so first, with the
@@ -9,7 +8,7 @@ picture itself. The first of two definitions counts. Each has its own ground, so
 import base64
 from html import escape
 
-from figures import GUIDE, Rates, lines
+from figures import GUIDE, lines
 
 WIDTH, PAD = 760, 18
 STYLE = """
@@ -124,7 +123,7 @@ def throughput(rates):
 
 def soak(raw):
     samples, seconds = raw[1:-1], raw[-1]["seconds"]
-    of = lambda pick: [(line["second"], pick(line)) for line in samples if "get" in line and "refresh" in line]
+    of = lambda pick: [(line["second"], pick(line)) for line in samples]
     return curves(
         f"{raw[-1]['rate']:,} requests a second of mixed traffic",
         [
@@ -158,17 +157,11 @@ def soak(raw):
 
 
 def draw_all(rates):
+    """What the files are to hold, by path."""
     folder = GUIDE / "figures"
-    folder.mkdir(exist_ok=True)
     drawn = {"load": throughput(rates)}
     if raw := lines("soak"):
         drawn["soak"] = soak(raw)
-    definitions = []
-    for name, svg in drawn.items():
-        (folder / f"{name}.svg").write_text(svg)
-        definitions.append(f"[plot-{name}]: data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}\n")
-    (folder / "images.md").write_text("".join(definitions))
-
-
-if __name__ == "__main__":
-    draw_all(Rates("rates"))
+    inline = lambda svg: base64.b64encode(svg.encode()).decode()
+    definitions = [f"[plot-{name}]: data:image/svg+xml;base64,{inline(svg)}\n" for name, svg in drawn.items()]
+    return {folder / "images.md": "".join(definitions), **{folder / f"{name}.svg": svg for name, svg in drawn.items()}}

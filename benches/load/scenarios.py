@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field, replace
 
+from machine import WORK
+
 ONE, THOUSAND, COLD = "one", "thousand", "cold"
 
 
@@ -16,7 +18,7 @@ class Scenario:
     workers: int = 1
     kind: str = "get"
     store: str = "memory"
-    # A `--with` of the command line, and the variables that it sets for the server.
+    # A label, and the variables that it stands for: those of `OBSERVED`, or of a `--with` on the command line.
     variant: str = ""
     extra: dict = field(default_factory=dict, compare=False)
 
@@ -65,7 +67,20 @@ def _two_workers():
     yield Scenario("auth_server", "/token", kind="refresh", store="sqlite", workers=2)
 
 
-ALL = [*_gets(), *_endpoints(), *_two_workers()]
+# What audit and metrics are to cost little of: a route that costs little itself. One admitted request in a thousand is told.
+OBSERVED = {
+    "metrics": {"METRICS": "on"},
+    "audit": {"AUDIT_FILE": str(WORK / "audit.jsonl")},
+    "audit, metrics": {"METRICS": "on", "AUDIT_FILE": str(WORK / "audit.jsonl")},
+}
 
-# What audit and metrics could slow down: a route that costs little itself.
+
+def _observed():
+    for label, extra in OBSERVED.items():
+        yield Scenario("load", "/protected").varied(label, extra)
+
+
+ALL = [*_gets(), *_observed(), *_endpoints(), *_two_workers()]
+
+# For what `--with` puts beside each other.
 WARM = [Scenario("auth_server", "/admin/reports"), Scenario("auth_server", "/users/me")]

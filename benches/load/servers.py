@@ -107,13 +107,16 @@ class Bench:
             # As wide as they go: what is measured is the work, not the limits.
             environment |= {"LISTEN": "127.0.0.1:0", "LOGIN_PER_MINUTE": "1000000", "LOGIN_FAILURES": "100"}
             environment |= {"USERS": json.dumps([user])}
-        return Server(f"{kind}-{algorithm}", pinned(cores, command), {**environment, **(extra or {})})
+        processes = workers if kind == "fastapi" else 0
+        return Server(f"{kind}-{algorithm}", pinned(cores, command), {**environment, **(extra or {})}, processes)
 
 
 class Server:
     """A running one, which `with` stops."""
 
-    def __init__(self, name, command, environment):
+    def __init__(self, name, command, environment, processes=0):
+        # So many of uvicorn's have to be up; it says that it runs before they do.
+        self.processes = processes
         # Into a file, as a service's log is: a pipe that nobody reads would hold it up.
         self.log = WORK / f"{name}.log"
         with self.log.open("w") as out:
@@ -130,8 +133,9 @@ class Server:
     def _address(self):
         end = time.monotonic() + 30
         while time.monotonic() < end and self.process.poll() is None:
-            found = re.search(r"(?:listening|running) on (http://127\.0\.0\.1:(\d+))", self.log.read_text())
-            if found and accepts(found[2]):
+            log = self.log.read_text()
+            found = re.search(r"(?:listening|running) on (http://127\.0\.0\.1:(\d+))", log)
+            if found and log.count("startup complete") >= self.processes and accepts(found[2]):
                 return found[1]
             time.sleep(0.02)
         raise RuntimeError(f"does not listen: {self.log.read_text()[-2000:]}")
@@ -177,7 +181,7 @@ class Server:
 
 
 def accepts(port):
-    """Whether it does by now: uvicorn says so before its workers do."""
+    """Whether it does by now."""
     try:
         socket.create_connection(("127.0.0.1", port), 1).close()
     except OSError:

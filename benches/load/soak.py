@@ -3,8 +3,8 @@
 
 The server has one core and its sessions in SQLite on disk, the traffic (see traffic.py) the other. Every five seconds a line
 of JSON goes to `data/soak.jsonl`: resident memory, threads, open files, CPU time, and the times of answers. Access tokens live a
-minute, so that all that waits for their end has come to rest after the first one; so have the caches, which meet 12,000 tokens
-in turn, more than they hold.
+minute, and the caches meet 12,000 tokens in turn, more than they hold, so that both have come to rest after the first one. What was
+called back is remembered for hours, and grows with the sessions that end.
 """
 
 import argparse
@@ -55,6 +55,8 @@ async def load(server, tokens, rate, seconds, lines):
     await traffic.run(seconds)
     # So that the last line is there.
     await asyncio.sleep(EVERY / 2)
+    if watcher.done():
+        await watcher
     watcher.cancel()
     return traffic
 
@@ -97,10 +99,13 @@ def main():
     }
     summary |= {"database_kib": database // 1024, "seconds": asked.seconds, "rate": asked.rate}
     print(json.dumps(summary, indent=1))
+    planned = sum(rate for _, _, rate in traffic.parts) * asked.seconds
+    whole = len(lines) >= asked.seconds // EVERY and sum(traffic.counts.values()) > 0.99 * planned
+    if traffic.wrong or not whole:
+        raise SystemExit("answered otherwise than it should, or not all was sent: nothing is kept")
     if out:
         out.parent.mkdir(exist_ok=True)
         out.write_text("".join(json.dumps(line) + "\n" for line in [{"machine": describe()}, *lines, summary]))
-    raise SystemExit(1 if traffic.wrong else 0)
 
 
 main()

@@ -1,17 +1,21 @@
 //! What a program does with users and their sessions.
 
+use std::sync::Arc;
+
 use tower_layer::Layer;
 
 use super::AuthorizationServer;
+#[cfg(feature = "openapi")]
+use crate::{authz::AuthorizeLayer, resource_server::AuthenticateLayer};
 use crate::{
-    authz::{Authorize, AuthorizeLayer, CurrentUserLayer, CurrentUsers, LoadCurrentUser, Policy},
+    authz::{CurrentUserLayer, CurrentUsers, Policy, PolicyGate, UserGate},
     config::{ConfigError, ConfigErrors},
     endpoint::NotChanged,
+    gate::{Both, Gated},
     ident::{LoginName, SessionId, UserId},
-    jwt::JwtVerify,
+    jwt::JwtVerifyLayer,
     principal::Principal,
     rejection::Rejection,
-    resource_server::AuthenticateLayer,
     secret::Secret,
     store::{StoreError, UserRecord, active_user},
 };
@@ -112,12 +116,9 @@ impl AuthorizationServer {
     ///
     /// As [`current_user`](Self::current_user).
     pub fn protect<P: Policy>(&self, policy: P) -> Result<ProtectUsersLayer<P>, ConfigErrors> {
-        let users = self.current_user()?;
-        Ok(ProtectUsersLayer {
-            authenticate: self.own.authenticate_for(&policy.scopes()),
-            users,
-            authorize: self.own.authorize(policy),
-        })
+        let verify = self.own.verify_for(&policy.scopes());
+        let inner = Both::new(self.current_user()?.gate(), self.own.authorize(policy).gate());
+        Ok(ProtectUsersLayer { gate: Arc::new(Both::new(verify, Arc::new(inner))) })
     }
 
     /// The user who is calling, if they may still act: for routes that must know at once that somebody was disabled,
@@ -134,35 +135,39 @@ impl AuthorizationServer {
     }
 }
 
-/// The layers for routes of a server's own users, stacked: from [`AuthorizationServer::protect`].
+/// What the layers for routes of a server's own users answer and let pass, in one step: from [`AuthorizationServer::protect`].
 #[derive(Debug)]
 #[must_use]
 pub struct ProtectUsersLayer<P> {
-    authenticate: AuthenticateLayer,
-    users: CurrentUserLayer,
-    authorize: AuthorizeLayer<P>,
+    gate: Arc<UsersGate<P>>,
 }
+
+type UsersGate<P> = Both<JwtVerifyLayer, Both<UserGate, PolicyGate<P>>>;
+
+/// Middleware from [`ProtectUsersLayer`].
+pub type ProtectUsers<S, P> = Gated<S, UsersGate<P>>;
 
 /// Whether the policy can be cloned makes no difference.
 impl<P> Clone for ProtectUsersLayer<P> {
     fn clone(&self) -> Self {
-        let Self { authenticate, users, authorize } = self;
-        Self { authenticate: authenticate.clone(), users: users.clone(), authorize: authorize.clone() }
+        Self { gate: Arc::clone(&self.gate) }
     }
 }
 
 #[cfg(feature = "openapi")]
 impl<P> ProtectUsersLayer<P> {
     /// What it is made of, from the outside in.
-    pub(crate) const fn layers(&self) -> (&AuthenticateLayer, &CurrentUserLayer, &AuthorizeLayer<P>) {
-        (&self.authenticate, &self.users, &self.authorize)
+    pub(crate) fn layers(&self) -> (AuthenticateLayer, CurrentUserLayer, AuthorizeLayer<P>) {
+        let (verify, inner) = self.gate.parts();
+        let (users, policy) = inner.parts();
+        (AuthenticateLayer::demanding(verify), CurrentUserLayer::of(users), AuthorizeLayer::of(policy))
     }
 }
 
 impl<S, P> Layer<S> for ProtectUsersLayer<P> {
-    type Service = JwtVerify<LoadCurrentUser<Authorize<S, P>>>;
+    type Service = ProtectUsers<S, P>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        self.authenticate.layer(self.users.layer(self.authorize.layer(inner)))
+        Gated::new(inner, Arc::clone(&self.gate))
     }
 }

@@ -18,7 +18,7 @@ use futures::{
 };
 use http::Extensions;
 
-pub use self::layer::{CurrentUserLayer, LoadCurrentUser};
+pub use self::layer::{CurrentUserLayer, LoadCurrentUser, UserGate};
 use crate::{
     audit,
     clock::{Clock, SystemClock, UnixSeconds},

@@ -1,16 +1,10 @@
 //! The gate: a caller in, and on if the policy allows.
 
-use std::{
-    fmt,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response};
 use tower_layer::Layer;
-use tower_service::Service;
 use tracing::{Instrument as _, Span};
 
 use super::{
@@ -22,7 +16,7 @@ use crate::{
     audit,
     clock::{Clock, SystemClock},
     config::ConfigErrors,
-    gate::{AskFuture, Asks, GateBody, Sight, sealed::Sealed},
+    gate::{Asks, Gated, Sight, sealed::Sealed},
     principal::{self, Principal},
     rejection::{Answers, Needs, Rejection},
     scope::ScopeSet,
@@ -35,7 +29,7 @@ const PATIENCE: Duration = Duration::from_millis(1500);
 /// Layer that applies [`Authorize`]; the [module docs](crate::authz) have an example.
 #[must_use]
 pub struct AuthorizeLayer<P> {
-    gate: Arc<Gate<P>>,
+    gate: Arc<PolicyGate<P>>,
 }
 
 /// Layer that demands scopes: [`AuthorizeLayer`] with [`Scopes`].
@@ -44,8 +38,8 @@ pub type RequireScopesLayer = AuthorizeLayer<Scopes>;
 /// Middleware that demands scopes: from [`RequireScopesLayer`].
 pub type RequireScopes<S> = Authorize<S, Scopes>;
 
-/// What decides, and how it answers.
-pub struct Gate<P> {
+/// What decides, and how it answers: the gate of [`Authorize`].
+pub struct PolicyGate<P> {
     policy: Arc<P>,
     settings: Settings,
 }
@@ -87,7 +81,7 @@ impl<P: Policy> AuthorizeLayer<P> {
         let striped = |scopes: ScopeSet| Arc::new(Striped::new(|| Arc::new(Apart(scopes.clone()))));
         let clock = Arc::new(SystemClock);
         let settings = Settings { demands: scopes.map(striped), clock, answers: None, patience: PATIENCE };
-        Self { gate: Arc::new(Gate { policy: Arc::new(policy), settings }) }
+        Self { gate: Arc::new(PolicyGate { policy: Arc::new(policy), settings }) }
     }
 }
 
@@ -95,7 +89,16 @@ impl<P> AuthorizeLayer<P> {
     fn with(self, change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = self.gate.settings.clone();
         change(&mut settings);
-        Self { gate: Arc::new(Gate { policy: Arc::clone(&self.gate.policy), settings }) }
+        Self { gate: Arc::new(PolicyGate { policy: Arc::clone(&self.gate.policy), settings }) }
+    }
+
+    #[cfg(feature = "openapi")]
+    pub(crate) fn of(gate: &Arc<PolicyGate<P>>) -> Self {
+        Self { gate: Arc::clone(gate) }
+    }
+
+    pub(crate) fn gate(&self) -> Arc<PolicyGate<P>> {
+        Arc::clone(&self.gate)
     }
 
     /// The policy.
@@ -120,28 +123,7 @@ impl<P> AuthorizeLayer<P> {
     }
 }
 
-impl<P: Policy> Gate<P> {
-    fn look<B>(&self, request: &mut Request<B>) -> Sight<Decision> {
-        let Some(access) = Access::of(request, self.settings.clock.now()) else {
-            // Without a caller there is nothing to decide, and nobody is allowed in.
-            let denied = Decision::Deny(Denial::Forbidden);
-            return Sight::Refuse(refuse(request, self.settings.answers.as_ref(), &denied).into());
-        };
-        let outcome = if audit::is_heard() { self.decide_in_span(&access) } else { self.policy.decide(&access) };
-        match outcome {
-            Outcome::Now(decision) => self.settle(request, decision).into(),
-            Outcome::Later(asks) => {
-                let patience = self.settings.patience;
-                // The timer is made where it is polled, which is inside a runtime.
-                Sight::Ask(Box::pin(async move {
-                    tokio::time::timeout(patience, asks).await.unwrap_or(Decision::Undecided("no answer in time"))
-                }))
-            }
-        }
-    }
-}
-
-impl<P: Policy> Gate<P> {
+impl<P: Policy> PolicyGate<P> {
     /// What the policy says, and what is said of that at debug.
     #[cold]
     fn decide_in_span(&self, access: &Access<'_>) -> Outcome {
@@ -180,17 +162,38 @@ impl Decision {
     }
 }
 
-impl<P> Sealed for Gate<P> {}
+impl<P> Sealed for PolicyGate<P> {}
 
-impl<P: Policy> Asks for Gate<P> {
+impl<P: Policy> Asks for PolicyGate<P> {
     type Answer = Decision;
 
-    fn settle<B>(&self, request: &mut Request<B>, decision: Decision) -> Result<(), Box<Response<Bytes>>> {
+    #[inline]
+    fn look<B>(&self, request: &mut Request<B>) -> Sight<Decision> {
+        let Some(access) = Access::of(request, self.settings.clock.now()) else {
+            // Without a caller there is nothing to decide, and nobody is allowed in.
+            let denied = Decision::Deny(Denial::Forbidden);
+            return Sight::Refuse(refuse(request, self.settings.answers.as_ref(), &denied).into());
+        };
+        let outcome = if audit::is_heard() { self.decide_in_span(&access) } else { self.policy.decide(&access) };
+        match outcome {
+            Outcome::Now(decision) => self.settle(request, decision),
+            Outcome::Later(asks) => {
+                let patience = self.settings.patience;
+                // The timer is made where it is polled, which is inside a runtime.
+                Sight::Ask(Box::pin(async move {
+                    tokio::time::timeout(patience, asks).await.unwrap_or(Decision::Undecided("no answer in time"))
+                }))
+            }
+        }
+    }
+
+    #[inline]
+    fn settle<B>(&self, request: &mut Request<B>, decision: Decision) -> Sight<Decision> {
         match request.extensions_mut().get_mut::<Principal>().filter(|_| decision.is_allowed()) {
             Some(caller) => caller.decide(self.settings.demands.as_ref().map(|demands| demands.own())),
-            None => return Err(refuse(request, self.settings.answers.as_ref(), &decision).into()),
+            None => return Sight::Refuse(refuse(request, self.settings.answers.as_ref(), &decision).into()),
         }
-        Ok(())
+        Sight::Pass
     }
 }
 
@@ -225,9 +228,9 @@ impl<P: fmt::Debug> fmt::Debug for AuthorizeLayer<P> {
     }
 }
 
-impl<P: fmt::Debug> fmt::Debug for Gate<P> {
+impl<P: fmt::Debug> fmt::Debug for PolicyGate<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gate").field("policy", &self.policy).finish_non_exhaustive()
+        f.debug_struct("PolicyGate").field("policy", &self.policy).finish_non_exhaustive()
     }
 }
 
@@ -235,39 +238,9 @@ impl<S, P> Layer<S> for AuthorizeLayer<P> {
     type Service = Authorize<S, P>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Authorize { inner, gate: Arc::clone(&self.gate) }
+        Gated::new(inner, self.gate())
     }
 }
 
 /// Middleware that lets pass whom a policy allows; the [module docs](crate::authz) have an example.
-#[derive(Debug)]
-pub struct Authorize<S, P> {
-    inner: S,
-    /// Shared, because some servers clone their services for each request.
-    gate: Arc<Gate<P>>,
-}
-
-impl<S: Clone, P> Clone for Authorize<S, P> {
-    fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), gate: Arc::clone(&self.gate) }
-    }
-}
-
-impl<S, P, ReqBody, ResBody> Service<Request<ReqBody>> for Authorize<S, P>
-where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
-    P: Policy,
-{
-    type Response = Response<GateBody<ResBody>>;
-    type Error = S::Error;
-    type Future = AskFuture<S, Gate<P>, ReqBody>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let sight = self.gate.look(&mut request);
-        AskFuture::new(sight, &mut self.inner, &self.gate, request)
-    }
-}
+pub type Authorize<S, P> = Gated<S, PolicyGate<P>>;

@@ -42,9 +42,9 @@ pub(crate) use self::current_user::{enter, enter_nobody};
 pub use self::{
     asks::{AsyncPolicyFn, Question, ServicePolicy, async_policy_fn},
     claim::Claim,
-    current_user::{CurrentUser, CurrentUserLayer, CurrentUsers, LoadCurrentUser},
+    current_user::{CurrentUser, CurrentUserLayer, CurrentUsers, LoadCurrentUser, UserGate},
     decision::{Decision, Denial},
-    layer::{Authorize, AuthorizeLayer, RequireScopes, RequireScopesLayer},
+    layer::{Authorize, AuthorizeLayer, PolicyGate, RequireScopes, RequireScopesLayer},
     open::{DenyUndecided, DenyUndecidedLayer, MarkPublic, Public},
     policy::{
         Access, All, Any, IssuedBy, Not, Outcome, Policies, Policy, PolicyFn, SignedIn, all, any, not, policy_fn,

@@ -13,8 +13,7 @@ use http::{HeaderMap, Method, Response, header::CONTENT_LENGTH};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-pub(crate) use self::waiting::Sight;
-pub use self::waiting::{AskFuture, Asks};
+pub use self::waiting::{AskFuture, Asks, Both, Gated, Sight};
 
 pin_project! {
     /// Body that passed a gate: of a response, the inner service's own or the refusal's; of a request, as it came or read whole.
@@ -115,11 +114,7 @@ impl<F> GateFuture<F> {
 
     /// The answer to a request with this method.
     pub(crate) fn refused(method: &Method, response: impl Into<Box<Response<Bytes>>>) -> Self {
-        let mut response = response.into();
-        if leaves_out_content(method, response.body().len() as u64, response.headers_mut()) {
-            response.body_mut().clear();
-        }
-        Self { kind: FutureKind::Refused { response: Some(response) } }
+        Self { kind: FutureKind::Refused { response: Some(refusal(method, response.into())) } }
     }
 }
 
@@ -141,6 +136,14 @@ where
             },
         }
     }
+}
+
+/// The answer to a request with this method.
+fn refusal(method: &Method, mut response: Box<Response<Bytes>>) -> Box<Response<Bytes>> {
+    if leaves_out_content(method, response.body().len() as u64, response.headers_mut()) {
+        response.body_mut().clear();
+    }
+    response
 }
 
 /// Whether the answer is to go without its content, of which the length is told then (RFC 9110 §9.3.2). Servers see to that over

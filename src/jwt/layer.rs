@@ -1,15 +1,9 @@
 //! The gate: a bearer token in, a proof out.
 
-use std::{
-    fmt,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::{fmt, sync::Arc};
 
-use bytes::Bytes;
-use http::{Request, Response};
+use http::Request;
 use tower_layer::Layer;
-use tower_service::Service;
 
 use super::{
     verified::{CustomClaims, NoClaims, Verified},
@@ -20,7 +14,7 @@ use crate::{
     authz,
     bearer::{Credential, is_b64token, locate},
     clock::{Clock, SystemClock, UnixSeconds},
-    gate::{AskFuture, Asks, GateBody, Sight, sealed::Sealed},
+    gate::{Asks, Gated, Sight, sealed::Sealed},
     metrics::{self, Hot},
     rejection::{Answers, Rejection, Wire},
     stripe::Striped,
@@ -98,23 +92,12 @@ impl<S, C: CustomClaims> Layer<S> for JwtVerifyLayer<C> {
     type Service = JwtVerify<S, C>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        JwtVerify { inner, layer: Arc::new(self.clone()) }
+        Gated::new(inner, Arc::new(self.clone()))
     }
 }
 
 /// Middleware that verifies the bearer token; the [module docs](crate::jwt) have an example.
-#[derive(Debug)]
-pub struct JwtVerify<S, C = NoClaims> {
-    inner: S,
-    /// Shared, because some servers clone their services for each request.
-    layer: Arc<JwtVerifyLayer<C>>,
-}
-
-impl<S: Clone, C> Clone for JwtVerify<S, C> {
-    fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), layer: Arc::clone(&self.layer) }
-    }
-}
+pub type JwtVerify<S, C = NoClaims> = Gated<S, JwtVerifyLayer<C>>;
 
 impl<C: CustomClaims> JwtVerifyLayer<C> {
     /// Puts into the extensions what the credential proves.
@@ -166,8 +149,9 @@ impl<C: CustomClaims> JwtVerifyLayer<C> {
         }
     }
 
-    fn refuse<B>(&self, rejection: Rejection, request: &Request<B>) -> Response<Bytes> {
-        self.answers.own().refuse(rejection, None, Wire::of(request.headers()))
+    #[cold]
+    fn refuse<B>(&self, rejection: Rejection, request: &Request<B>) -> Sight<()> {
+        Sight::Refuse(self.answers.own().refuse(rejection, None, Wire::of(request.headers())).into())
     }
 }
 
@@ -176,35 +160,24 @@ impl<C> Sealed for JwtVerifyLayer<C> {}
 impl<C: CustomClaims> Asks for JwtVerifyLayer<C> {
     type Answer = ();
 
-    fn settle<B>(&self, request: &mut Request<B>, (): ()) -> Result<(), Box<Response<Bytes>>> {
+    #[inline]
+    fn look<B>(&self, request: &mut Request<B>) -> Sight<()> {
+        match self.admit(request, Verifier::check) {
+            Ok(()) => Sight::Pass,
+            Err(Refused { retry: Some(fetched), .. }) => Sight::Ask(fetched),
+            Err(Refused { retry: None, rejection }) => self.refuse(rejection, request),
+        }
+    }
+
+    fn settle<B>(&self, request: &mut Request<B>, (): ()) -> Sight<()> {
         // Whatever the fetch brought is what there is.
         let last: Check<C> = |verifier, token, now| verifier.check_again(token, now).map_err(Refused::from);
-        self.admit(request, last).map_err(|refused| self.refuse(refused.rejection, request).into())
+        match self.admit(request, last) {
+            Ok(()) => Sight::Pass,
+            Err(Refused { rejection, .. }) => self.refuse(rejection, request),
+        }
     }
 }
 
 /// The first check of a token, or the last.
 type Check<C> = fn(&Verifier<C>, &[u8], UnixSeconds) -> Result<Verified<C>, Refused>;
-
-impl<S, C, ReqBody, ResBody> Service<Request<ReqBody>> for JwtVerify<S, C>
-where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
-    C: CustomClaims,
-{
-    type Response = Response<GateBody<ResBody>>;
-    type Error = S::Error;
-    type Future = AskFuture<S, JwtVerifyLayer<C>, ReqBody>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let sight = match self.layer.admit(&mut request, Verifier::check) {
-            Ok(()) => Sight::Pass,
-            Err(Refused { retry: None, rejection }) => Sight::Refuse(self.layer.refuse(rejection, &request).into()),
-            Err(Refused { retry: Some(fetched), .. }) => Sight::Ask(fetched),
-        };
-        AskFuture::new(sight, &mut self.inner, &self.layer, request)
-    }
-}

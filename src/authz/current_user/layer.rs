@@ -1,19 +1,14 @@
 //! The gate: a caller in, and on with the user if they may still act.
 
-use std::{
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::sync::Arc;
 
-use bytes::Bytes;
 use futures::FutureExt as _;
-use http::{Request, Response};
+use http::Request;
 use tower_layer::Layer;
-use tower_service::Service;
 
 use super::{CurrentUser, CurrentUsers};
 use crate::{
-    gate::{AskFuture, Asks, GateBody, Sight, sealed::Sealed},
+    gate::{Asks, Gated, Sight, sealed::Sealed},
     principal::{self, Principal},
     rejection::{Answers, Rejection},
 };
@@ -27,12 +22,12 @@ use crate::{
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct CurrentUserLayer {
-    gate: Arc<Gate>,
+    gate: Arc<UserGate>,
 }
 
-/// Whose users, and how it answers.
+/// Whose users, and how it answers: the gate of [`LoadCurrentUser`].
 #[derive(Clone, Debug)]
-pub struct Gate {
+pub struct UserGate {
     users: CurrentUsers,
     /// As the caller is answered further out, unless set.
     answers: Option<Answers>,
@@ -40,41 +35,50 @@ pub struct Gate {
 
 impl CurrentUserLayer {
     pub(super) fn new(users: CurrentUsers) -> Self {
-        Self { gate: Arc::new(Gate { users, answers: None }) }
+        Self { gate: Arc::new(UserGate { users, answers: None }) }
+    }
+
+    #[cfg(feature = "openapi")]
+    pub(crate) fn of(gate: &UserGate) -> Self {
+        Self { gate: Arc::new(gate.clone()) }
+    }
+
+    #[cfg(feature = "password")]
+    pub(crate) fn gate(&self) -> UserGate {
+        UserGate::clone(&self.gate)
     }
 
     /// Sets the realm of the challenges: that of the layer which let the caller in, unless set.
     pub fn answers(self, answers: Answers) -> Self {
-        Self { gate: Arc::new(Gate { users: self.gate.users.clone(), answers: Some(answers) }) }
+        Self { gate: Arc::new(UserGate { users: self.gate.users.clone(), answers: Some(answers) }) }
     }
 }
 
-impl Gate {
-    fn look<B>(&self, request: &mut Request<B>) -> Sight<Result<CurrentUser, Rejection>> {
+impl Sealed for UserGate {}
+
+impl Asks for UserGate {
+    type Answer = Result<CurrentUser, Rejection>;
+
+    #[inline]
+    fn look<B>(&self, request: &mut Request<B>) -> Sight<Self::Answer> {
         let Some(caller) = request.extensions().get::<Principal>() else {
-            return self.settle(request, Err(Rejection::PolicyDenied)).into();
+            return self.settle(request, Err(Rejection::PolicyDenied));
         };
         match self.users.recall(caller) {
-            Some(known) => self.settle(request, known).into(),
+            Some(known) => self.settle(request, known),
             None => Sight::Ask(self.users.clone().read(caller.clone()).boxed()),
         }
     }
-}
 
-impl Sealed for Gate {}
-
-impl Asks for Gate {
-    type Answer = Result<CurrentUser, Rejection>;
-
-    fn settle<B>(&self, request: &mut Request<B>, user: Self::Answer) -> Result<(), Box<Response<Bytes>>> {
+    fn settle<B>(&self, request: &mut Request<B>, user: Self::Answer) -> Sight<Self::Answer> {
         match user {
             Ok(user) => drop(request.extensions_mut().insert(user)),
             Err(rejection) => {
                 let rejection = principal::reason(request.extensions(), rejection);
-                return Err(principal::refuse(request, self.answers.as_ref(), rejection, None).into());
+                return Sight::Refuse(principal::refuse(request, self.answers.as_ref(), rejection, None).into());
             }
         }
-        Ok(())
+        Sight::Pass
     }
 }
 
@@ -82,32 +86,9 @@ impl<S> Layer<S> for CurrentUserLayer {
     type Service = LoadCurrentUser<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        LoadCurrentUser { inner, gate: Arc::clone(&self.gate) }
+        Gated::new(inner, Arc::clone(&self.gate))
     }
 }
 
 /// Middleware from [`CurrentUserLayer`].
-#[derive(Clone, Debug)]
-pub struct LoadCurrentUser<S> {
-    inner: S,
-    /// Shared, because some servers clone their services for each request.
-    gate: Arc<Gate>,
-}
-
-impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for LoadCurrentUser<S>
-where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
-{
-    type Response = Response<GateBody<ResBody>>;
-    type Error = S::Error;
-    type Future = AskFuture<S, Gate, ReqBody>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let sight = self.gate.look(&mut request);
-        AskFuture::new(sight, &mut self.inner, &self.gate, request)
-    }
-}
+pub type LoadCurrentUser<S> = Gated<S, UserGate>;
