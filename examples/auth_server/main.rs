@@ -8,7 +8,7 @@
 //! | `AUDIENCE` | `api` | `aud` of the tokens |
 //! | `STORE` | `memory:` | users, sessions and keys: `memory:`, `sqlite:PATH`, or with `--features postgres` `postgres://…` |
 //! | `REDIS_URL` | none | sessions, what is called back, and counts of logins, with `--features redis`: `redis://…`; unless set, the first two are in `STORE`, and logins are counted in memory |
-//! | `USERS` | none | JSON array of `{"username", "password", "scopes": […]}`, added where missing |
+//! | `USERS` | none | JSON array of `{"username", "password", "scopes": […]}`, added where missing; with `"disabled": true` for one who may not sign in |
 //! | `REGISTRATION` | `closed` | `open`: strangers may register, for the scopes `me items`; `hidden`: without learning which names are taken |
 //! | `ALGORITHM` | `EdDSA` | `EdDSA`, `RS256`, `ES256`, `HS256`, or another that the crate supports |
 //! | `SIGNING_KEY` | made at start | PEM; for `HS256` what `openssl rand -hex 32` prints, the text itself being the key |

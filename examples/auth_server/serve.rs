@@ -10,16 +10,18 @@ use hyper_util::{
     server::graceful::GracefulShutdown,
     service::TowerToHyperService,
 };
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
 use tower::Layer as _;
 
 /// How long the head of a request may take, the first as well as the next on the same connection. The endpoints do the same to
 /// bodies. Answers that nobody takes are left to a proxy.
 const HEAD: Duration = Duration::from_secs(10);
+/// How long what is under way may take when the server is to end.
+const GRACE: Duration = Duration::from_secs(20);
 /// Connections at once, so that the stores have files left of the 1,024 that a process usually may open.
 const CONNECTIONS: usize = 768;
 
-/// Serves HTTP/1.1 until `stop` resolves, and then what is under way.
+/// Serves HTTP/1.1 until `stop` resolves, and then, for some seconds, what is under way.
 pub(crate) async fn serve(mut listener: TcpListener, app: Router, stop: impl Future<Output = ()>) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD);
@@ -45,5 +47,6 @@ pub(crate) async fn serve(mut listener: TcpListener, app: Router, stop: impl Fut
         });
     }
     drop(listener);
-    graceful.shutdown().await;
+    // Whoever does not take their answer must not keep the server from ending.
+    let _ = timeout(GRACE, graceful.shutdown()).await;
 }

@@ -1,13 +1,14 @@
 //! What whoever runs the server asks it: `/health`, `/ready`, `/metrics`.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use axum::{
     Router,
     extract::ConnectInfo,
     http::{
         HeaderMap, StatusCode,
-        header::{CONTENT_TYPE, FORWARDED, ORIGIN, VIA},
+        header::{CONTENT_TYPE, FORWARDED, HOST, ORIGIN, VIA},
+        uri::Authority,
     },
     response::IntoResponse as _,
     routing::get,
@@ -63,7 +64,8 @@ pub(crate) fn figures(handle: PrometheusHandle, scrapers: Scrapers) -> Router {
     Router::new().route("/metrics", get(answer).layer(Public))
 }
 
-/// A proxy on this machine is a peer on this machine, whoever it speaks for; so is a browser, whatever page it shows.
+/// A proxy on this machine is a peer on this machine, whoever it speaks for; so is a browser, whatever page it shows, also one whose
+/// name was made to lead here (DNS rebinding).
 fn is_allowed(scrapers: Scrapers, peer: SocketAddr, headers: &HeaderMap) -> bool {
     let forwarded = || {
         let fields = [FORWARDED.as_str(), VIA.as_str(), ORIGIN.as_str(), "x-forwarded-for", "x-real-ip"];
@@ -72,6 +74,15 @@ fn is_allowed(scrapers: Scrapers, peer: SocketAddr, headers: &HeaderMap) -> bool
     match scrapers {
         Scrapers::All => true,
         Scrapers::Nobody => false,
-        Scrapers::ThisMachine => peer.ip().to_canonical().is_loopback() && !forwarded(),
+        Scrapers::ThisMachine => peer.ip().to_canonical().is_loopback() && names_this_machine(headers) && !forwarded(),
     }
+}
+
+fn names_this_machine(headers: &HeaderMap) -> bool {
+    let Some(Ok(host)) = headers.get(HOST).map(|host| host.to_str().unwrap_or_default().parse::<Authority>()) else {
+        return false;
+    };
+    let name = host.host();
+    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }

@@ -82,8 +82,8 @@ impl Context {
         }
     }
 
-    /// Tells the trail: with the answer, or now if there was one.
-    pub(super) fn tell(&mut self, event: Event) {
+    /// Tells the trail: with the answer, or now if there was one. `false` if it is part of what was told before.
+    pub(super) fn tell(&mut self, event: Event) -> bool {
         let Self { held, trail, .. } = self;
         let mut held = held.get_or_insert_default().lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *held {
@@ -93,6 +93,7 @@ impl Context {
                 let failed = |earlier: &Event| is_refusal && earlier.kind == event.kind && earlier.status.is_none();
                 if let Some(at) = events.iter().rposition(failed) {
                     events.get_mut(at).map(|earlier| earlier.refused_as(event)).unwrap_or_default();
+                    return false;
                 } else if events.len() < MOST_HELD {
                     events.push(event);
                 } else {
@@ -101,6 +102,7 @@ impl Context {
             }
             Held::Done(status) => trail.tell(event.answered(*status)),
         }
+        true
     }
 
     /// Tells what waits for the answer, which is there, or will not come.
@@ -115,10 +117,17 @@ impl Context {
         }
     }
 
+    /// What the request is called: as it says itself, or as it is called here from now on.
+    fn name(&mut self) -> Box<str> {
+        match self.id.as_ref().and_then(|id| id.to_str().ok()) {
+            Some(id) => bounded(id),
+            None => self.made.get_or_insert_with(EventId::next).to_string().into(),
+        }
+    }
+
     pub(super) fn facts(&mut self) -> RequestFacts {
-        let id = self.id.as_ref().and_then(|id| id.to_str().ok()).map(bounded);
         RequestFacts {
-            id: id.unwrap_or_else(|| self.made.get_or_insert_with(EventId::next).to_string().into()),
+            id: self.name(),
             method: bounded(self.method.as_str()),
             path: bounded(self.path.as_ref().map_or("*", PathAndQuery::path)),
             client_ip: self.address,
@@ -186,8 +195,9 @@ pub(super) fn refused() {
 /// and in spans. One that goes on for ever has nothing to take along: whoever has begun it is no part of what it does.
 pub(crate) fn carried<F: Future>(inner: F) -> Carried<Instrumented<F>> {
     let context = current(|context| {
-        // What is told there waits for the answer, too, if there is none yet.
+        // What is told there waits for the answer, too, if there is none yet, and is of the same request.
         context.held.get_or_insert_default();
+        context.name();
         context.clone()
     });
     Carried { inner: inner.in_current_span(), context }

@@ -20,7 +20,8 @@ use crate::random;
 /// Longest text in an event, in bytes. What is longer is cut, and ends with `…`.
 pub(crate) const MOST_TEXT: usize = 256;
 
-/// What has happened. Each of its texts is at most 260 bytes, none is a credential, and control characters in them are replaced.
+/// What has happened. Each of its texts is at most 260 bytes, none is a credential, and characters in them that begin a
+/// line or turn the direction of writing are replaced.
 ///
 /// Its JSON, and the names of the fields, never change; fields may be added. Those that are not known are left out.
 #[derive(Clone, Debug, Serialize)]
@@ -215,9 +216,15 @@ pub(super) fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result
     serializer.collect_str(&humantime::format_rfc3339_millis(*time))
 }
 
+/// Whether a character begins a line, or changes where others are shown: controls, and what Unicode has for lines and directions.
+fn moves_others(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// `text`, cut to what an event may hold, and without characters that could begin a line of their own.
 pub(crate) fn bounded(text: &str) -> Box<str> {
-    let clean = text.len() <= MOST_TEXT && !text.chars().any(char::is_control);
+    let clean = text.len() <= MOST_TEXT && !text.chars().any(moves_others);
     if clean {
         return text.into();
     }
@@ -227,7 +234,7 @@ pub(crate) fn bounded(text: &str) -> Box<str> {
             kept.push('…');
             break;
         }
-        kept.push(if character.is_control() { char::REPLACEMENT_CHARACTER } else { character });
+        kept.push(if moves_others(character) { char::REPLACEMENT_CHARACTER } else { character });
     }
     kept.into()
 }
@@ -245,6 +252,7 @@ mod tests {
             ("alice", "alice".to_owned()),
             ("a\r\nkind=login_succeeded", "a\u{fffd}\u{fffd}kind=login_succeeded".to_owned()),
             ("a\0b\u{85}\u{1b}[31m", "a\u{fffd}b\u{fffd}\u{fffd}[31m".to_owned()),
+            ("a\u{2028}b\u{2029}c\u{202e}d\u{2066}e", "a\u{fffd}b\u{fffd}c\u{fffd}d\u{fffd}e".to_owned()),
             (&"x".repeat(MOST_TEXT), "x".repeat(MOST_TEXT)),
             (&"x".repeat(MOST_TEXT + 1), format!("{}…", "x".repeat(MOST_TEXT))),
             (&"é".repeat(MOST_TEXT), format!("{}…", "é".repeat(MOST_TEXT / 2))),

@@ -4,6 +4,7 @@ use std::{
     fmt,
     fs::{File, OpenOptions},
     io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write},
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -31,7 +32,7 @@ pub struct JsonLines {
     thread: SyncSender<Job>,
 }
 
-type Job = (Vec<Arc<Event>>, oneshot::Sender<io::Result<()>>);
+type Job = (Vec<Arc<Event>>, oneshot::Sender<Result<(), SinkError>>);
 
 impl JsonLines {
     /// Appends to the file at `path`; makes it, for its owner alone, if there is none.
@@ -96,7 +97,7 @@ impl AuditSink for JsonLines {
                 TrySendError::Full(_) => SinkError::unavailable("what was to be written before is not written yet"),
                 TrySendError::Disconnected(_) => gone(),
             })?;
-            told.await.map_err(|_| gone())?.map_err(SinkError::unavailable)
+            told.await.map_err(|_| gone())?
         })
     }
 }
@@ -204,8 +205,14 @@ struct Lines<T> {
 impl<T: Target> Lines<T> {
     fn run(&mut self, jobs: &Receiver<Job>) {
         while let Ok((events, tell)) = jobs.recv() {
+            // A writer of the program's own may panic: what it was given is lost, and not what comes after.
+            let write = AssertUnwindSafe(|| self.write(&events).map_err(SinkError::unavailable));
+            let written = catch_unwind(write).unwrap_or_else(|_| {
+                self.torn = true;
+                Err(SinkError::refused("the writer has panicked"))
+            });
             // Nobody waits for an answer that comes late; it is written then all the same, and not again.
-            let _ = tell.send(self.write(&events));
+            let _ = tell.send(written);
         }
     }
 

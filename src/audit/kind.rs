@@ -19,6 +19,8 @@ pub enum Kind {
     CredentialInvalid,
     /// A caller lacks a permission.
     AuthorizationDenied,
+    /// A request came in the clear, or from a page of another site, and was refused before its credential was looked at.
+    RequestUnsafe,
     /// A request to an endpoint is not one that it understands.
     RequestMalformed,
     /// Somebody signed in.
@@ -39,6 +41,8 @@ pub enum Kind {
     PasswordChanged,
     /// A user who asked for another password did not get it.
     PasswordChangeRefused,
+    /// A user was disabled or enabled, or somebody may sign in again who had failed too often.
+    UserChanged,
     /// A password was hashed anew, as new ones are, after its owner had signed in; or that was not possible.
     HashUpgraded,
     /// A session went on with a new access token.
@@ -55,7 +59,7 @@ pub enum Kind {
     TokensRevoked,
     /// A client did not prove who it is, or may not do what it asks for.
     ClientRefused,
-    /// An issuer's keys were fetched, and are others than before.
+    /// An issuer's keys, or our own, were read, and are others than before.
     KeysFetched,
     /// A server was put together.
     ConfigurationLoaded,
@@ -63,6 +67,8 @@ pub enum Kind {
     LayersMisplaced,
     /// Something that a decision needs did not answer, or is not there: a request was refused for it.
     InfrastructureFailed,
+    /// Something did not answer, and was done without: no request was refused for it.
+    Degraded,
     /// Something that decisions need has begun to fail.
     OutageBegun,
     /// It answers again.
@@ -78,6 +84,7 @@ impl Kind {
         Self::CredentialMissing,
         Self::CredentialInvalid,
         Self::AuthorizationDenied,
+        Self::RequestUnsafe,
         Self::RequestMalformed,
         Self::LoginSucceeded,
         Self::LoginFailed,
@@ -88,6 +95,7 @@ impl Kind {
         Self::RegistrationRefused,
         Self::PasswordChanged,
         Self::PasswordChangeRefused,
+        Self::UserChanged,
         Self::HashUpgraded,
         Self::SessionRefreshed,
         Self::RefreshRefused,
@@ -100,6 +108,7 @@ impl Kind {
         Self::ConfigurationLoaded,
         Self::LayersMisplaced,
         Self::InfrastructureFailed,
+        Self::Degraded,
         Self::OutageBegun,
         Self::OutageEnded,
         Self::EventsDropped,
@@ -112,6 +121,7 @@ impl Kind {
             Self::CredentialMissing => "credential_missing",
             Self::CredentialInvalid => "credential_invalid",
             Self::AuthorizationDenied => "authorization_denied",
+            Self::RequestUnsafe => "request_unsafe",
             Self::RequestMalformed => "request_malformed",
             Self::LoginSucceeded => "login_succeeded",
             Self::LoginFailed => "login_failed",
@@ -122,6 +132,7 @@ impl Kind {
             Self::RegistrationRefused => "registration_refused",
             Self::PasswordChanged => "password_changed",
             Self::PasswordChangeRefused => "password_change_refused",
+            Self::UserChanged => "user_changed",
             Self::HashUpgraded => "hash_upgraded",
             Self::SessionRefreshed => "session_refreshed",
             Self::RefreshRefused => "refresh_refused",
@@ -134,6 +145,7 @@ impl Kind {
             Self::ConfigurationLoaded => "configuration_loaded",
             Self::LayersMisplaced => "layers_misplaced",
             Self::InfrastructureFailed => "infrastructure_failed",
+            Self::Degraded => "degraded",
             Self::OutageBegun => "outage_begun",
             Self::OutageEnded => "outage_ended",
             Self::EventsDropped => "events_dropped",
@@ -148,6 +160,7 @@ impl Kind {
             | Self::CredentialMissing
             | Self::CredentialInvalid
             | Self::AuthorizationDenied
+            | Self::RequestUnsafe
             | Self::RequestMalformed
             | Self::LoginFailed
             | Self::LoginLocked
@@ -157,10 +170,15 @@ impl Kind {
             | Self::PasswordChangeRefused
             | Self::RefreshRefused
             | Self::ClientRefused
-            | Self::InfrastructureFailed => Some(10),
+            | Self::InfrastructureFailed
+            | Self::Degraded
+            // A store on the edge of its time is down and up again with each call.
+            | Self::OutageBegun
+            | Self::OutageEnded => Some(10),
             Self::LoginSucceeded
             | Self::UserRegistered
             | Self::PasswordChanged
+            | Self::UserChanged
             | Self::HashUpgraded
             | Self::SessionRefreshed
             | Self::RefreshReused
@@ -170,9 +188,16 @@ impl Kind {
             Self::KeysFetched
             | Self::ConfigurationLoaded
             | Self::LayersMisplaced
-            | Self::OutageBegun
-            | Self::OutageEnded
             | Self::EventsDropped => None,
+        }
+    }
+
+    /// Whether anybody can cause it by the thousand. What cannot be is to be told even where a queue is all but full of these.
+    pub(crate) const fn is_of_anybody(self) -> bool {
+        match self {
+            Self::OutageBegun | Self::OutageEnded | Self::Degraded => false,
+            Self::LayersMisplaced => true,
+            _ => matches!(self.most_a_second(), Some(10)),
         }
     }
 }

@@ -39,6 +39,9 @@ pub trait AuditSink: Send + Sync + 'static {
 
     /// Writes events, in the order in which they happened as far as one task saw them.
     ///
+    /// It runs on the program's own runtime and must not block: what writes to disk does that in a thread, as
+    /// [`JsonLines`](super::JsonLines) does.
+    ///
     /// They are handed over again if it fails or takes more than 10 seconds, so some may come twice; they have the same
     /// [`id`](Event::id) then. A call that takes longer is dropped.
     ///

@@ -21,14 +21,26 @@ static FLOOD: Flood = Flood::new();
 
 /// Tells it: to `tracing`, and to the trail of the request, or else of the process.
 fn tell(mut event: Event) {
-    if event.kind != Kind::RequestAdmitted {
-        metrics::event(event.kind.name(), event.reason);
-    }
+    let (kind, reason) = (event.kind, event.reason);
     event.request = context::current(Context::facts);
     trace_bounded(&event);
     let mut event = Some(event);
-    context::current(|context| event.take().map(|event| context.tell(event)));
+    let told = context::current(|context| event.take().is_none_or(|event| context.tell(event)));
     if let (Some(event), Some(trail)) = (event, AuditTrail::installed()) {
+        trail.tell(event);
+    }
+    if kind != Kind::RequestAdmitted && told.unwrap_or(true) {
+        metrics::event(kind.name(), reason);
+    }
+}
+
+/// Tells what is of no request, even if one has brought it about: to the trail of the process, or if there is none, of that request;
+/// and does not wait for an answer.
+fn tell_at_once(event: Event) {
+    metrics::event(event.kind.name(), event.reason);
+    trace_bounded(&event);
+    let trail = AuditTrail::installed().cloned().or_else(|| context::current(|context| context.trail.clone()));
+    if let Some(trail) = trail {
         trail.tell(event);
     }
 }
@@ -38,7 +50,8 @@ fn trace_bounded(event: &Event) {
     let Some(most) = event.kind.most_a_second().filter(|_| event.level < Level::DEBUG) else {
         return trace(event, event.level, None);
     };
-    match FLOOD.take(event.kind, event.reason.unwrap_or_default(), most, flood::second()) {
+    let reason = event.reason.or(event.what).unwrap_or_default();
+    match FLOOD.take(event.kind, reason, most, flood::second()) {
         Turn::Tell { suppressed } => trace(event, event.level, Some(suppressed).filter(|&count| count > 0)),
         Turn::Keep => trace(event, Level::DEBUG, None),
     }
@@ -136,34 +149,40 @@ pub(crate) fn configuration_loaded(what: &'static str, issuer: &str, detail: &dy
     tell(Event { what: Some(what), which: Some(bounded(issuer)), ..event });
 }
 
+/// Our own keys are others than before: made here, or by another machine with the same store.
+pub(crate) fn own_keys_read(published: usize) {
+    let event = Event::new(Kind::KeysFetched, Level::INFO, "keys read");
+    tell_at_once(Event { what: Some("key store"), count: Some(published as u64), ..event });
+}
+
 /// A set of keys with new content was fetched.
 #[cfg(feature = "jwks-client")]
 pub(crate) fn keys_fetched(which: &str, usable: usize, skipped: usize, ids_of_several: usize) {
     let level = if ids_of_several > 0 { Level::WARN } else { Level::INFO };
     let detail = format!("{skipped} skipped, {ids_of_several} ids of several");
     let event = Event::new(Kind::KeysFetched, level, "keys fetched").detail(&detail);
-    tell(Event { what: Some("JWKS"), which: Some(bounded(which)), count: Some(usable as u64), ..event });
+    tell_at_once(Event { what: Some("JWKS"), which: Some(bounded(which)), count: Some(usable as u64), ..event });
 }
 
 /// Something that decisions need has begun to fail. Told once for each outage.
 pub(crate) fn outage_begun(what: &'static str, which: &str, reason: &dyn Display) {
     metrics::outage(what, which, true);
     let event = Event::new(Kind::OutageBegun, Level::ERROR, "outage begun").detail(reason);
-    tell(Event { what: Some(what), which: one_of(which), ..event });
+    tell_at_once(Event { what: Some(what), which: one_of(which), ..event });
 }
 
 /// The outage of an issuer has outlasted its last good keys: its tokens are answered 503 from here on.
 #[cfg(feature = "jwks-client")]
 pub(crate) fn keys_dropped(which: &str) {
     let event = Event::new(Kind::OutageBegun, Level::ERROR, "last good keys dropped").because("keys too old");
-    tell(Event { what: Some("JWKS"), which: one_of(which), ..event });
+    tell_at_once(Event { what: Some("JWKS"), which: one_of(which), ..event });
 }
 
 /// It answers again.
 pub(crate) fn outage_over(what: &'static str, which: &str) {
     metrics::outage(what, which, false);
     let event = Event::new(Kind::OutageEnded, Level::INFO, "outage over");
-    tell(Event { what: Some(what), which: one_of(which), ..event });
+    tell_at_once(Event { what: Some(what), which: one_of(which), ..event });
 }
 
 fn one_of(which: &str) -> Option<Box<str>> {
@@ -247,6 +266,13 @@ pub(crate) fn password_change_refused(subject: &str, reason: &'static str) {
     tell(event.because(reason).by(Who::subject(subject)));
 }
 
+/// A user was disabled or enabled; or somebody who had failed too often may try again, whose name is not told.
+#[cfg(feature = "password")]
+pub(crate) fn user_changed(subject: Option<&str>, change: &'static str) {
+    let who = subject.map(Who::subject).unwrap_or_default();
+    tell(Event::new(Kind::UserChanged, Level::INFO, "user changed").because(change).by(who));
+}
+
 /// A hash was replaced by one that is made as new ones are.
 #[cfg(feature = "password")]
 pub(crate) fn hash_upgraded(subject: &str) {
@@ -322,8 +348,14 @@ pub(crate) fn login_shed() {
 /// A new password was accepted without the list of those that became known.
 #[cfg(feature = "password")]
 pub(crate) fn not_compared(reason: &dyn Display) {
-    let event = Event::new(Kind::InfrastructureFailed, Level::WARN, "password accepted without the list");
+    let event = Event::new(Kind::Degraded, Level::WARN, "password accepted without the list");
     tell(Event { what: Some("breach list"), ..event.because("not compared").detail(reason) });
+}
+
+/// Something was not done because `what` does not answer, and nobody was refused for that.
+pub(crate) fn degraded(what: &'static str, undone: &'static str, reason: &dyn Display) {
+    let event = Event::new(Kind::Degraded, Level::ERROR, "done without").because(undone).detail(reason);
+    tell(Event { what: Some(what), ..event });
 }
 
 /// Something that a decision needs failed. `what` names it, `reason` is its own words.

@@ -49,7 +49,8 @@ static INSTALLED: OnceLock<AuditTrail> = OnceLock::new();
 /// Hands events to sinks, each of which has a bounded queue and a task of its own. Cheap to clone; clones are one.
 ///
 /// To tell never waits: where a queue is full, the event is lost to that sink, and [counted](Self::dropped); the sink is told how
-/// many were, as an event, when it gets on, once a second at most. `tracing` has every event as well, whether or not there is a
+/// many were, as an event, when it gets on, once a second at most. A quarter of each queue is kept free of what anybody can cause by
+/// the thousand, refusals above all, so that a flood of them does not hide what else happens. `tracing` has every event as well, whether or not there is a
 /// trail.
 ///
 /// When the last clone is dropped, what is queued is still written, for as long as the runtime lives that the trail was started on;
@@ -149,8 +150,10 @@ impl AuditTrail {
             return;
         }
         let event = Arc::new(event);
+        let reserved = |queue: &mpsc::Sender<Message>| queue.capacity() <= queue.max_capacity() / 4;
         for feed in &self.0.feeds {
-            if feed.queue.try_send(Message::Event(Arc::clone(&event))).is_err() {
+            let is_full = event.kind.is_of_anybody() && reserved(&feed.queue);
+            if is_full || feed.queue.try_send(Message::Event(Arc::clone(&event))).is_err() {
                 feed.dropped.fetch_add(1, Relaxed);
                 metrics::events_dropped(feed.name, 1);
             }
@@ -331,5 +334,35 @@ impl Drop for Worker {
             self.dropped.fetch_add(lost, Relaxed);
             tell::dropped(self.sink.name(), lost);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::{super::kind::Kind, *};
+    use crate::testing::EventLog;
+
+    #[tokio::test]
+    async fn refusals_by_the_thousand_leave_room_for_what_else_happens() {
+        let log = EventLog::new();
+        let trail = AuditTrail::builder().sink(log.clone()).queue(8).start().unwrap();
+        let tell = |kind, count| (0..count).for_each(|_| trail.tell(Event::new(kind, Level::INFO, "")));
+        let lost = || trail.dropped().map(|(_, lost)| lost).sum::<u64>();
+        // Nothing is taken out of the queue meanwhile: there is one thread, and it does not wait.
+        for (kind, count, expected) in [
+            (Kind::CredentialMissing, 1000, 994),
+            (Kind::LayersMisplaced, 10, 1004),
+            (Kind::RefreshReused, 1, 1004),
+            (Kind::OutageBegun, 1, 1004),
+            (Kind::LoginSucceeded, 1, 1005),
+        ] {
+            tell(kind, count);
+            assert_eq!(lost(), expected, "{kind}");
+        }
+        let kinds = log.kinds(&trail).await;
+        assert_eq!(kinds.iter().filter(|kind| **kind == Kind::CredentialMissing).count(), 6);
+        assert!(kinds.contains(&Kind::RefreshReused) && kinds.contains(&Kind::OutageBegun), "{kinds:?}");
     }
 }

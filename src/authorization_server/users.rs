@@ -73,7 +73,13 @@ impl AuthorizationServer {
     /// [`StoreError`] if a store does not answer: call again.
     pub async fn unlock(&self, account: &LoginName) -> Result<bool, StoreError> {
         match &self.issuer.limiter {
-            Some(limiter) => limiter.unlock(account).await,
+            Some(limiter) => {
+                let unlocked = limiter.unlock(account).await?;
+                if unlocked {
+                    crate::audit::user_changed(None, "unlocked");
+                }
+                Ok(unlocked)
+            }
             None => Ok(false),
         }
     }

@@ -19,6 +19,7 @@ use super::{
     private_json, told,
 };
 use crate::{
+    audit,
     form::Form,
     ident::{LoginName, LoginNameError},
     login,
@@ -84,13 +85,14 @@ impl Issuer {
         &self,
         answer: Result<Response<Full<Bytes>>, NotForThem>,
         answers: &Answers,
+        who: audit::Who,
         wire: Wire,
     ) -> Response<Full<Bytes>> {
         match answer {
             Ok(response) => response,
             Err(NotForThem::Request(error)) => told(Err(error)),
             Err(NotForThem::Caller(rejection)) => {
-                login::refuse(self.limiter.as_ref(), answers, rejection, wire).await.map(Full::new)
+                login::refuse(self.limiter.as_ref(), answers, (who, rejection), wire).await.map(Full::new)
             }
         }
     }

@@ -210,7 +210,7 @@ impl Issuer {
                 return;
             }
         }
-        audit::infrastructure_failed("session store", &"sessions go on after a change of password");
+        audit::degraded("session store", "sessions not ended", &"they go on after a change of password");
     }
 
     /// Lets a user sign in with a password that they were given, however often others have guessed at the one before. Where
@@ -224,7 +224,7 @@ impl Issuer {
             }
         };
         if let Err(error) = unlock.await {
-            audit::infrastructure_failed("store of login attempts", &error);
+            audit::degraded("store of login attempts", "not unlocked", &error);
         }
     }
 
@@ -241,6 +241,7 @@ impl Issuer {
             if !changed? {
                 return Ok(false);
             }
+            audit::user_changed(Some(&id.subject()), if disabled { "disabled" } else { "enabled" });
             if disabled {
                 issuer.end_all(id.subject(), None, "user disabled").await?;
             }

@@ -65,11 +65,14 @@ impl EndpointError {
             Self::InvalidRequest(reason) => Some((400, reason)),
             Self::UnsupportedGrantType => Some((400, "grant type not supported")),
             Self::MalformedScope => Some((400, "scope malformed")),
-            Self::InvalidTarget => Some((400, "resource unknown or not to be had")),
-            Self::UnauthorizedClient => Some((400, "the client may not do this")),
             Self::UnsupportedTokenType => Some((400, "token type cannot be revoked")),
             Self::MethodNotAllowed { .. } => Some((405, "method not supported")),
-            Self::InvalidGrant | Self::InvalidClient | Self::ScopeNotGranted | Self::Unavailable { .. } => None,
+            Self::InvalidGrant
+            | Self::InvalidClient
+            | Self::UnauthorizedClient
+            | Self::InvalidTarget
+            | Self::ScopeNotGranted
+            | Self::Unavailable { .. } => None,
             #[cfg(feature = "password")]
             Self::LoginMissing { .. } => Some((422, "a required parameter is missing")),
             #[cfg(feature = "password")]

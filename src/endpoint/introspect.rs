@@ -114,9 +114,11 @@ impl Issuer {
         let (Some(sessions), Some(presented)) = (&self.sessions, RefreshToken::parse(token)) else { return Ok(None) };
         let look = sessions.store.look(presented.session(), presented.digest(), now);
         let found = within(look).await.map_err(|error| failed("session store", &error))?;
-        let Some((session, Standing::Current)) = found.filter(|(session, _)| session.client_id == client.id()) else {
+        let Some((session, Standing::Current)) = found else { return json(&Answer::default()).map(Some) };
+        if session.client_id != client.id() {
+            audit::client_refused(Some(client.id()), "asks about a token of another client");
             return json(&Answer::default()).map(Some);
-        };
+        }
         let id = session.id.to_string();
         json(&Answer {
             active: true,

@@ -125,7 +125,8 @@ impl Issuer {
         requested: &[&str],
         held: Option<&[String]>,
     ) -> Result<Vec<&'a str>, EndpointError> {
-        grant::audience(requested, &self.audience, self.may_be_for(client, held))
+        let audience = grant::audience(requested, &self.audience, self.may_be_for(client, held));
+        audience.inspect_err(|_| audit::client_refused(Some(client.id()), "resource unknown or not to be had"))
     }
 
     /// All that it may be for.

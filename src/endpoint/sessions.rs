@@ -184,14 +184,17 @@ impl<B> Service<Request<B>> for SessionsEndpoint {
         let asked = Asked::of(request.method(), request.uri().path(), request.uri().query());
         let (parts, _) = request.into_parts();
         let answer = async move {
-            let refuse = |rejection| Ok(endpoint.answers.refuse(rejection, None, wire).map(Full::new));
-            let Some(caller) = caller else { return refuse(Rejection::LayerMissing("JwtVerifyLayer")) };
+            let refuse = |rejection| {
+                let who = caller.as_ref().map(|caller| caller.principal().who()).unwrap_or_default();
+                Ok(endpoint.answers.refuse_caller(who, rejection, None, wire).map(Full::new))
+            };
+            let Some(caller) = &caller else { return refuse(Rejection::LayerMissing("JwtVerifyLayer")) };
             let user = caller.issuer() == endpoint.issuer.name && UserId::from_subject(caller.subject()).is_some();
             if !user {
                 return refuse(Rejection::ClaimNotAllowed);
             }
             let answer = match asked {
-                Ok(asked) => endpoint.answer(asked, &caller, &parts.headers).await,
+                Ok(asked) => endpoint.answer(asked, caller, &parts.headers).await,
                 Err(error) => Err(error),
             };
             Ok(told(answer))

@@ -63,6 +63,7 @@ impl Issuer {
                 if client.may(GrantType::ClientCredentials) {
                     self.client_credentials_grant(client, form).await
                 } else {
+                    audit::client_refused(Some(client.id()), "grant type not for this client");
                     Err(EndpointError::UnauthorizedClient)
                 }
             }

@@ -338,7 +338,7 @@ impl Ring {
                 let Some(stored) = &ring.stored else { return };
                 let added = stored.add(&last.kid, active_at, now).await;
                 if let Err(error) = added.and(ring.read(stored, now).await) {
-                    audit::infrastructure_failed("next signing key", &error);
+                    audit::degraded("key store", "next signing key not made", &error);
                 }
             }));
         }
@@ -363,7 +363,7 @@ impl Ring {
                 && let Err(error) = stored.store.remove_key(&record.kid).await
             {
                 // It is of no use to anybody, here or there.
-                audit::infrastructure_failed("removal of a signing key", &error);
+                audit::degraded("key store", "old signing key not removed", &error);
             }
         }
         let followed: HashSet<&str> = records.iter().map(|record| record.predecessor.as_str()).collect();
@@ -372,6 +372,7 @@ impl Ring {
         if !known.are(&members) {
             let members = Members::new(members).map_err(StoreError::unavailable)?;
             let number = members.set.id().0;
+            audit::own_keys_read(members.all.len());
             self.current.replace(members, number);
         }
         Ok(last)

@@ -7,6 +7,7 @@ use http::{HeaderName, HeaderValue, Response};
 
 use super::LoginLimiter;
 use crate::{
+    audit::Who,
     rejection::{Answers, Rejection, Wire},
     throttle::Limit,
 };
@@ -15,10 +16,10 @@ use crate::{
 pub(crate) async fn refuse(
     limiter: Option<&LoginLimiter>,
     answers: &Answers,
-    rejection: Rejection,
+    (who, rejection): (Who, Rejection),
     wire: Wire,
 ) -> Response<Bytes> {
-    let mut response = answers.refuse(rejection, None, wire);
+    let mut response = answers.refuse_caller(who, rejection, None, wire);
     if let Rejection::TooManyAttempts { limit, seconds } = rejection
         && let Some(policy) = limiter.and_then(|limiter| limiter.policy(limit))
     {

@@ -18,6 +18,7 @@ use super::{
     limiter::{LoginAttempt, LoginLimiter, LoginOutcome, Who},
 };
 use crate::{
+    audit,
     client_ip::ClientIp,
     cookie, fetch, form,
     gate::GateBody,
@@ -218,7 +219,8 @@ impl Settings {
         let attempt = match begun {
             Ok(attempt) => attempt,
             Err(rejection) => {
-                let response = fields::refuse(Some(&limiter), &self.answers, rejection, wire).await;
+                let response =
+                    fields::refuse(Some(&limiter), &self.answers, (audit::Who::default(), rejection), wire).await;
                 return Ok(response.map(GateBody::whole));
             }
         };

@@ -19,6 +19,8 @@
 //! // … and for each scrape:
 //! portcullis::metrics::publish();
 //! let text = handle.render();
+//! // … and every few seconds, because nobody may come to scrape, and it grows until it sorts what was measured:
+//! handle.run_upkeep();
 //! # assert!(text.contains("portcullis_events_total{kind=\"refresh_reused\"} 0"), "{text}");
 //! # });
 //! ```

@@ -267,7 +267,7 @@ impl Rejection {
             }
             // No challenge: the same request with other credentials would be refused as well.
             Self::Plaintext | Self::CrossSite(_) => {
-                (StatusCode::FORBIDDEN, Challenge::Silent, Grpc::PermissionDenied, audit::Kind::AuthorizationDenied)
+                (StatusCode::FORBIDDEN, Challenge::Silent, Grpc::PermissionDenied, audit::Kind::RequestUnsafe)
             }
             Self::InsufficientScope => (
                 StatusCode::FORBIDDEN,

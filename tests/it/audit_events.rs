@@ -238,13 +238,13 @@ async fn req_191_req_194_every_decision_about_a_request_is_told_once() {
         ("GET /me?of=x", vec![&items], 200, vec![]),
         ("GET /items", vec![&me], 403, vec![(Kind::AuthorizationDenied, Some("insufficient_scope"), ALICE)]),
         ("GET /items", vec![&items], 200, vec![]),
-        ("GET /tls", none.clone(), 403, vec![(Kind::AuthorizationDenied, Some("plaintext"), None)]),
+        ("GET /tls", none.clone(), 403, vec![(Kind::RequestUnsafe, Some("plaintext"), None)]),
         ("GET /policy", vec![&items], 503, vec![(Kind::InfrastructureFailed, Some("policy_undecided"), ALICE)]),
         (
             "POST /session",
             vec!["sec-fetch-site: cross-site"],
             403,
-            vec![(Kind::AuthorizationDenied, Some("cross_site"), None)],
+            vec![(Kind::RequestUnsafe, Some("cross_site"), None)],
         ),
     ] {
         world.tells(line, &headers, "", status, &told).await;
@@ -281,6 +281,7 @@ async fn req_191_req_194_every_login_and_every_grant_is_told_once() {
     let unknown = format!("grant_type=client_credentials{}", by("three", &world.secret));
     let wrong = format!("grant_type=client_credentials{}", by("one", "x"));
     let greedy = format!("{service}&scope=admin");
+    let elsewhere = format!("{service}&resource=https://elsewhere.example");
     let foreign = format!("grant_type=password&username=a&password=b{}", by("one", &world.secret));
     for (line, body, status, told) in [
         ("GET /token", "", 405, (RequestMalformed, Some("method not supported"), None)),
@@ -291,15 +292,16 @@ async fn req_191_req_194_every_login_and_every_grant_is_told_once() {
         ("POST /token", &unknown, 401, (ClientRefused, Some("unknown client"), None)),
         ("POST /token", &wrong, 401, (ClientRefused, Some("wrong secret"), None)),
         ("POST /token", &greedy, 400, (ClientRefused, Some("scope not granted"), None)),
-        ("POST /token", &foreign, 400, (RequestMalformed, Some("the client may not do this"), None)),
+        ("POST /token", &foreign, 400, (ClientRefused, Some("grant type not for this client"), None)),
+        ("POST /token", &elsewhere, 400, (ClientRefused, Some("resource unknown or not to be had"), None)),
     ] {
         let (reply, events) = world.ask(line, &[], body).await;
         assert_eq!(reply.status, status, "{body}: {reply:?}");
         let [event] = &events[..] else { panic!("{line} {body}: {events:#?}") };
         assert_eq!((event.kind, event.status, event.who.subject.as_deref()), (told.0, Some(status), told.2), "{body}");
         assert!(told.1.is_none() || event.reason == told.1, "{body}: {event:?}");
-        let of_client =
-            matches!(event.kind, TokenIssued) || matches!(told.1, Some("wrong secret" | "scope not granted"));
+        // Who is known, says so: all but one that there is not.
+        let of_client = matches!(event.kind, TokenIssued | ClientRefused) && told.1 != Some("unknown client");
         assert_eq!(event.who.client_id.as_deref(), of_client.then_some("one"), "{body}");
     }
     world.users.set_down(true);
@@ -346,6 +348,12 @@ async fn req_191_req_194_every_act_on_sessions_tokens_and_accounts_is_told_once(
         ("POST /introspect", format!("token=x{}", by("one")), 200, vec![]),
         (
             "POST /introspect",
+            format!("token={}{}", field(&other, "refresh_token"), by("two")),
+            200,
+            vec![(ClientRefused, Some("asks about a token of another client"), None)],
+        ),
+        (
+            "POST /introspect",
             format!("token={service}"),
             401,
             vec![(ClientRefused, Some("a public client asks about a token"), None)],
@@ -373,6 +381,16 @@ async fn req_191_req_194_every_act_on_sessions_tokens_and_accounts_is_told_once(
         world.tells(line, &[], &body, status, &told).await;
     }
     let (own, theirs) = (bearer(&access), bearer(&service));
+    // A client has neither sessions nor a password; which one has tried is told.
+    let again = world.ask("POST /token", &[], &format!("grant_type=client_credentials{}", by("one"))).await.0;
+    let client = bearer(&field(&again, "access_token"));
+    for line in ["GET /sessions", "POST /password"] {
+        let (reply, events) = world.ask(line, &[&client], "a=b").await;
+        let [event] = &events[..] else { panic!("{line}: {events:#?}") };
+        let who = (event.who.subject.as_deref(), event.who.client_id.as_deref());
+        assert_eq!((reply.status, event.kind, who), (403, AuthorizationDenied, (Some("client:one"), Some("one"))));
+        assert!(event.who.token_id.is_some(), "{event:?}");
+    }
     let unknown = format!("DELETE /sessions/{}", "A".repeat(22));
     for (line, headers, status, told) in [
         ("GET /sessions", vec![], 401, vec![(Kind::CredentialMissing, Some("no_credential"), None)]),
@@ -463,6 +481,70 @@ async fn req_191_pages_are_told_as_programs_are() {
     let ended = [(Kind::SessionsEnded, Some("signed out"), ALICE)];
     world.tells("DELETE /session", &[same, &newer], "", 204, &ended).await;
     world.tells_no_more().await;
+}
+
+/// What is done to its end elsewhere is done for the same request, whether or not that has a name of its own.
+#[tokio::test]
+async fn req_194_all_that_a_request_brings_about_has_one_request_id() {
+    let world = world(hasher(), limits(), |builder| builder).await;
+    let signed_in = async |cookie: &str| {
+        let fields = [FORM.as_bytes(), b"sec-fetch-site: same-origin", cookie.as_bytes()];
+        let reply = send(world.server.address, "POST /session", &fields, form("alice", PASSWORD, "").as_bytes()).await;
+        assert_eq!(reply.status, 200);
+        reply
+    };
+    let first = signed_in("accept: */*").await;
+    let refresh = first.headers.iter().find(|(name, value)| name == "set-cookie" && value.contains("refresh")).unwrap();
+    let before = world.log.events(&world.trail).await.len();
+    signed_in(&format!("cookie: {}", refresh.1.split(';').next().unwrap())).await;
+    let told: Vec<_> = world.log.events(&world.trail).await.split_off(before);
+    let kinds: Vec<_> = told.iter().map(|event| event.kind).collect();
+    assert_eq!(kinds, [Kind::SessionsEnded, Kind::LoginSucceeded], "the session before, and the new one");
+    let ids: Vec<_> = told.iter().map(|event| &event.request.as_ref().unwrap().id).collect();
+    assert_eq!(ids[0], ids[1]);
+}
+
+/// What a program changes is told, in the name of the request for which it does so.
+#[tokio::test]
+async fn req_191_users_that_a_program_changes_and_keys_that_take_turns_are_told() {
+    use http::{Request, Response};
+    use portcullis::{jwt::KeyRing, store::Store};
+    use tower::{Layer as _, Service as _};
+
+    let world = world(hasher(), limits(), |builder| builder).await;
+    for _ in 0..4 {
+        world.ask("POST /token", &[], &form("bob", "wrong", "")).await;
+    }
+    let store = Store::connect("memory:").await.unwrap();
+    let secret = "7f9c2ba4e88f827d616045507605853ed73b8093f6efbc88eb1a6eacfa66ef26".into();
+    let keys = KeyRing::stored(store.keys().unwrap(), Algorithm::EdDsa, secret).open().await.unwrap();
+    let before = world.log.events(&world.trail).await.len();
+    let handle = world.handle.clone();
+    let acts = service_fn(move |_: Request<()>| {
+        let (handle, keys) = (handle.clone(), keys.clone());
+        async move {
+            let alice = UserId::parse("id-alice").unwrap();
+            assert!(
+                handle.set_disabled(&alice, true).await.unwrap() && handle.set_disabled(&alice, false).await.unwrap()
+            );
+            let bob = LoginName::parse("bob").unwrap();
+            assert!(handle.unlock(&bob).await.unwrap() && !handle.unlock(&bob).await.unwrap());
+            keys.replace(UnixSeconds::new(now())).await.unwrap();
+            Ok::<_, std::convert::Infallible>(Response::new(()))
+        }
+    });
+    AuditLayer::new(world.trail.clone()).layer(acts).call(Request::get("/admin").body(()).unwrap()).await.unwrap();
+    let told: Vec<_> = world.log.events(&world.trail).await.split_off(before);
+    let of = |event: &Arc<Event>| (event.kind, event.reason.or(event.what).unwrap_or_default().to_owned());
+    let named = |of_request: bool| -> Vec<_> {
+        told.iter().filter(|event| event.request.is_some() == of_request).map(of).collect()
+    };
+    let changed = |change: &str| (Kind::UserChanged, change.to_owned());
+    let ended = (Kind::SessionsEnded, "user disabled".to_owned());
+    assert_eq!(named(true), [changed("disabled"), ended, changed("enabled"), changed("unlocked")]);
+    // Of no request, though one has brought it about.
+    assert_eq!(named(false), [(Kind::KeysFetched, "key store".to_owned())]);
+    assert!(!format!("{told:?}").contains("bob"), "login names are not told");
 }
 
 #[tokio::test]

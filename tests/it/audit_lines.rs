@@ -292,6 +292,39 @@ async fn a_disk_that_hangs_takes_one_thread_and_what_it_took_comes_once() {
     assert_eq!(paths, (0..20).map(|n| format!("/{n}")).collect::<Vec<_>>());
 }
 
+/// Panics at the second batch.
+struct Panics(usize, Disk);
+
+impl Write for Panics {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += 1;
+        assert_ne!(self.0, 2, "a writer of somebody's own");
+        self.1.write_all(bytes).map(|()| bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_writer_that_panics_loses_what_it_was_given_and_not_what_comes_after() {
+    let disk = Disk::default();
+    disk.state().1 = usize::MAX;
+    let trail = AuditTrail::builder().sink(JsonLines::to(Panics(0, disk.clone())).unwrap()).start().unwrap();
+    let mut stack = refusing(&trail);
+    for n in 0..3 {
+        stack.call(Request::get(format!("/{n}")).body(()).unwrap()).await.unwrap();
+        assert!(trail.flush(Duration::from_secs(10)).await);
+    }
+    let text = String::from_utf8(disk.state().0.clone()).unwrap();
+    let told: Vec<_> = text.lines().filter(|line| !line.is_empty()).map(parsed).collect();
+    let paths: Vec<_> = told.iter().filter_map(|line| line["path"].as_str()).collect();
+    assert_eq!(paths, ["/0", "/2"], "{text}");
+    let lost: Vec<_> = told.iter().filter(|line| line["kind"] == "events_dropped").map(|line| &line["count"]).collect();
+    assert_eq!((lost.len(), trail.dropped().next().unwrap().1), (1, 1), "{text}");
+}
+
 #[tokio::test]
 async fn req_191_req_192_what_clients_send_begins_no_line_and_no_secret_is_in_one() {
     let folder = Folder::new("lines-injected");
@@ -309,7 +342,12 @@ async fn req_191_req_192_what_clients_send_begins_no_line_and_no_secret_is_in_on
     let forged = "x\",\"kind\":\"login_succeeded\"}\r\n{\"kind\":\"login_succeeded\",\"subject\":\"user:1\"}\n";
     let encoded = percent_encoding::utf8_percent_encode(forged, percent_encoding::NON_ALPHANUMERIC).to_string();
     let mut sent = 0;
-    for line in [format!("GET /{encoded}"), "GET /\u{85}\u{2028}\u{1b}[2J\"\\".to_owned(), format!("GET /?{encoded}")] {
+    for line in [
+        format!("GET /{encoded}"),
+        "GET /\u{1b}[2J\"\\".to_owned(),
+        "GET /\u{85}a\u{2028}b\u{2029}c\u{202e}d\u{2066}e".to_owned(),
+        format!("GET /?{encoded}"),
+    ] {
         let reply = send(server.address, &line, &[b"authorization: Bearer secret-one"], b"").await;
         sent += usize::from(reply.status == 401);
     }
@@ -333,12 +371,13 @@ async fn req_191_req_192_what_clients_send_begins_no_line_and_no_secret_is_in_on
         assert_eq!(post_token(server.address, &form).await.status / 100, 4);
         sent += 1;
     }
-    assert_eq!(sent, 12, "one path is none of HTTP's");
+    assert_eq!(sent, 13, "one path is none of HTTP's");
     assert!(trail.flush(Duration::from_secs(10)).await);
     let text = fs::read_to_string(&path).unwrap();
     let told: Vec<Value> = text.lines().map(parsed).collect();
     assert_eq!(told.len(), sent, "{text}");
-    let control = |text: &str| text.chars().any(char::is_control);
+    let moves = |c: char| c.is_control() || "\u{2028}\u{2029}\u{202e}\u{2066}".contains(c);
+    let control = |text: &str| text.chars().any(moves);
     for event in &told {
         assert_ne!(event["kind"], "login_succeeded", "{event}");
         for (name, value) in event.as_object().unwrap() {

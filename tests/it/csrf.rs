@@ -274,7 +274,7 @@ fn req_191_req_192_why_a_request_was_taken_for_another_sites_is_told_in_the_log_
     let fields = [("sec-fetch-site", "cross-site-of-somebody"), ("cookie", "s3cret=x")];
     assert_eq!(answered(&mut service, request("POST", &fields)).status(), 403);
     let text = log.text();
-    assert!(text.contains("authorization_denied") && text.contains("`Sec-Fetch-Site` is neither"), "{text}");
+    assert!(text.contains("request_unsafe") && text.contains("`Sec-Fetch-Site` is neither"), "{text}");
     assert!(!text.contains("somebody") && !text.contains("s3cret"), "{text}");
 }
 

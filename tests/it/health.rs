@@ -170,20 +170,28 @@ async fn figures_are_shown_to_loopback_peers_alone() {
 
     use crate::auth_server_watch::{Scrapers, figures, recorder};
 
-    for (scrapers, peer, status) in [
-        (Scrapers::ThisMachine, "127.0.0.1:50000", 200),
-        (Scrapers::ThisMachine, "[::1]:50000", 200),
-        (Scrapers::ThisMachine, "[::ffff:127.0.0.1]:50000", 200),
-        (Scrapers::ThisMachine, "192.0.2.7:50000", 404),
-        (Scrapers::ThisMachine, "10.0.0.7:50000", 404),
-        (Scrapers::ThisMachine, "[fe80::1]:50000", 404),
-        (Scrapers::All, "192.0.2.7:50000", 200),
-        (Scrapers::Nobody, "127.0.0.1:50000", 404),
+    const OWN: &str = "localhost:8080";
+    for (scrapers, peer, host, status) in [
+        (Scrapers::ThisMachine, "127.0.0.1:50000", OWN, 200),
+        (Scrapers::ThisMachine, "[::1]:50000", OWN, 200),
+        (Scrapers::ThisMachine, "[::ffff:127.0.0.1]:50000", OWN, 200),
+        (Scrapers::ThisMachine, "192.0.2.7:50000", OWN, 404),
+        (Scrapers::ThisMachine, "10.0.0.7:50000", OWN, 404),
+        (Scrapers::ThisMachine, "[fe80::1]:50000", OWN, 404),
+        (Scrapers::ThisMachine, "127.0.0.1:50000", "127.0.0.1:8080", 200),
+        (Scrapers::ThisMachine, "127.0.0.1:50000", "[::1]:8080", 200),
+        // A page whose name was made to lead here: a browser says nothing of its origin then.
+        (Scrapers::ThisMachine, "127.0.0.1:50000", "rebound.example:8080", 404),
+        (Scrapers::ThisMachine, "127.0.0.1:50000", "127.0.0.1.rebound.example", 404),
+        (Scrapers::ThisMachine, "127.0.0.1:50000", "localhost@rebound.example", 404),
+        (Scrapers::ThisMachine, "127.0.0.1:50000", "", 404),
+        (Scrapers::All, "192.0.2.7:50000", "metrics.example", 200),
+        (Scrapers::Nobody, "127.0.0.1:50000", OWN, 404),
     ] {
-        let mut request = Request::get("/metrics").body(Body::empty()).unwrap();
+        let mut request = Request::get("/metrics").header("host", host).body(Body::empty()).unwrap();
         request.extensions_mut().insert(ConnectInfo::<std::net::SocketAddr>(peer.parse().unwrap()));
         let answer = figures(recorder().unwrap().handle(), scrapers).oneshot(request).await.unwrap();
-        assert_eq!(answer.status(), status, "{scrapers:?} {peer}");
+        assert_eq!(answer.status(), status, "{scrapers:?} {peer} {host}");
     }
 }
 

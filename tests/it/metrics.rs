@@ -10,7 +10,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, Prometheu
 use portcullis::{
     ResourceServer,
     audit::{AuditLayer, AuditTrail, Kind},
-    authz::RequireScopesLayer,
+    authz::{Decision, Question, RequireScopesLayer, ServicePolicy},
     jwt::Algorithm,
     metrics::{self as names, ALL, Metric, MetricKind},
     testing::EventLog,
@@ -96,6 +96,19 @@ fn used(text: &str) -> Vec<(String, String)> {
         found.push((name.to_owned(), text[at..].chars().take(80).collect()));
     }
     found
+}
+
+#[test]
+fn alerts_are_of_metrics_and_kinds_that_there_are() {
+    let text = fs::read_to_string(format!("{}/examples/auth_server/alerts.yml", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let names = used(&text);
+    assert!(names.len() >= 8, "{names:?}");
+    for (name, place) in names {
+        assert!(ALL.iter().any(|metric| metric.name == name), "{place}");
+    }
+    for kind in values(&text, "kind") {
+        assert!(Kind::ALL.iter().any(|known| known.name() == kind), "{kind} is no kind of event");
+    }
 }
 
 #[test]
@@ -331,7 +344,22 @@ async fn audit_events_that_a_sink_missed_are_counted() {
         stack.call(request(None)).now_or_never().unwrap().unwrap();
     }
     let lost: u64 = trail.dropped().map(|(_, lost)| lost).sum();
-    assert_eq!((lost, figure(&handle.render(), dropped)), (90, 90));
+    // A quarter of the room is not for refusals.
+    assert_eq!((lost, figure(&handle.render(), dropped)), (92, 92));
+}
+
+/// A store that is down fails a call, and a request is refused for that: one event, and one in the figures.
+#[tokio::test]
+async fn a_request_that_is_refused_for_what_failed_is_counted_once() {
+    let (_guard, handle) = recorder();
+    let trail = AuditTrail::builder().start().unwrap();
+    let authority = Authority::new(Algorithm::EdDsa);
+    let broken = ServicePolicy::new(service_fn(async |_: Question| Err::<Decision, _>("pulled the plug")));
+    let gate = ServiceBuilder::new().layer(AuditLayer::new(trail)).layer(authority.api().protect(broken));
+    let answer = gate.service(service_fn(empty)).call(request(Some(&authority.token("items")))).await.unwrap();
+    assert_eq!(answer.status(), 503);
+    let counted = lines(&scrape(&handle), "portcullis_events_total{kind=\"infrastructure_failed\"");
+    assert_eq!(counted, ["portcullis_events_total{kind=\"infrastructure_failed\",reason=\"policy service\"} 1"]);
 }
 
 /// A life of the real program, as an operator sees it.

@@ -151,7 +151,7 @@ async fn req_019_req_141_credentials_in_the_clear_are_refused_and_never_redirect
         let preflight = ["origin: https://app.example", "access-control-request-method: GET"];
         site.refused("OPTIONS /a", &preflight).await;
     }
-    assert!(log.text().contains("authorization_denied") && log.text().contains("request over plain HTTP"));
+    assert!(log.text().contains("request_unsafe") && log.text().contains("request over plain HTTP"));
     assert!(!log.text().contains("abc"), "{}", log.text());
 }
 

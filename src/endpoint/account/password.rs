@@ -153,14 +153,15 @@ where
         let wire = Wire::of(request.headers());
         let caller = Verified::<NoClaims>::of(request.extensions());
         let answer = async move {
-            let refuse = |rejection| endpoint.answers.refuse(rejection, None, wire).map(Full::new);
+            let who = caller.as_ref().map(|caller| caller.principal().who()).unwrap_or_default();
+            let refuse = |rejection| endpoint.answers.refuse_caller(who.clone(), rejection, None, wire).map(Full::new);
             let Some(caller) = caller else { return refuse(Rejection::LayerMissing("JwtVerifyLayer")) };
             let user = caller.issuer() == endpoint.issuer.name && UserId::from_subject(caller.subject()).is_some();
             if !user {
                 return refuse(Rejection::ClaimNotAllowed);
             }
             let answer = endpoint.answer(&caller, request).await;
-            endpoint.issuer.answer(answer, &endpoint.answers, wire).await
+            endpoint.issuer.answer(answer, &endpoint.answers, who, wire).await
         };
         answer.map(Ok).boxed()
     }

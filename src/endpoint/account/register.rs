@@ -234,7 +234,7 @@ where
                 Ok(form) => endpoint.issuer.register(&form, address).await,
                 Err(error) => Err(error.into()),
             };
-            endpoint.issuer.answer(answer, &endpoint.answers, wire).await
+            endpoint.issuer.answer(answer, &endpoint.answers, audit::Who::default(), wire).await
         };
         answer.map(Ok).boxed()
     }

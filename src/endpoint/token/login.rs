@@ -63,6 +63,7 @@ impl Issuer {
     ) -> Answer {
         let Some(login) = &self.login else { return Err(EndpointError::UnsupportedGrantType) };
         if !client.may(GrantType::Password) {
+            audit::client_refused(Some(client.id()), "grant type not for this client");
             return Err(EndpointError::UnauthorizedClient);
         }
         let mut watch = LoginWatch::default();
@@ -229,44 +230,47 @@ impl Issuer {
         match standing {
             Standing::Foreign => Err(refused(Some(&session), "not a token of this session")),
             // Whether it was stolen comes before whatever else may be wrong with the request.
-            Standing::Spent => {
-                let sealed = self.replayed(session.clone(), rotation).await?;
-                self.answer_again(&refreshing, &presented, &sealed).await
-            }
+            Standing::Spent => match self.turn(session.clone(), rotation, None).await? {
+                Some(sealed) => self.answer_again(&refreshing, &presented, &sealed).await,
+                None => Err(refused(Some(&session), "not a token of this session")),
+            },
             Standing::Current => {
                 // Signed before the token is turned; whose refresh token goes with it is not known for sure.
                 let answered = self.reissue(&refreshing, successor.expose().as_str()).await?;
-                match turned(store.rotate(rotation)).await.map_err(down)? {
-                    Rotated::Turned => {
-                        audit::session_refreshed(who(&session.subject, client, Some(id), &answered.token_id), false);
-                        Ok(answered.response)
-                    }
+                let whose = who(&session.subject, client, Some(id), &answered.token_id);
+                match self.turn(session.clone(), rotation, Some(whose)).await? {
+                    None => Ok(answered.response),
                     // Somebody was faster.
-                    Rotated::Again(sealed) => self.answer_again(&refreshing, &presented, &sealed).await,
-                    Rotated::Reused => Err(self.reused(&session).await),
-                    Rotated::Unknown => Err(refused(Some(&session), "not a token of this session")),
+                    Some(sealed) => self.answer_again(&refreshing, &presented, &sealed).await,
                 }
             }
         }
     }
 
-    /// What a token that was turned before gets: its successor, sealed, within the grace. Otherwise the session ends, and
-    /// that is told, even if whoever has replayed it hangs up on that.
-    async fn replayed(
+    /// Turns a token, for `whose` it is. If it was turned before, its successor comes back, sealed, within the grace; otherwise the
+    /// session ends. It is done to the end, and told, even if whoever has sent the token hangs up on that.
+    async fn turn(
         self: &Arc<Self>,
         session: SessionRecord,
         rotation: Rotation,
-    ) -> Result<SealedToken, EndpointError> {
+        whose: Option<Who>,
+    ) -> Result<Option<SealedToken>, EndpointError> {
         let issuer = Arc::clone(self);
-        let replay = async move {
+        let turn = async move {
             let Some(Sessions { store, .. }) = &issuer.sessions else { return Err(EndpointError::InvalidGrant) };
             match turned(store.rotate(rotation)).await.map_err(|error| failed("session store", &error))? {
-                Rotated::Again(sealed) => Ok(sealed),
+                Rotated::Turned => {
+                    if let Some(whose) = whose {
+                        audit::session_refreshed(whose, false);
+                    }
+                    Ok(None)
+                }
+                Rotated::Again(sealed) => Ok(Some(sealed)),
                 Rotated::Reused => Err(issuer.reused(&session).await),
-                Rotated::Turned | Rotated::Unknown => Err(refused(Some(&session), "not a token of this session")),
+                Rotated::Unknown => Err(refused(Some(&session), "not a token of this session")),
             }
         };
-        tokio::spawn(audit::carried(replay)).await.unwrap_or_else(|error| Err(failed("refresh", &error)))
+        tokio::spawn(audit::carried(turn)).await.unwrap_or_else(|error| Err(failed("refresh", &error)))
     }
 
     /// The session has been ended, and its tokens called back in the store.

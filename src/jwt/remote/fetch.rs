@@ -101,9 +101,14 @@ impl fmt::Debug for Location {
 }
 
 impl Location {
+    fn address(&self) -> &str {
+        let (Self::Keys(address) | Self::OpenId(address) | Self::OAuth(address)) = self;
+        address
+    }
+
+    /// What it is called where things are told: its address without the query, which may be what opens it.
     pub(super) fn name(&self) -> &str {
-        let (Self::Keys(name) | Self::OpenId(name) | Self::OAuth(name)) = self;
-        name
+        self.address().split('?').next().unwrap_or_default()
     }
 
     /// Whether the first address is one that may be fetched from.
