@@ -10,7 +10,8 @@
 //! `TOKIO_WORKER_THREADS` says how many threads serve. `/bare` has no layers at all; what it costs is axum, hyper, and the
 //! kernel. `/layered` has a layer that does nothing, which shows what axum takes for any. `/protected` is the same handler behind `ResourceServer::protect`; `/named` reads the caller besides.
 //! `/unremembered` checks each token from its first byte to its last each time. With `METRICS=on` a recorder takes what is counted;
-//! with `AUDIT_FILE` there is an audit trail around all routes, with its lines in that file.
+//! with `AUDIT_FILE` there is an audit trail around all routes, with its lines in that file; with `OUTER=on` a layer in its place
+//! that does nothing.
 #![allow(missing_docs, clippy::print_stdout, clippy::print_stderr, reason = "a benchmark talks to its user")]
 
 use std::{
@@ -111,7 +112,9 @@ fn watched(app: Router) -> Outcome<Router> {
         metrics::set_global_recorder(PrometheusBuilder::new().build_recorder())?;
         portcullis::metrics::describe();
     }
-    let Some(path) = env::var_os("AUDIT_FILE") else { return Ok(app) };
+    let Some(path) = env::var_os("AUDIT_FILE") else {
+        return Ok(if env::var_os("OUTER").is_some() { app.layer(Identity::new()) } else { app });
+    };
     let trail = AuditTrail::builder().sink(JsonLines::append(path)?).start()?;
     trail.install()?;
     Ok(app.layer(AuditLayer::new(trail)))
@@ -119,7 +122,7 @@ fn watched(app: Router) -> Outcome<Router> {
 
 async fn call(path: &str, count: &str) -> Outcome<()> {
     // As `serve` does for each connection; unless it is done, layers are put around handlers for each request.
-    let mut app = app()?.with_state::<()>(());
+    let mut app = watched(app()?)?.with_state::<()>(());
     let header = format!("Bearer {}", token(&key()?, 0)?);
     for _ in 0..count.parse::<u64>()? {
         let request = Request::get(path).header(AUTHORIZATION, &header).body(Body::empty())?;

@@ -206,6 +206,8 @@ def aims(rates):
         rows.append([label, "40", f"{found[0]:.1f}", verdict(found, 40, 1)])
     found = percent(rates.ratio(f"{without}+audit, metrics", without))
     rows.append(["audit and metrics on, of off", "95 %", f"{found[0]:.1f} %", verdict(found, 95, 1)])
+    found = percent(rates.ratio(f"{without}+audit, metrics", f"{without}+{next(iter(OBSERVED))}"))
+    rows.append(["the same, of a layer in its place that does nothing", "95 %", f"{found[0]:.1f} %", verdict(found, 95, 1)])
     if raw:
         grown = raw[-1]["growth_percent"]
         word = "met" if grown < 2 else f"missed by {grown - 2:.2f}"

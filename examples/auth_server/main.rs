@@ -70,6 +70,7 @@ use portcullis::{
     store::{Store, StoreError, UserRecord, UserStore},
 };
 use tokio::net::TcpListener;
+use tower::ServiceBuilder;
 
 use self::settings::{Audit, Keys, Metrics, Mistakes, NewUser, Settings, Sink, named, parse_scopes};
 
@@ -176,8 +177,10 @@ async fn serve(
         Metrics::Apart(listener) => (watch::Scrapers::Nobody, Some(listener)),
     };
     let app = app.merge(watch::routes(&readiness, figures.clone(), scrapers));
-    // Around all that decides, or refusals would not be joined to their requests; inside of what knows clients by their proxies.
-    let app = app.layer(AuditLayer::new(trail)).layer(ClientIpLayer::new(settings.proxies));
+    // Around all that decides, or refusals would not be joined to their requests; inside of what knows clients by their proxies. In
+    // one go, because axum boxes what is around a router each time.
+    let around = ServiceBuilder::new().layer(ClientIpLayer::new(settings.proxies)).layer(AuditLayer::new(trail));
+    let app = app.layer(around);
     // Outermost: preflight requests carry no credential, and are no logins; and a script is to see why it was refused.
     let app = match settings.cors {
         Some(policy) => app.layer(CorsStrictLayer::new(policy)),

@@ -28,9 +28,49 @@ const MOST_ID: usize = 64;
 /// Events that wait for the answer to a request. Those of one request are few.
 const MOST_HELD: usize = 32;
 
-thread_local!(static CURRENT: RefCell<Option<Context>> = const { RefCell::new(None) });
+/// Boxes that each thread keeps for requests to come.
+const MOST_SPARE: usize = 64;
 
-/// What is known of a request, and what became of it so far. Made without an allocation.
+thread_local! {
+    static CURRENT: RefCell<Option<Boxed>> = const { RefCell::new(None) };
+    static SPARE: RefCell<Vec<Boxed>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A context in a box, because it goes to and fro for each poll. Boxes are used again: a request costs no allocation for its own as
+/// long as there is one to spare. Full until [`spare`] takes it back.
+#[derive(Debug)]
+pub(super) struct Boxed(Box<Option<Context>>);
+
+impl Boxed {
+    pub(super) fn new(context: Context) -> Self {
+        let spare = SPARE.try_with(|spare| spare.try_borrow_mut().ok()?.pop()).ok().flatten();
+        match spare {
+            Some(mut spare) => {
+                *spare.0 = Some(context);
+                spare
+            }
+            None => Self(Box::new(Some(context))),
+        }
+    }
+
+    pub(super) fn get(&mut self) -> Option<&mut Context> {
+        (*self.0).as_mut()
+    }
+}
+
+/// Takes a box back, whose request is over.
+pub(super) fn spare(mut boxed: Boxed) {
+    *boxed.0 = None;
+    let _ = SPARE.try_with(|spare| {
+        if let Ok(mut spare) = spare.try_borrow_mut()
+            && spare.len() < MOST_SPARE
+        {
+            spare.push(boxed);
+        }
+    });
+}
+
+/// What is known of a request, and what became of it so far.
 #[derive(Clone, Debug)]
 pub(super) struct Context {
     pub(super) trail: AuditTrail,
@@ -44,7 +84,7 @@ pub(super) struct Context {
     /// Whether its caller is known.
     entered: bool,
     /// Who that is, if it may have to be told.
-    caller: Option<Who>,
+    caller: Option<Box<Who>>,
     refused: bool,
     /// What waits for the answer. Made for the first event, or where a task goes on elsewhere.
     held: Option<Arc<Mutex<Held>>>,
@@ -136,7 +176,7 @@ impl Context {
 
     /// Who was let through, if that is to be told.
     pub(super) fn admitted(&mut self) -> Option<Who> {
-        self.caller.take().filter(|_| !self.refused)
+        self.caller.take().filter(|_| !self.refused).map(|who| *who)
     }
 }
 
@@ -146,8 +186,8 @@ fn is_id(text: &[u8]) -> bool {
 }
 
 /// Runs `work` on behalf of the request in `slot`, which is back there when it ends, however it does.
-pub(super) fn within<R>(slot: &mut Option<Context>, work: impl FnOnce() -> R) -> R {
-    struct Back<'a>(&'a mut Option<Context>);
+pub(super) fn within<R>(slot: &mut Option<Boxed>, work: impl FnOnce() -> R) -> R {
+    struct Back<'a>(&'a mut Option<Boxed>);
     impl Drop for Back<'_> {
         fn drop(&mut self) {
             swap(self.0);
@@ -161,7 +201,7 @@ pub(super) fn within<R>(slot: &mut Option<Context>, work: impl FnOnce() -> R) ->
     work()
 }
 
-fn swap(slot: &mut Option<Context>) {
+fn swap(slot: &mut Option<Boxed>) {
     // Gone, or in use, only where a thread ends or somebody tells while being told: nothing is known of the request then.
     let _ = CURRENT.try_with(|current| {
         if let Ok(mut current) = current.try_borrow_mut() {
@@ -172,7 +212,7 @@ fn swap(slot: &mut Option<Context>) {
 
 /// Calls `look` with the request that is being worked on, if one is known.
 pub(super) fn current<R>(look: impl FnOnce(&mut Context) -> R) -> Option<R> {
-    CURRENT.try_with(|current| current.try_borrow_mut().ok()?.as_mut().map(look)).ok().flatten()
+    CURRENT.try_with(|current| current.try_borrow_mut().ok()?.as_mut()?.get().map(look)).ok().flatten()
 }
 
 /// Notes who is calling.
@@ -181,7 +221,7 @@ pub(crate) fn entered(who: impl FnOnce() -> Who) {
     current(|context| {
         context.entered = true;
         if context.sampled {
-            context.caller = Some(who());
+            context.caller = Some(Box::new(who()));
         }
     });
 }
@@ -198,7 +238,7 @@ pub(crate) fn carried<F: Future>(inner: F) -> Carried<Instrumented<F>> {
         // What is told there waits for the answer, too, if there is none yet, and is of the same request.
         context.held.get_or_insert_default();
         context.name();
-        context.clone()
+        Boxed::new(context.clone())
     });
     Carried { inner: inner.in_current_span(), context }
 }
@@ -209,7 +249,7 @@ pin_project! {
     pub(crate) struct Carried<F> {
         #[pin]
         inner: F,
-        context: Option<Context>,
+        context: Option<Boxed>,
     }
 }
 

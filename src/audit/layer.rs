@@ -11,7 +11,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
-    context::{Context, within},
+    context::{Boxed, Context, spare, within},
     tell,
     trail::AuditTrail,
 };
@@ -77,7 +77,7 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let mut context = Some(Context::of(self.trail.own().clone(), &request));
+        let mut context = Some(Boxed::new(Context::of(self.trail.own().clone(), &request)));
         let inner = within(&mut context, || self.inner.call(request));
         AuditFuture { inner: Some(inner), context }
     }
@@ -90,7 +90,7 @@ pin_project! {
         // None only as it is dropped.
         #[pin]
         inner: Option<F>,
-        context: Option<Context>,
+        context: Option<Boxed>,
     }
 
     impl<F> PinnedDrop for AuditFuture<F> {
@@ -109,14 +109,18 @@ pin_project! {
 }
 
 /// The answer is there, or will not come.
-fn end(context: Context, status: Option<StatusCode>) {
+fn end(mut context: Boxed, status: Option<StatusCode>) {
+    let admitted = context.get().and_then(Context::admitted);
     let mut context = Some(context);
-    if let Some(who) = context.as_mut().and_then(Context::admitted) {
+    if let Some(who) = admitted {
         within(&mut context, || tell::admitted(who, status));
     }
     // The last that is told of it.
     if let Some(mut context) = context {
-        context.finish(status);
+        if let Some(context) = context.get() {
+            context.finish(status);
+        }
+        spare(context);
     }
 }
 

@@ -37,6 +37,8 @@ const MOST_QUEUE: usize = 1 << 20;
 const ONE_IN: u32 = 1000;
 /// Events that are handed to a sink at once.
 const BATCH: usize = 256;
+/// How long the first of them waits for others: to wake a thread or a database for each costs more than to write it.
+const LINGER: Duration = Duration::from_millis(50);
 /// How long a sink may take for them.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a sink is told at most that events were lost to it.
@@ -48,7 +50,7 @@ static INSTALLED: OnceLock<AuditTrail> = OnceLock::new();
 
 /// Hands events to sinks, each of which has a bounded queue and a task of its own. Cheap to clone; clones are one.
 ///
-/// To tell never waits: where a queue is full, the event is lost to that sink, and [counted](Self::dropped); the sink is told how
+/// Sinks get events in batches, 50 ms after the first of them or when there are 256. To tell never waits: where a queue is full, the event is lost to that sink, and [counted](Self::dropped); the sink is told how
 /// many were, as an event, when it gets on, once a second at most. A quarter of each queue is kept free of what anybody can cause by
 /// the thousand, refusals above all, so that a flood of them does not hide what else happens. `tracing` has every event as well, whether or not there is a
 /// trail.
@@ -265,11 +267,23 @@ impl Worker {
     /// Waits for something to do: what was told, or how many were lost. `false` if nothing will come.
     async fn receive(&mut self, messages: &mut Vec<Message>) -> bool {
         let next = self.events.recv_many(messages, BATCH);
-        if self.dropped.load(Relaxed) > self.told {
+        let is_more = if self.dropped.load(Relaxed) > self.told {
             timeout_at(self.quiet, next).await.map_or(true, |count| count > 0)
         } else {
             next.await > 0
+        };
+        let end = Instant::now() + LINGER;
+        while (1..BATCH).contains(&messages.len())
+            && messages.iter().all(|message| matches!(message, Message::Event(_)))
+        {
+            // They are taken out of the queue, and would be lost uncounted.
+            self.in_hand = messages.len() as u64;
+            let rest = BATCH - messages.len();
+            if timeout_at(end, self.events.recv_many(messages, rest)).await.unwrap_or_default() == 0 {
+                break;
+            }
         }
+        is_more
     }
 
     async fn hand_over(&mut self, mut events: Vec<Arc<Event>>, now: bool) {

@@ -181,9 +181,9 @@ async fn a_sink_that_hangs_holds_nobody_up_and_is_told_what_it_missed() {
     hung.0.stuck.store(true, Ordering::SeqCst);
     let trail = AuditTrail::builder().sink(hung.clone()).sink(healthy.clone()).queue(100).start().unwrap();
     let mut stack = refusing(&trail);
-    // The worker takes what there is, and never comes back with it.
+    // The worker takes what there is, hands it over when no more comes, and never comes back with it.
     stack.call(request(None)).now_or_never().unwrap().unwrap();
-    tokio::task::yield_now().await;
+    tokio::time::sleep(Duration::from_millis(60)).await;
     for round in 0..5 {
         for _ in 0..60 {
             assert!(stack.call(request(None)).now_or_never().is_some(), "{round}: nobody waits");

@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashSet,
+    io::Write as _,
     path::Path,
     time::{Duration, Instant},
 };
@@ -123,6 +124,26 @@ async fn an_end_by_sigterm_loses_no_event() {
     for id in answered {
         assert!(written.contains(&id) && kept.contains(&id), "{id} was answered, and is not told");
     }
+}
+
+/// A client that asks and asks and takes no answer holds up the server's end for so long, and no longer; nothing told is lost by it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_takes_no_answer_does_not_keep_auth_server_from_ending() {
+    let folder = Folder::new("audit-greedy");
+    let lines = folder.file("audit.jsonl");
+    let program = start("auth_server", &folder, &[("AUDIT", &format!("jsonl:{}", lines.display()))]);
+    let mut greedy = std::net::TcpStream::connect(program.address).unwrap();
+    greedy.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+    let ask = b"GET /openapi.json HTTP/1.1\r\nhost: a\r\n\r\n".repeat(1000);
+    // Until nothing fits any more, on either side.
+    while greedy.write(&ask).is_ok() {}
+    assert_eq!(get(program.address, "/users/me", &[b"x-request-id: last"]).await.status, 401);
+    let begun = Instant::now();
+    let (success, _, stderr) = tokio::task::spawn_blocking(move || program.terminate()).await.unwrap();
+    assert!(success && begun.elapsed() < Duration::from_secs(40), "{:?} {stderr:?}", begun.elapsed());
+    assert!(begun.elapsed() > Duration::from_secs(15), "it held nothing up: {:?}", begun.elapsed());
+    assert!(texts(&file(&lines), "request_id").contains(&"last".to_owned()));
+    drop(greedy);
 }
 
 #[cfg(target_os = "linux")]

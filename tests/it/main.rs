@@ -59,6 +59,7 @@ mod servers;
 mod sessions;
 #[cfg(feature = "redis")]
 mod shared_limits;
+mod spans;
 mod statistics;
 mod stores;
 mod support;

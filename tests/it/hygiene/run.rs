@@ -17,7 +17,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use portcullis::{
     AuthorizationServer,
-    audit::{AuditLayer, AuditTrail, JsonLines},
+    audit::{AuditLayer, AuditTrail, AuditTrailBuilder, JsonLines},
     browser::CsrfGuard,
     client::{Client, GrantType, HashedSecret, random_secret},
     clock::{ManualClock, UnixSeconds},
@@ -28,7 +28,7 @@ use portcullis::{
     password::{BreachClient, PasswordHasher},
     secret::Secret,
     session::SessionPolicy,
-    store::{Store, UserStore as _},
+    store::{AuditTable, EventQuery, Store, UserStore as _},
     testing::{EventLog, Flaw, TestAuthority},
 };
 use serde_json::json;
@@ -82,6 +82,8 @@ struct World {
     clock: Arc<ManualClock>,
     log: EventLog,
     trail: AuditTrail,
+    /// Redis has none.
+    table: Option<AuditTable>,
     secrets: Vec<(&'static str, String)>,
 }
 
@@ -225,7 +227,17 @@ impl Run {
         let lines = std::fs::read(&json_lines).unwrap();
         assert_eq!(String::from_utf8_lossy(&lines).lines().count(), events.len());
         self.told("lines of JSON", &lines);
-        // Further sinks: here.
+        let Some(table) = world.table else { return };
+        assert!(world.trail.flush(Duration::from_secs(10)).await);
+        let (mut rows, mut query) = (Vec::new(), EventQuery::new());
+        loop {
+            let page = table.events(query.clone()).await.unwrap();
+            let Some(last) = page.last() else { break };
+            query = query.after(last.id.clone());
+            rows.extend(page);
+        }
+        assert_eq!(rows.len(), events.len());
+        self.told("rows of the table", format!("{rows:#?}").as_bytes());
     }
 
     fn secret(&mut self, name: &str) -> String {
@@ -273,7 +285,9 @@ impl Run {
         let own = at("/own").layer(LoginRateLimitLayer::new(limits, AccountField::form_or_json("username")));
         let log = EventLog::new();
         let lines = JsonLines::append(json_lines).unwrap();
-        let trail = AuditTrail::builder().sink(log.clone()).sink(lines).admitted_one_in(1).start().unwrap();
+        let trail = AuditTrail::builder().sink(log.clone()).sink(lines).admitted_one_in(1);
+        let table = store.audit();
+        let trail = table.iter().cloned().fold(trail, AuditTrailBuilder::sink).start().unwrap();
         let app = at("/items")
             .layer(api.require(["items"]).unwrap())
             .merge(at("/me").layer(handle.current_user().unwrap()))
@@ -282,7 +296,7 @@ impl Run {
             .merge(own)
             .merge(handle.routes())
             .layer(AuditLayer::new(trail.clone()));
-        World { server: serve(app).await, clock, log, trail, secrets: vec![("one", one), ("two", two)] }
+        World { server: serve(app).await, clock, log, trail, table, secrets: vec![("one", one), ("two", two)] }
     }
 
     async fn accounts(&mut self, at: SocketAddr, world: &World) {
