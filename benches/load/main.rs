@@ -10,8 +10,9 @@
 //! `TOKIO_WORKER_THREADS` says how many threads serve. `/bare` has no layers at all; what it costs is axum, hyper, and the
 //! kernel. `/layered` has a layer that does nothing, which shows what axum takes for any. `/protected` is the same handler behind `ResourceServer::protect`; `/named` reads the caller besides.
 //! `/unremembered` checks each token from its first byte to its last each time. With `METRICS=on` a recorder takes what is counted;
-//! with `AUDIT_FILE` there is an audit trail around all routes, with its lines in that file; with `OUTER=on` a layer in its place
-//! that does nothing.
+//! with `AUDIT_FILE` there is an audit trail around all routes, with its lines in that file, or with
+//! `AT_THE_ROUTE=on` around the one of `/protected` alone, in one go with its own layer; with `OUTER=on` a layer around all that
+//! does nothing.
 #![allow(missing_docs, clippy::print_stdout, clippy::print_stderr, reason = "a benchmark talks to its user")]
 
 use std::{
@@ -88,41 +89,59 @@ async fn named(caller: Principal) -> Json<Report> {
     Json(Report { visitors: if caller.subject().is_empty() { 0 } else { 42 } })
 }
 
-fn app() -> Outcome<Router> {
-    let policy = ClaimsPolicy::builder(setting("ISSUER")?, setting("AUDIENCE")?).build()?;
-    let api = ResourceServer::new(policy, KeySet::new([key()?.verifying_key()])?);
-    let items = || Scopes::all_of(DEMANDED);
-    Ok(Router::new()
-        .route("/bare", get(report))
-        .route("/layered", get(report).layer(Identity::new()))
-        .route("/protected", get(report).layer(api.protect(items()?)))
-        .route("/named", get(named).layer(api.protect(items()?)))
-        .route("/unremembered", get(report).layer(api.clone().without_cache().protect(items()?))))
+/// What a server has that is watched, as `auth_server` does it, and where.
+enum Watched {
+    Nowhere,
+    /// By a layer that does nothing.
+    Idly,
+    Around(AuditTrail),
+    AtTheRoute(AuditTrail),
 }
 
-async fn serve() -> Outcome<()> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    println!("listening on http://{}", listener.local_addr()?);
-    Ok(axum::serve(listener, watched(app()?)?).await?)
-}
-
-/// What a server has that is watched, as `auth_server` does it.
-fn watched(app: Router) -> Outcome<Router> {
+fn watched() -> Outcome<Watched> {
     if env::var_os("METRICS").is_some() {
         metrics::set_global_recorder(PrometheusBuilder::new().build_recorder())?;
         portcullis::metrics::describe();
     }
     let Some(path) = env::var_os("AUDIT_FILE") else {
-        return Ok(if env::var_os("OUTER").is_some() { app.layer(Identity::new()) } else { app });
+        return Ok(if env::var_os("OUTER").is_some() { Watched::Idly } else { Watched::Nowhere });
     };
     let trail = AuditTrail::builder().sink(JsonLines::append(path)?).start()?;
     trail.install()?;
-    Ok(app.layer(AuditLayer::new(trail)))
+    Ok(if env::var_os("AT_THE_ROUTE").is_some() { Watched::AtTheRoute(trail) } else { Watched::Around(trail) })
+}
+
+fn app() -> Outcome<Router> {
+    let policy = ClaimsPolicy::builder(setting("ISSUER")?, setting("AUDIENCE")?).build()?;
+    let api = ResourceServer::new(policy, KeySet::new([key()?.verifying_key()])?);
+    let items = || Scopes::all_of(DEMANDED);
+    let watched = watched()?;
+    let protected = match &watched {
+        Watched::AtTheRoute(trail) => get(report).layer((AuditLayer::new(trail.clone()), api.protect(items()?))),
+        _ => get(report).layer(api.protect(items()?)),
+    };
+    let app = Router::new()
+        .route("/bare", get(report))
+        .route("/layered", get(report).layer(Identity::new()))
+        .route("/protected", protected)
+        .route("/named", get(named).layer(api.protect(items()?)))
+        .route("/unremembered", get(report).layer(api.clone().without_cache().protect(items()?)));
+    Ok(match watched {
+        Watched::Around(trail) => app.layer(AuditLayer::new(trail)),
+        Watched::Idly => app.layer(Identity::new()),
+        Watched::Nowhere | Watched::AtTheRoute(_) => app,
+    })
+}
+
+async fn serve() -> Outcome<()> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    println!("listening on http://{}", listener.local_addr()?);
+    Ok(axum::serve(listener, app()?).await?)
 }
 
 async fn call(path: &str, count: &str) -> Outcome<()> {
     // As `serve` does for each connection; unless it is done, layers are put around handlers for each request.
-    let mut app = watched(app()?)?.with_state::<()>(());
+    let mut app = app()?.with_state::<()>(());
     let header = format!("Bearer {}", token(&key()?, 0)?);
     for _ in 0..count.parse::<u64>()? {
         let request = Request::get(path).header(AUTHORIZATION, &header).body(Body::empty())?;

@@ -6,6 +6,7 @@ all share both. Every measurement has a server of its own, freshly started; scen
 backwards, so that a noisy neighbour meets all alike. One line of JSON for each goes to `data/rates.jsonl`.
 
     run.py                                      all scenarios
+    run.py --watched                            a warm route with metrics and audit, and without
     run.py --only load/ --rounds 3 --seconds 1  those whose names contain one of these, briefly; printed, and kept with --out
     run.py --with AUDIT=jsonl:/tmp/audit.jsonl  the warm routes of `auth_server` under these variables, beside each other; likewise
 
@@ -23,7 +24,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from machine import WORK, describe, machine_seconds, memory, pinned
-from scenarios import ALL, COLD, ONE, THOUSAND, WARM
+from scenarios import ALL, COLD, ONE, THOUSAND, WARM, WATCHED
 from servers import Bench, login_form
 
 HERE = Path(__file__).resolve().parent
@@ -153,14 +154,15 @@ def variants(words):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="*", default=[], help="parts of names of scenarios")
+    parser.add_argument("--watched", action="store_true")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--seconds", type=int, default=SECONDS, help="of each measurement; one more to warm up")
     parser.add_argument("--with", dest="variants", action="append", default=[], metavar="'NAME=VALUE …'")
-    parser.add_argument("--out", type=Path, help="data/rates.jsonl for all scenarios at full length, or else none")
+    parser.add_argument("--out", type=Path, help="data/rates.jsonl or watched.jsonl at full length, or else none")
     parser.add_argument("--list", action="store_true", help="print the names and end")
     asked = parser.parse_args()
     chosen = [
-        s for s in (WARM if asked.variants else ALL) if not asked.only or any(part in s.name for part in asked.only)
+        s for s in (WARM if asked.variants else WATCHED if asked.watched else ALL) if not asked.only or any(part in s.name for part in asked.only)
     ]
     if asked.variants:
         told = [("nothing", {}), *variants(asked.variants)]
@@ -168,8 +170,8 @@ def main():
     if asked.list:
         print("\n".join(scenario.name for scenario in chosen))
         return
-    whole = chosen == ALL and asked.rounds >= ROUNDS and asked.seconds >= SECONDS
-    out = asked.out or (HERE / "data" / "rates.jsonl" if whole else None)
+    whole = {"rates": ALL, "watched": WATCHED} if asked.rounds >= ROUNDS and asked.seconds >= SECONDS else {}
+    out = asked.out or next((HERE / "data" / f"{name}.jsonl" for name, scenarios in whole.items() if chosen == scenarios), None)
     algorithms = sorted({scenario.algorithm for scenario in chosen})
     bench = Bench(algorithms, peer=any(scenario.server == "fastapi" for scenario in chosen))
     cold = {scenario.algorithm for scenario in chosen if scenario.tokens == COLD}

@@ -68,20 +68,23 @@ def _two_workers():
 
 
 # What audit and metrics are to cost little of: a route that costs little itself. One admitted request in a thousand is told.
+AUDIT = str(WORK / "audit.jsonl")
+_PROTECTED = Scenario("load", "/protected")
 OBSERVED = {
     "a layer around the router that does nothing": {"OUTER": "on"},
     "metrics": {"METRICS": "on"},
-    "audit": {"AUDIT_FILE": str(WORK / "audit.jsonl")},
-    "audit, metrics": {"METRICS": "on", "AUDIT_FILE": str(WORK / "audit.jsonl")},
+    "audit around the router": {"AUDIT_FILE": AUDIT},
+    "metrics, and audit around the router": {"METRICS": "on", "AUDIT_FILE": AUDIT},
+    "metrics, and audit in one go with the route's own layer": {
+        "METRICS": "on",
+        "AUDIT_FILE": AUDIT,
+        "AT_THE_ROUTE": "on",
+    },
 }
 
 
-def _observed():
-    for label, extra in OBSERVED.items():
-        yield Scenario("load", "/protected").varied(label, extra)
-
-
-ALL = [*_gets(), *_observed(), *_endpoints(), *_two_workers()]
+ALL = [*_gets(), *_endpoints(), *_two_workers()]
+WATCHED = [_PROTECTED, *(_PROTECTED.varied(label, extra) for label, extra in OBSERVED.items())]
 
 # For what `--with` puts beside each other.
 WARM = [Scenario("auth_server", "/admin/reports"), Scenario("auth_server", "/users/me")]
