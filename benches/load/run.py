@@ -161,9 +161,8 @@ def main():
     parser.add_argument("--out", type=Path, help="data/rates.jsonl or watched.jsonl at full length, or else none")
     parser.add_argument("--list", action="store_true", help="print the names and end")
     asked = parser.parse_args()
-    chosen = [
-        s for s in (WARM if asked.variants else WATCHED if asked.watched else ALL) if not asked.only or any(part in s.name for part in asked.only)
-    ]
+    among = WARM if asked.variants else WATCHED if asked.watched else ALL
+    chosen = [one for one in among if not asked.only or any(part in one.name for part in asked.only)]
     if asked.variants:
         told = [("nothing", {}), *variants(asked.variants)]
         chosen = [scenario.varied(label, extra) for scenario in chosen for label, extra in told]
@@ -171,7 +170,8 @@ def main():
         print("\n".join(scenario.name for scenario in chosen))
         return
     whole = {"rates": ALL, "watched": WATCHED} if asked.rounds >= ROUNDS and asked.seconds >= SECONDS else {}
-    out = asked.out or next((HERE / "data" / f"{name}.jsonl" for name, scenarios in whole.items() if chosen == scenarios), None)
+    kept = (HERE / "data" / f"{name}.jsonl" for name, scenarios in whole.items() if chosen == scenarios)
+    out = asked.out or next(kept, None)
     algorithms = sorted({scenario.algorithm for scenario in chosen})
     bench = Bench(algorithms, peer=any(scenario.server == "fastapi" for scenario in chosen))
     cold = {scenario.algorithm for scenario in chosen if scenario.tokens == COLD}
