@@ -39,7 +39,7 @@ def machine(rates):
     return (
         f"{told['cores']} cores of an {told['cpu']} (family {told['family_model']}), Linux {told['kernel'].split('-')[0]}, "
         f"{' '.join(told['rustc'].split()[:2])}, wrk {told['wrk'].split()[1].split('/')[-1]}; Python {told['python']}, FastAPI {peer['fastapi']}, uvicorn {peer['uvicorn']} with uvloop {peer['uvloop']} "
-        f"and httptools {peer['httptools']}, PyJWT {peer['PyJWT']} with cryptography {peer['cryptography']}. "
+        f"and httptools {peer['httptools']}, `PyJWT` {peer['PyJWT']} with cryptography {peer['cryptography']}. "
         f"{rates.head['rounds']} rounds of {rates.head['seconds']} seconds each, in turns. "
         f"Other programs and the machine's host took {share(foreign)} of the cores meanwhile. {client_limit(rates)} "
         f"The databases are on {told['disk']}, where a page is durable after {told['sync_us']:.0f} µs."
