@@ -38,7 +38,7 @@ impl CurrentUserLayer {
         Self { gate: Arc::new(UserGate { users, answers: None }) }
     }
 
-    #[cfg(feature = "openapi")]
+    #[cfg(all(feature = "openapi", feature = "password"))]
     pub(crate) fn of(gate: &UserGate) -> Self {
         Self { gate: Arc::new(gate.clone()) }
     }
