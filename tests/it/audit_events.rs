@@ -26,8 +26,9 @@ use portcullis::{
     login::{Lockout, LoginLimiter, LoginLimiterBuilder, Quota},
     password::PasswordHasher,
     rejection::AnswerStyle,
+    revocation::RevocationList,
     session::SessionPolicy,
-    store::{MemoryStore, PasswordHash, StoreError, StoreFuture, UserRecord, UserStore},
+    store::{Cursor, MemoryStore, PasswordHash, RevocationStore as _, StoreError, StoreFuture, UserRecord, UserStore},
     testing::{EventLog, TestAuthority},
     transport::RequireHttpsLayer,
 };
@@ -656,4 +657,44 @@ async fn req_191_what_was_decided_is_told_even_if_the_client_goes_away() {
     };
     assert_eq!((told.kind, told.reason), (Kind::PasswordChangeRefused, Some("wrong password")));
     assert_eq!((told.who.subject.as_deref(), &*told.request.as_ref().unwrap().path), (ALICE, "/password"));
+}
+
+/// Where what is called back is kept by another store than the sessions, a hang-up between both would leave the thief's tokens good.
+#[tokio::test]
+async fn req_191_a_theft_is_seen_to_the_end_even_if_the_thief_hangs_up() {
+    use tokio::io::AsyncWriteExt as _;
+
+    let elsewhere = Arc::new(MemoryStore::new());
+    let list = RevocationList::new(Arc::clone(&elsewhere) as _);
+    let world = world(hasher(), limits(), |builder| builder.revocations(list)).await;
+    let signed_in = [(Kind::LoginSucceeded, None, ALICE)];
+    let first = world.login("alice", PASSWORD, "", 200, &signed_in).await;
+    let spent = format!("refresh_token={}", field(&first, "refresh_token"));
+    let turned = [(Kind::SessionRefreshed, None, ALICE)];
+    let second = world.tells("POST /token/refresh", &[], &spent, 200, &turned).await;
+    let own = bearer(&field(&second, "access_token"));
+    world.tells("GET /items", &[&own], "", 200, &[]).await;
+    world.clock.advance(GRACE * 2);
+    // It ends the session, and takes two seconds to say so.
+    world.sessions.set(Mood::SlowToTell);
+    let mut stream = tokio::net::TcpStream::connect(world.server.address).await.unwrap();
+    let head = format!("POST /token/refresh HTTP/1.1\r\nhost: a\r\n{FORM}\r\ncontent-length: {}", spent.len());
+    stream.write_all(format!("{head}\r\n\r\n{spent}").as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    drop(stream);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    let noted = async || {
+        let told = elsewhere.revocations(Cursor::START, UnixSeconds::new(now())).await.unwrap();
+        !told.list.is_empty()
+    };
+    while !noted().await {
+        assert!(tokio::time::Instant::now() < deadline, "what the other machines read has it");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let called_back = [(Kind::CredentialInvalid, Some("revoked"), None)];
+    world.tells("GET /items", &[&own], "", 401, &called_back).await;
+    let events = world.log.events(&world.trail).await;
+    let theft = events.iter().find(|event| event.kind == Kind::RefreshReused).unwrap();
+    assert_eq!((theft.who.subject.as_deref(), theft.status), (ALICE, None), "nobody was answered");
+    assert_eq!(&*theft.request.as_ref().unwrap().path, "/token/refresh");
 }

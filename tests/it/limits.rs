@@ -36,7 +36,7 @@ use portcullis::{
 use serde_json::{Value, json};
 use tower::{Layer, Service, ServiceExt, service_fn, util::BoxCloneService};
 
-use crate::support::{Reply, Server, send, serve};
+use crate::support::{Log, Reply, Server, send, serve};
 
 const PASSWORD: &str = "correct horse battery staple";
 const START: u64 = 1_700_000_000;
@@ -418,6 +418,29 @@ async fn req_193_while_a_store_is_down_nobody_guesses_for_free_and_it_is_not_ask
         for login in [&login, &here, &none] {
             assert_eq!(status(login, from(v4(1), "u=b&p=right")).await, 200, "{mood}: it is back");
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn req_193_a_store_that_comes_and_goes_fills_no_log() {
+    const ROUNDS: usize = 500;
+    let (clock, foreign, store, log) = (clock(), Foreign::default(), Arc::new(Moody::default()), Log::default());
+    let login = foreign.within(limiter(&clock, |b| b.store(store.clone())), AccountField::form("u"));
+    let (_guard, begun) = (log.capture(), std::time::Instant::now());
+    for _ in 0..ROUNDS {
+        for (mood, told) in [("fail", 503), ("", 200)] {
+            *store.mood.lock().unwrap() = mood;
+            clock.advance(Duration::from_secs(3));
+            assert_eq!(status(&login, from(v4(1), "u=a&p=right")).await, told);
+        }
+    }
+    let (text, seconds) = (log.text(), usize::try_from(begun.elapsed().as_secs()).unwrap() + 2);
+    for (news, level) in [("outage begun", "ERROR"), ("outage over", "INFO")] {
+        let lines: Vec<&str> = text.lines().filter(|line| line.contains(news)).collect();
+        let loud = lines.iter().filter(|line| line.contains(level)).count();
+        assert_eq!(lines.len(), ROUNDS, "{news}: who listens at debug hears each");
+        assert!((1..=10 * seconds).contains(&loud), "{news}: {loud} in {seconds} s");
+        assert!(10 * seconds < ROUNDS, "this machine is too slow to tell: {seconds} s");
     }
 }
 

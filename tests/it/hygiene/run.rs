@@ -62,6 +62,9 @@ const TOKEN_IN_QUERY: &str = "token-in-the-query-by-mistake-5150";
 /// Of databases and key servers that are not there.
 const OF_URL: &str = "p4ss-of-a-url-8c1d2e";
 
+/// Of a key server that wants one.
+const OF_QUERY: &str = "key-in-an-address-4f7a90";
+
 /// All that is planted, and all in which it is looked for.
 pub struct Run {
     recorder: Recorder,
@@ -107,6 +110,7 @@ impl Run {
             ("a password in parts", IN_PARTS),
             ("a token in the query", TOKEN_IN_QUERY),
             ("a password of a URL", OF_URL),
+            ("a key in an address", OF_QUERY),
         ] {
             needles.add(name, secret);
         }
@@ -510,11 +514,12 @@ impl Run {
             let error = SigningKey::from_pem(Algorithm::EdDsa, bad.as_bytes()).map(drop);
             self.told("shown", format!("{error:?}").as_bytes());
         }
-        // Fetched: good, from nowhere, and not at all.
+        // Fetched: good, and from nowhere; with what opens the address in it.
         let authority = TestAuthority::new();
         let published = authority.serve_keys().unwrap();
-        let (good, nowhere) = (published.address(), "http://127.0.0.1:1/keys".to_owned());
-        for address in [good, nowhere] {
+        let nowhere = "http://127.0.0.1:1/keys".to_owned();
+        for address in [published.address(), nowhere] {
+            let address = format!("{address}?key={OF_QUERY}");
             let keys = RemoteJwks::builder(address).start().unwrap();
             let policy = ClaimsPolicy::builder(authority.issuer(), authority.audience()).build().unwrap();
             let api = portcullis::ResourceServer::new(policy, keys.clone());
