@@ -15,6 +15,7 @@ pub use self::{
 };
 use super::{
     error::EndpointError,
+    for_method,
     issuer::{Issuer, failed},
     private_json, told,
 };

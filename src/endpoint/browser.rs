@@ -29,6 +29,7 @@ pub(super) use self::cookies::{Carrier, carries, clear};
 use super::{
     OAuthEndpoint,
     error::EndpointError,
+    for_method,
     issuer::{Issuer, failed},
     private,
     sessions::not_found,
@@ -234,14 +235,15 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (method, uri, headers) = (request.method(), request.uri(), request.headers());
         if let Err(rejection) = self.cookies.guard().check(method, uri, headers) {
-            return at_once(self.answers.refuse(rejection, None, Wire::of(headers)).map(Full::new));
+            return at_once(method, self.answers.refuse(rejection, None, Wire::of(headers)).map(Full::new));
         }
         if headers.contains_key(AUTHORIZATION) {
             // One credential in a request, and here it is the cookie.
             let error = EndpointError::InvalidRequest("the request has an Authorization field beside its cookies");
-            return at_once(told(Err(error)));
+            return at_once(method, told(Err(error)));
         }
-        match Asked::of(method, uri.path()) {
+        let (asked, method) = (Asked::of(method, uri.path()), method.clone());
+        match asked {
             Ok(Some(Asked::SignIn)) => self.sign_in.call(request).map(|answer| answer.map(finished)).boxed(),
             Ok(Some(Asked::Refresh)) => {
                 let endpoint = self.clone();
@@ -251,16 +253,16 @@ where
                 let (endpoint, (parts, _)) = (self.clone(), request.into_parts());
                 async move { Ok(whole(endpoint.sign_out(&parts.headers).await)) }.boxed()
             }
-            Ok(None) => at_once(not_found()),
-            Err(error) => at_once(told(Err(error))),
+            Ok(None) => at_once(&method, not_found()),
+            Err(error) => at_once(&method, told(Err(error))),
         }
     }
 }
 
 type Finished = Response<GateBody<Full<Bytes>>>;
 
-fn at_once(response: Response<Full<Bytes>>) -> BoxFuture<'static, Result<Finished, Infallible>> {
-    future::ready(Ok(whole(response))).boxed()
+fn at_once(method: &Method, response: Response<Full<Bytes>>) -> BoxFuture<'static, Result<Finished, Infallible>> {
+    future::ready(Ok(whole(for_method(method, response)))).boxed()
 }
 
 fn whole(response: Response<Full<Bytes>>) -> Finished {

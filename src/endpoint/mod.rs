@@ -122,14 +122,14 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let endpoint = self.clone();
+        let (endpoint, method) = (self.clone(), request.method().clone());
         let answer = async move {
             let mut outcome = LoginOutcome::NotTried;
             let answer = endpoint.answer(request, &mut outcome).await;
             let style = if endpoint.does == Does::Token { endpoint.issuer.style } else { AnswerStyle::Standard };
             let mut response = told_in(style, answer);
             response.extensions_mut().insert(outcome);
-            Ok(response)
+            Ok(for_method(&method, response))
         };
         answer.boxed()
     }

@@ -17,6 +17,7 @@ use tower_service::Service;
 use super::{
     browser,
     error::EndpointError,
+    for_method,
     issuer::{Issuer, failed},
     private, private_json, told,
 };
@@ -178,7 +179,7 @@ impl<B> Service<Request<B>> for SessionsEndpoint {
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let endpoint = self.clone();
+        let (endpoint, method) = (self.clone(), request.method().clone());
         let wire = Wire::of(request.headers());
         let caller = Verified::<NoClaims>::of(request.extensions());
         let asked = Asked::of(request.method(), request.uri().path(), request.uri().query());
@@ -186,7 +187,7 @@ impl<B> Service<Request<B>> for SessionsEndpoint {
         let answer = async move {
             let refuse = |rejection| {
                 let who = caller.as_ref().map(|caller| caller.principal().who()).unwrap_or_default();
-                Ok(endpoint.answers.refuse_caller(who, rejection, None, wire).map(Full::new))
+                endpoint.answers.refuse_caller(who, rejection, None, wire).map(Full::new)
             };
             let Some(caller) = &caller else { return refuse(Rejection::LayerMissing("JwtVerifyLayer")) };
             let user = caller.issuer() == endpoint.issuer.name && UserId::from_subject(caller.subject()).is_some();
@@ -197,9 +198,9 @@ impl<B> Service<Request<B>> for SessionsEndpoint {
                 Ok(asked) => endpoint.answer(asked, caller, &parts.headers).await,
                 Err(error) => Err(error),
             };
-            Ok(told(answer))
+            told(answer)
         };
-        answer.boxed()
+        answer.map(move |answer| Ok(for_method(&method, answer))).boxed()
     }
 }
 

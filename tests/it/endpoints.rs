@@ -1,14 +1,24 @@
 //! Sessions, clients, resources, revocation, introspection and metadata, over a real socket.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{Router, routing::get as route};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Body, Incoming};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    service::TowerToHyperService,
+};
 use portcullis::{
     AuthorizationServer,
+    browser::CsrfGuard,
     client::{Client, GrantType, HashedSecret, Resource, random_secret},
     clock::{Clock as _, ManualClock, UnixSeconds},
     config::{ConfigError, ConfigErrors},
+    endpoint::{Registration, SessionCookies},
     ident::{SessionId, UserId},
     jwt::{Algorithm, SigningKey},
     secret::Secret,
@@ -194,6 +204,69 @@ async fn the_sessions_endpoints_answer_to_a_good_token_alone() {
     let service = world.as_client("reports", "/token", "grant_type=client_credentials&resource=orders").await;
     assert_eq!(world.call("GET /sessions", &access(&service)).await.status, 403, "a client has no sessions");
     assert!(world.opens("/me", &token).await);
+}
+
+/// An answer to `HEAD` over HTTP/2, from hyper with nothing between: its status, the length that it tells, and the content.
+async fn head<S, R>(service: S, path: &str, token: &str) -> (u16, Option<String>, Vec<u8>)
+where
+    S: tower::Service<Request<Incoming>, Response = Response<R>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    R: Body<Data = Bytes, Error: std::error::Error + Send + Sync> + Send + 'static,
+{
+    let (near, far) = tokio::io::duplex(64 * 1024);
+    let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+    let serving = tokio::spawn(server.serve_connection(TokioIo::new(far), TowerToHyperService::new(service)));
+    let (mut client, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(near)).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let request = Request::head(format!("https://id.example{path}")).header("authorization", format!("Bearer {token}"));
+    let answer = client.send_request(request.body(Full::<Bytes>::default()).unwrap()).await.unwrap();
+    let length = answer.headers().get("content-length").map(|length| length.to_str().unwrap().to_owned());
+    let status = answer.status().as_u16();
+    let content = answer.into_body().collect().await.expect("a stream that is whole").to_bytes().to_vec();
+    connection.abort();
+    serving.abort();
+    (status, length, content)
+}
+
+#[tokio::test]
+async fn head_of_every_endpoint_has_no_content_over_http2_without_a_framework() {
+    let users = users().await;
+    let key = SigningKey::generate(Algorithm::EdDsa).unwrap();
+    let handle = AuthorizationServer::builder(ISSUER, "orders", key)
+        .first_party_login(Arc::clone(&users) as _, hasher())
+        .sessions(users, SessionPolicy::default().grace(Duration::from_secs(10)))
+        .registration(Registration::new())
+        .session_cookies(SessionCookies::new(CsrfGuard::builder().build().unwrap()))
+        .build()
+        .unwrap();
+    let server = serve(handle.routes()).await;
+    let token = access(&post_token(server.address, &form("alice", PASSWORD, "")).await);
+    let mut told = Vec::new();
+
+    macro_rules! of {
+        ($service:expr, $path:expr) => {
+            told.push(($path, head($service, $path, &token).await))
+        };
+    }
+    of!(handle.token_endpoint(), "/token");
+    of!(handle.refresh_endpoint(), "/token/refresh");
+    of!(handle.revocation_endpoint(), "/revoke");
+    of!(handle.introspection_endpoint(), "/introspect");
+    of!(handle.sessions_endpoint(), "/sessions");
+    of!(handle.sessions_endpoint(), "/sessions/x");
+    of!(handle.sessions_endpoint(), "/logout");
+    of!(handle.session_endpoint().unwrap(), "/session");
+    of!(handle.register_endpoint().unwrap(), "/register");
+    of!(handle.password_endpoint().unwrap(), "/password");
+    of!(handle.jwks_endpoint(), "/.well-known/jwks.json");
+    for (path, (status, length, content)) in told {
+        let expected = if ["/sessions", "/.well-known/jwks.json"].contains(&path) { 200 } else { 405 };
+        // A page's endpoint takes no token beside its cookies.
+        let expected = if path == "/session" { 400 } else { expected };
+        assert_eq!((status, content.as_slice()), (expected, &b""[..]), "{path}");
+        assert!(length.is_some_and(|length| length.parse::<u64>().unwrap() > 0), "{path}");
+    }
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use http_body::Body;
 use http_body_util::Full;
 use tower_service::Service;
 
-use super::{NotForThem, hasher_failed, known, posted, refused};
+use super::{NotForThem, for_method, hasher_failed, known, posted, refused};
 use crate::{
     audit,
     endpoint::{
@@ -149,7 +149,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let endpoint = self.clone();
+        let (endpoint, method) = (self.clone(), request.method().clone());
         let wire = Wire::of(request.headers());
         let caller = Verified::<NoClaims>::of(request.extensions());
         let answer = async move {
@@ -163,7 +163,7 @@ where
             let answer = endpoint.answer(&caller, request).await;
             endpoint.issuer.answer(answer, &endpoint.answers, who, wire).await
         };
-        answer.map(Ok).boxed()
+        answer.map(move |answer| Ok(for_method(&method, answer))).boxed()
     }
 }
 

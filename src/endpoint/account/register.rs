@@ -19,7 +19,7 @@ use http_body_util::Full;
 use tokio::time;
 use tower_service::Service;
 
-use super::{Answer, NotForThem, Reason, hasher_failed, known, posted, refusal, refused};
+use super::{Answer, NotForThem, Reason, for_method, hasher_failed, known, posted, refusal, refused};
 use crate::{
     audit,
     client_ip::ClientIp,
@@ -227,7 +227,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let endpoint = self.clone();
+        let (endpoint, method) = (self.clone(), request.method().clone());
         let (wire, address) = (Wire::of(request.headers()), ClientIp::of(request.extensions()));
         let answer = async move {
             let answer = match posted(request).await {
@@ -236,7 +236,7 @@ where
             };
             endpoint.issuer.answer(answer, &endpoint.answers, audit::Who::default(), wire).await
         };
-        answer.map(Ok).boxed()
+        answer.map(move |answer| Ok(for_method(&method, answer))).boxed()
     }
 }
 
