@@ -85,7 +85,8 @@ pub(super) struct Context {
     entered: bool,
     /// Who that is, if it may have to be told.
     caller: Option<Box<Who>>,
-    refused: bool,
+    /// Whether nobody has let it through: it was refused, or it is still being asked whether it may.
+    kept_out: bool,
     /// What waits for the answer. Made for the first event, or where a task goes on elsewhere.
     held: Option<Arc<Mutex<Held>>>,
 }
@@ -117,7 +118,7 @@ impl Context {
             address: ClientIp::of(request.extensions()).map(|client| client.0),
             entered: false,
             caller: None,
-            refused: false,
+            kept_out: false,
             held: None,
         }
     }
@@ -176,7 +177,7 @@ impl Context {
 
     /// Who was let through, if that is to be told.
     pub(super) fn admitted(&mut self) -> Option<Who> {
-        self.caller.take().filter(|_| !self.refused).map(|who| *who)
+        self.caller.take().filter(|_| !self.kept_out).map(|who| *who)
     }
 }
 
@@ -226,9 +227,9 @@ pub(crate) fn entered(who: impl FnOnce() -> Who) {
     });
 }
 
-/// Notes that the request is refused.
-pub(super) fn refused() {
-    current(|context| context.refused = true);
+/// Notes that the request is refused, or that a gate has to ask about it first; or that it is let through after that.
+pub(crate) fn keep_out(kept_out: bool) {
+    current(|context| context.kept_out = kept_out);
 }
 
 /// A future that goes on in a task of its own until it has done something for a request, and takes along on whose behalf: in events,

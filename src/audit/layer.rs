@@ -22,7 +22,7 @@ use crate::stripe::Striped;
 ///
 /// It goes outside of whatever decides, or refusals are not seen, and inside of [`ClientIpLayer`](crate::client_ip::ClientIpLayer),
 /// or clients are unknown behind a proxy. It changes neither requests nor answers, and what it adds to a request that is let
-/// through allocates nothing, unless the request is in the sample. Sinks get what was decided with the answer, whose status it tells;
+/// through allocates nothing once it is warm, unless the request is in the sample or more than 64 are under way on a thread. Sinks get what was decided with the answer, whose status it tells;
 /// if the client goes away before, then.
 ///
 /// ```
@@ -87,7 +87,7 @@ pin_project! {
     /// Response future of [`Audit`].
     #[derive(Debug)]
     pub struct AuditFuture<F> {
-        // None only as it is dropped.
+        // None once it has answered.
         #[pin]
         inner: Option<F>,
         context: Option<Boxed>,
@@ -131,9 +131,16 @@ where
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<F::Output> {
-        let this = self.project();
-        let Some(inner) = this.inner.as_pin_mut() else { return Poll::Pending };
-        let answer = ready!(within(this.context, || inner.poll(task)));
+        let mut this = self.project();
+        let answer = within(this.context, || {
+            let answer = this.inner.as_mut().as_pin_mut().map_or(Poll::Pending, |inner| inner.poll(task));
+            // What it leaves undone, such as a login that took too long for a layer in between, is told of this request, too.
+            if answer.is_ready() {
+                this.inner.set(None);
+            }
+            answer
+        });
+        let answer = ready!(answer);
         if let Some(context) = this.context.take() {
             end(context, answer.as_ref().ok().map(Response::status));
         }

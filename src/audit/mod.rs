@@ -39,7 +39,7 @@ mod trail;
 const TARGET: &str = "portcullis::audit";
 
 pub(crate) use self::{
-    context::{carried, entered},
+    context::{carried, entered, keep_out},
     preflight::Preflights,
     record::millis,
     span::{decided, decision, inside, is_heard, note, result},

@@ -38,23 +38,27 @@ fn tell(mut event: Event) {
 /// and does not wait for an answer.
 fn tell_at_once(event: Event) {
     metrics::event(event.kind.name(), event.reason);
-    trace_bounded(&event);
+    let is_usual = trace_bounded(&event);
     let trail = AuditTrail::installed().cloned().or_else(|| context::current(|context| context.trail.clone()));
     if let Some(trail) = trail {
-        trail.tell(event);
+        // A store on the edge of its time comes and goes as often as somebody asks.
+        trail.tell_if_room(event, !is_usual);
     }
 }
 
-/// Tells `tracing`, but the same again and again only so often; who listens at debug hears all.
-fn trace_bounded(event: &Event) {
+/// Tells `tracing`, but the same again and again only so often, or not loudly: `false` then. Who listens at debug hears all.
+fn trace_bounded(event: &Event) -> bool {
     let Some(most) = event.kind.most_a_second().filter(|_| event.level < Level::DEBUG) else {
-        return trace(event, event.level, None);
+        trace(event, event.level, None);
+        return true;
     };
     let reason = event.reason.or(event.what).unwrap_or_default();
-    match FLOOD.take(event.kind, reason, most, flood::second()) {
+    let turn = FLOOD.take(event.kind, reason, most, flood::second());
+    match turn {
         Turn::Tell { suppressed } => trace(event, event.level, Some(suppressed).filter(|&count| count > 0)),
         Turn::Keep => trace(event, Level::DEBUG, None),
     }
+    turn != Turn::Keep
 }
 
 /// The one place that knows the names of the fields in `tracing`. They are those of the JSON.
@@ -98,7 +102,7 @@ fn trace(event: &Event, level: Level, suppressed: Option<u64>) {
 /// A gate refused a request. `who` is known only of a caller whose credential was checked; `scope` is what the caller would have
 /// needed.
 pub(crate) fn refused(rejection: Rejection, status: StatusCode, who: Who, scope: Option<&ScopeSet>) {
-    context::refused();
+    context::keep_out(true);
     let kind = rejection.verdict().kind;
     let level = match rejection {
         // The outage is told once, where it begins, and not for each request that it hits; a call that failed, where it failed.
@@ -316,7 +320,7 @@ pub(crate) fn client_refused(client_id: Option<&str>, reason: &'static str) {
 /// A user asked for what is not theirs. `who` was let in.
 #[cfg(feature = "password")]
 pub(crate) fn not_theirs(who: Who, reason: &'static str) {
-    context::refused();
+    context::keep_out(true);
     tell(Event::new(Kind::AuthorizationDenied, Level::INFO, "request refused").because(reason).by(who));
 }
 
@@ -384,4 +388,20 @@ pub(super) fn sink_answers(sink: &'static str) {
     metrics::outage("audit sink", sink, false);
     let event = Event::new(Kind::OutageEnded, Level::INFO, "outage over");
     trace(&Event { what: Some("audit sink"), which: Some(sink.into()), ..event }, Level::INFO, None);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outage_that_comes_and_goes_soon_takes_no_room_that_is_reserved() {
+        let outage = |what| Event { what: Some(what), ..Event::new(Kind::OutageBegun, Level::ERROR, "outage begun") };
+        // Seconds may begin anew meanwhile, but not many.
+        let usual = (0..1000).filter(|_| trace_bounded(&outage("a store that comes and goes"))).count();
+        assert!((10..=100).contains(&usual), "{usual}");
+        assert!(trace_bounded(&outage("another one")));
+        let quiet = Event::new(Kind::InfrastructureFailed, Level::DEBUG, "request refused");
+        assert!((0..100).all(|_| trace_bounded(&quiet)), "what is told at debug is not bounded");
+    }
 }

@@ -3,6 +3,7 @@
 use std::{
     cell::Cell,
     fmt,
+    hash::{BuildHasher as _, RandomState},
     num::NonZeroU32,
     panic::AssertUnwindSafe,
     sync::{
@@ -137,24 +138,35 @@ impl AuditTrail {
         Self(Arc::new(Apart(Arc::clone(&self.0))))
     }
 
-    /// Whether the next request is in the sample of those whose admission is told. Each thread counts for itself.
+    /// Whether the next request is in the sample of those whose admission is told. At random: of requests that come in turns, or
+    /// through two layers, a count would see always the same ones. Whoever guesses which has won nothing.
     pub(super) fn samples(&self) -> bool {
-        thread_local!(static SEEN: Cell<u32> = const { Cell::new(0) });
+        thread_local!(static RANDOM: Cell<u64> = Cell::new(RandomState::new().hash_one(0) | 1));
         let Some(one_in) = self.0.one_in else { return false };
-        let seen = SEEN.get().wrapping_add(1);
-        SEEN.set(seen);
-        seen % one_in == 0
+        // Marsaglia's xorshift, and Lemire's way from the upper half of it to a range.
+        let mut random = RANDOM.get();
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        RANDOM.set(random);
+        ((random >> u32::BITS) * u64::from(one_in.get())) >> u32::BITS == 0
     }
 
     /// Queues an event for each sink that has room.
     pub(super) fn tell(&self, event: Event) {
+        let is_of_anybody = event.kind.is_of_anybody();
+        self.tell_if_room(event, is_of_anybody);
+    }
+
+    /// The same, but in no room that is reserved, if this is one that anybody can cause.
+    pub(super) fn tell_if_room(&self, event: Event, is_of_anybody: bool) {
         if self.0.feeds.is_empty() {
             return;
         }
         let event = Arc::new(event);
         let reserved = |queue: &mpsc::Sender<Message>| queue.capacity() <= queue.max_capacity() / 4;
         for feed in &self.0.feeds {
-            let is_full = event.kind.is_of_anybody() && reserved(&feed.queue);
+            let is_full = is_of_anybody && reserved(&feed.queue);
             if is_full || feed.queue.try_send(Message::Event(Arc::clone(&event))).is_err() {
                 feed.dropped.fetch_add(1, Relaxed);
                 metrics::events_dropped(feed.name, 1);
@@ -196,7 +208,7 @@ impl AuditTrailBuilder {
         Self { queue: events, ..self }
     }
 
-    /// Tells one of so many requests that are let through: of 1,000 unless set; 1 for all, 0 for none. Refusals are told all.
+    /// Tells one of so many requests that are let through: of 1,000 unless set, at random; 1 for all, 0 for none. Refusals are told all.
     pub fn admitted_one_in(self, requests: u32) -> Self {
         Self { one_in: NonZeroU32::new(requests), ..self }
     }

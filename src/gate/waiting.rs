@@ -9,16 +9,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::{
-    FutureExt as _,
-    future::{BoxFuture, Either},
-    ready,
-};
+use futures::{FutureExt as _, future::BoxFuture, ready};
 use http::{Request, Response};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{GateBody, refusal, sealed::Sealed};
+use crate::audit;
 
 /// A gate that may have to ask before it decides.
 pub trait Asks: Sealed {
@@ -41,6 +38,14 @@ pub enum Sight<A> {
     Pass,
     Refuse(Box<Response<Bytes>>),
     Ask(BoxFuture<'static, A>),
+}
+
+/// What one of two gates is told.
+#[doc(hidden)]
+#[expect(missing_debug_implementations, reason = "gates tell it to their service, and to nobody else")]
+pub enum OfBoth<O, I> {
+    Outer(O),
+    Inner(I),
 }
 
 /// A gate inside another, in one step: a request is handed on once, and the answer once.
@@ -69,22 +74,22 @@ impl<O: Asks, I: Asks> Both<O, I> {
         match outer {
             Sight::Pass => within(self.inner.look(request)),
             Sight::Refuse(response) => Sight::Refuse(response),
-            Sight::Ask(asks) => Sight::Ask(asks.map(Either::Left).boxed()),
+            Sight::Ask(asks) => Sight::Ask(asks.map(OfBoth::Outer).boxed()),
         }
     }
 }
 
 #[inline]
-fn within<O: 'static, I: 'static>(inner: Sight<I>) -> Sight<Either<O, I>> {
+fn within<O: 'static, I: 'static>(inner: Sight<I>) -> Sight<OfBoth<O, I>> {
     match inner {
         Sight::Pass => Sight::Pass,
         Sight::Refuse(response) => Sight::Refuse(response),
-        Sight::Ask(asks) => Sight::Ask(asks.map(Either::Right).boxed()),
+        Sight::Ask(asks) => Sight::Ask(asks.map(OfBoth::Inner).boxed()),
     }
 }
 
 impl<O: Asks, I: Asks> Asks for Both<O, I> {
-    type Answer = Either<O::Answer, I::Answer>;
+    type Answer = OfBoth<O::Answer, I::Answer>;
 
     #[inline]
     fn look<B>(&self, request: &mut Request<B>) -> Sight<Self::Answer> {
@@ -94,11 +99,11 @@ impl<O: Asks, I: Asks> Asks for Both<O, I> {
 
     fn settle<B>(&self, request: &mut Request<B>, answer: Self::Answer) -> Sight<Self::Answer> {
         match answer {
-            Either::Left(answer) => {
+            OfBoth::Outer(answer) => {
                 let outer = self.outer.settle(request, answer);
                 self.go_on(request, outer)
             }
-            Either::Right(answer) => within(self.inner.settle(request, answer)),
+            OfBoth::Inner(answer) => within(self.inner.settle(request, answer)),
         }
     }
 }
@@ -141,6 +146,7 @@ where
             Sight::Pass => State::Forwarded { future: self.inner.call(request) },
             Sight::Refuse(response) => State::Refused { response: Some(refusal(request.method(), response)) },
             Sight::Ask(answer) => {
+                audit::keep_out(true);
                 // Clones, in place of the service that is ready: what it has reserved is neither held while this one waits, nor
                 // by whoever called, where this one would wait for it.
                 self.inner = self.inner.clone();
@@ -222,6 +228,7 @@ where
                     let Some(waiting) = rest.as_mut() else { return Poll::Pending };
                     ready!(waiting.service.poll_ready(cx))?;
                     let Some(mut rest) = rest.take() else { return Poll::Pending };
+                    audit::keep_out(false);
                     State::Forwarded { future: rest.service.call(rest.request) }
                 }
             };

@@ -14,10 +14,11 @@ use allocation_counter::measure;
 use futures::{FutureExt as _, future::BoxFuture};
 use http::{HeaderValue, Request, Response};
 use portcullis::{
+    AuthorizationServer,
     audit::{AuditLayer, AuditSink, AuditTrail, Event, Kind, SinkError},
-    authz::RequireScopesLayer,
+    authz::{AuthorizeLayer, Decision, Question, RequireScopesLayer, ServicePolicy},
     client_ip::ClientIp,
-    jwt::Algorithm,
+    jwt::{Algorithm, SigningKey},
     testing::EventLog,
 };
 use tower::{Layer as _, Service, ServiceBuilder, service_fn};
@@ -119,17 +120,114 @@ async fn a_request_that_is_not_sampled_costs_no_allocation_more() {
     assert!(allocations(&mut sampled, &token) > allocations(&mut bare, &token), "the measure can see one");
 }
 
+/// Whatever the rhythm of the requests; and where each passes two layers, both see as many.
 #[tokio::test]
 async fn one_in_so_many_is_told() {
+    const REQUESTS: usize = 10_000;
+    let authority = Authority::new(Algorithm::EdDsa);
+    let logs = [EventLog::new(), EventLog::new(), EventLog::new()];
+    let trails =
+        logs.each_ref().map(|log| AuditTrail::builder().sink(log.clone()).admitted_one_in(10).start().unwrap());
+    let gate = || ServiceBuilder::new().layer(authority.api().authenticate()).service(service_fn(empty));
+    let mut outside = AuditLayer::new(trails[0].clone()).layer(gate());
+    let mut nested = AuditLayer::new(trails[1].clone()).layer(AuditLayer::new(trails[2].clone()).layer(gate()));
+    let token = authority.token("items");
+    for _ in 0..REQUESTS {
+        let request = || request(Some(&format!("Bearer {token}")));
+        outside.call(request()).await.unwrap();
+        nested.call(request()).await.unwrap();
+    }
+    for (name, log, trail) in [("alone", 0, 0), ("inside", 2, 2)] {
+        let told = logs[log].kinds(&trails[trail]).await;
+        assert!(told.iter().all(|kind| *kind == Kind::RequestAdmitted));
+        // Six times what chance makes of it.
+        assert!((820..=1180).contains(&told.len()), "{name}: {}", told.len());
+    }
+}
+
+/// A caller who is known is not let in yet while a policy is asked; who hangs up on that never was.
+#[tokio::test]
+async fn who_goes_away_while_a_gate_asks_was_not_let_through() {
     let authority = Authority::new(Algorithm::EdDsa);
     let log = EventLog::new();
-    let trail = AuditTrail::builder().sink(log.clone()).admitted_one_in(10).start().unwrap();
-    let stack = ServiceBuilder::new().layer(AuditLayer::new(trail.clone())).layer(authority.api().authenticate());
-    let (mut stack, token) = (stack.service(service_fn(empty)), authority.token("items"));
-    for _ in 0..100 {
-        stack.call(request(Some(&format!("Bearer {token}")))).await.unwrap();
+    let trail = AuditTrail::builder().sink(log.clone()).admitted_one_in(1).start().unwrap();
+    let answer = Arc::new(AtomicBool::new(false));
+    let decided = Arc::clone(&answer);
+    let policy = ServicePolicy::new(service_fn(move |_: Question| {
+        let decided = decided.load(Ordering::SeqCst);
+        async move { if decided { Ok::<_, Infallible>(Decision::Allow) } else { pending().await } }
+    }));
+    let mut stack = ServiceBuilder::new()
+        .layer(AuditLayer::new(trail.clone()))
+        .layer(authority.api().authenticate())
+        .layer(AuthorizeLayer::new(policy))
+        .service(service_fn(empty));
+    let token = authority.token("items");
+    let mut call = || stack.call(request(Some(&format!("Bearer {token}"))));
+    assert!(call().now_or_never().is_none(), "it is being asked");
+    assert_eq!(log.kinds(&trail).await, []);
+    answer.store(true, Ordering::SeqCst);
+    call().await.unwrap();
+    assert_eq!(log.kinds(&trail).await, [Kind::RequestAdmitted]);
+}
+
+/// Answers in place of what takes longer than one look, and holds on to that until it is dropped itself.
+#[derive(Clone)]
+struct Impatient<S>(S);
+
+impl<S, R> Service<R> for Impatient<S>
+where
+    S: Service<R, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<()>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<()>, Infallible>>;
+
+    fn poll_ready(&mut self, task: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Infallible>> {
+        self.0.poll_ready(task)
     }
-    assert_eq!(log.kinds(&trail).await, [Kind::RequestAdmitted; 10]);
+
+    fn call(&mut self, request: R) -> Self::Future {
+        let mut inner = Box::pin(self.0.call(request));
+        let mut late = Response::new(());
+        *late.status_mut() = http::StatusCode::REQUEST_TIMEOUT;
+        let mut late = Some(late);
+        // A future that ends and is not dropped by that, as those of tower and tower-http are.
+        futures::future::poll_fn(move |task| {
+            assert!(inner.as_mut().poll(task).is_pending(), "a login takes longer than one look");
+            std::task::Poll::Ready(Ok(late.take().unwrap()))
+        })
+        .boxed()
+    }
+}
+
+#[tokio::test]
+async fn a_login_that_a_layer_in_between_gave_up_is_told_of_its_request() {
+    let key = SigningKey::generate(Algorithm::EdDsa).unwrap();
+    let handle = AuthorizationServer::builder("https://id.example", "orders", key)
+        .first_party_login(crate::login::users().await, crate::login::hasher())
+        .build()
+        .unwrap();
+    let log = EventLog::new();
+    let trail = AuditTrail::builder().sink(log.clone()).start().unwrap();
+    let mut stack = AuditLayer::new(trail.clone()).layer(Impatient(handle.token_endpoint()));
+    let form = crate::login::form("alice", "a guess", "");
+    let request = Request::post("/token")
+        .header("x-request-id", "req-9")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(http_body_util::Full::<bytes::Bytes>::from(form));
+    let mut request = request.unwrap();
+    request.extensions_mut().insert(ClientIp([192, 0, 2, 9].into()));
+    let mut call = stack.call(request);
+    let answer = (&mut call).await.unwrap();
+    assert_eq!(answer.status(), 408);
+    drop(call);
+    let events = log.events(&trail).await;
+    let [failed] = &events[..] else { panic!("{events:#?}") };
+    assert_eq!((failed.kind, failed.reason), (Kind::LoginFailed, Some("client went away")));
+    let facts = failed.request.as_ref().expect("whose it is");
+    assert_eq!((&*facts.id, facts.client_ip, failed.status), ("req-9", Some([192, 0, 2, 9].into()), Some(408)));
 }
 
 /// Does what the test says.

@@ -2,6 +2,7 @@
 
 use std::{fmt, future::poll_fn, sync::Arc, time::Duration};
 
+use aws_lc_rs::digest;
 use bytes::Bytes;
 use futures::{FutureExt as _, future::BoxFuture};
 use http::{
@@ -96,7 +97,7 @@ struct Metadata {
 
 impl fmt::Debug for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&uri::without_credentials(self.name()), f)
+        fmt::Debug::fmt(&uri::without_credentials(&self.name()), f)
     }
 }
 
@@ -106,14 +107,17 @@ impl Location {
         address
     }
 
-    /// What it is called where things are told: its address without the query, which may be what opens it.
-    pub(super) fn name(&self) -> &str {
-        self.address().split('?').next().unwrap_or_default()
+    /// What it is called where things are told: its address, but of the query, which may be what opens it, only enough of a digest
+    /// to tell it from others.
+    pub(super) fn name(&self) -> String {
+        let Some((place, query)) = self.address().split_once('?') else { return self.address().to_owned() };
+        let digest = digest::digest(&digest::SHA256, query.as_bytes());
+        digest.as_ref().iter().take(4).fold(format!("{place}?"), |name, byte| format!("{name}{byte:02x}"))
     }
 
     /// Whether the first address is one that may be fetched from.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
-        self.first().map(drop).ok_or_else(|| ConfigError::KeyAddress(uri::without_credentials(self.name())))
+        self.first().map(drop).ok_or_else(|| ConfigError::KeyAddress(uri::without_credentials(&self.name())))
     }
 
     /// Address of the keys, or of the metadata that name it.
@@ -195,7 +199,12 @@ where
     Arc::new(move |uri| {
         let mut service = service.clone();
         let fetch = async move {
-            let broken = |error: S::Error| FetchError::Transport(error.to_string());
+            let query = uri.query().map(|query| format!("?{query}"));
+            let transport = |text: String| match &query {
+                Some(query) => FetchError::Transport(text.replace(query, "?…")),
+                None => FetchError::Transport(text),
+            };
+            let broken = |error: S::Error| transport(error.to_string());
             let mut request = Request::new(Empty::new());
             *request.uri_mut() = uri;
             poll_fn(|cx| service.poll_ready(cx)).await.map_err(broken)?;
@@ -203,7 +212,7 @@ where
             let lifetime = read_head(head.status, &head.headers)?;
             let body = Limited::new(body, MAX_BODY).collect().await.map_err(|error| {
                 let too_long = error.downcast_ref::<http_body_util::LengthLimitError>().is_some();
-                if too_long { FetchError::TooLong } else { FetchError::Transport(error.to_string()) }
+                if too_long { FetchError::TooLong } else { transport(error.to_string()) }
             })?;
             Ok(Answer { body: body.to_bytes(), lifetime })
         };
@@ -269,6 +278,32 @@ mod tests {
             assert_eq!(Location::OAuth(issuer.to_owned()).first().unwrap().to_string(), oauth);
         }
         assert!(Location::OpenId("http://id.example".to_owned()).check().is_err());
+    }
+
+    #[test]
+    fn a_query_is_in_no_name_and_tells_addresses_apart() {
+        let name = |address: &str| Location::Keys(address.to_owned()).name();
+        let [one, two] =
+            ["p=b2c_1_sign_in", "p=b2c_1_edit"].map(|query| name(&format!("https://id.example/keys?{query}")));
+        assert!(one != two && one.starts_with("https://id.example/keys?") && one.len() == two.len(), "{one} {two}");
+        assert!(!one.contains("b2c"), "{one}");
+        assert_eq!(one, name("https://id.example/keys?p=b2c_1_sign_in"), "the same each time");
+        assert_eq!(name("https://id.example/keys"), "https://id.example/keys");
+    }
+
+    #[tokio::test]
+    async fn what_a_service_says_of_its_failure_is_told_without_the_query() {
+        let service = tower::service_fn(async |request: Request<Empty<Bytes>>| {
+            Err::<Response<Empty<Bytes>>, _>(format!("error sending request for url ({})", request.uri()))
+        });
+        let fetch = with_service(service);
+        for (address, told) in [
+            ("https://id.example/keys?key=s3cret", "https://id.example/keys?…"),
+            ("https://id.example/keys", "https://id.example/keys"),
+        ] {
+            let error = fetch(address.parse().unwrap()).await.err().unwrap().to_string();
+            assert_eq!(error, format!("no answer: error sending request for url ({told})"));
+        }
     }
 
     #[test]

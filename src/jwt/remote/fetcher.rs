@@ -59,7 +59,7 @@ impl Drop for Guard {
 
 impl Fetcher {
     pub(super) async fn run(mut self) {
-        let _guard = Guard(Arc::clone(&self.shared), self.location.name().to_owned());
+        let _guard = Guard(Arc::clone(&self.shared), self.location.name());
         let mut next = Instant::now();
         loop {
             self.shared.turns.wait(next).await;
@@ -79,7 +79,7 @@ impl Fetcher {
     }
 
     async fn round(&mut self) -> Result<Duration, FetchError> {
-        let span = audit::decision!("fetch_keys", which = self.location.name());
+        let span = audit::decision!("fetch_keys", which = &*self.location.name());
         let fetched = audit::inside(span, self.fetch_in_time(), FetchError::code).await;
         self.keep_keys(&fetched?)
     }
@@ -115,16 +115,16 @@ impl Fetcher {
             let skipped = self.shared.skipped.swap(parsed.skipped, Ordering::Relaxed);
             let same = skipped == parsed.skipped && parsed.by_text.keys().eq(self.last_keys.keys());
             if self.last_text.is_none() || !same {
-                audit::keys_fetched(self.location.name(), keys.len(), parsed.skipped, ambiguous);
+                audit::keys_fetched(&self.location.name(), keys.len(), parsed.skipped, ambiguous);
             }
             self.shared.current.store(Some(Arc::new(keys)));
             self.last_keys = parsed.by_text;
             self.last_text = Some(answer.body.clone());
         }
         if self.shared.turns.note(false) {
-            audit::outage_over("JWKS", self.location.name());
+            audit::outage_over("JWKS", &self.location.name());
         }
-        metrics::read("JWKS", self.location.name(), SystemClock.now());
+        metrics::read("JWKS", &self.location.name(), SystemClock.now());
         self.failures = 0;
         self.last_good = Instant::now();
         // Held to the bound first: what a server claims may be longer than a `Duration` can be multiplied.
@@ -135,14 +135,14 @@ impl Fetcher {
     /// The last good set has been used for as long as it may be.
     fn drop_keys(&self) {
         if self.shared.current.swap(None).is_some() {
-            audit::keys_dropped(self.location.name());
+            audit::keys_dropped(&self.location.name());
         }
     }
 
     /// Notes a failure, and says when to try again. It is told once, when it begins.
     fn failed(&mut self, error: &FetchError) -> Instant {
         if !self.shared.turns.note(true) {
-            audit::outage_begun("JWKS", self.location.name(), error);
+            audit::outage_begun("JWKS", &self.location.name(), error);
         }
         let now = Instant::now();
         let expiry = self.last_good + self.keep;
