@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time;
 
-use super::issuer::Issuer;
+use super::issuer::{Issuer, to_the_end};
 use crate::{
     audit,
     ident::{SessionId, UserId},
@@ -23,11 +23,29 @@ pub(crate) enum NotChanged {
     Store(#[from] StoreError),
 }
 
-/// Does it to its end, even if whoever asked goes away half-way: what is left of an ending could not be asked for again.
-pub(super) async fn to_the_end<T: Send + 'static, E: From<StoreError> + Send + 'static>(
-    ending: impl Future<Output = Result<T, E>> + Send + 'static,
-) -> Result<T, E> {
-    tokio::spawn(audit::carried(ending)).await.unwrap_or_else(|error| Err(StoreError::unavailable(error).into()))
+/// For asking a store again that did not answer in time, which may have done what it was asked for all the same.
+pub(super) struct Tries(u32);
+
+impl Tries {
+    /// For as long as a minute.
+    pub(super) const fn of_a_minute() -> Self {
+        Self(30)
+    }
+
+    /// Whether there is another one, when its time has come.
+    pub(super) async fn another(&mut self) -> bool {
+        const PAUSE: Duration = Duration::from_secs(2);
+        let Some(left) = self.0.checked_sub(1) else { return false };
+        self.0 = left;
+        time::sleep(PAUSE).await;
+        true
+    }
+}
+
+/// Goes on with it when nobody waits any more. There are as many of these as calls that a store has not answered within a minute,
+/// each after a password that was hashed, or by somebody who is signed in.
+pub(super) fn later(work: impl Future<Output = ()> + Send + 'static) {
+    tokio::spawn(audit::carried(work));
 }
 
 /// Replaces the hash of a user who has shown that they know its password. Not if it was given another one meanwhile, or if they
@@ -77,19 +95,42 @@ impl Issuer {
     }
 
     /// Ends a session whose subject is known. That can be asked for again until it has been done whole.
-    pub(super) async fn end(&self, subject: &str, id: SessionId, reason: &'static str) -> Result<(), StoreError> {
+    pub(super) async fn end(
+        self: &Arc<Self>,
+        subject: &str,
+        id: SessionId,
+        reason: &'static str,
+    ) -> Result<(), StoreError> {
         let tokens = self.called_back();
         // A list that is kept elsewhere first: what is gone could not be found again, should that fail.
         self.note_elsewhere(&[id], tokens).await?;
         let ended = match &self.sessions {
-            Some(sessions) => within(sessions.store.revoke(id, tokens)).await?,
-            None => false,
+            Some(sessions) => within(sessions.store.revoke(id, tokens)).await,
+            None => Ok(false),
         };
+        if ended.is_err() {
+            // Whoever asks again may be told that there is no such session by now.
+            later(Arc::clone(self).see_ended(subject.to_owned(), id, reason));
+        }
+        let ended = ended?;
         self.learn(&[id], tokens)?;
         if ended {
             audit::sessions_ended(subject, Some(id), 1, reason);
         }
         Ok(())
+    }
+
+    /// Tells that a session was ended, should it be gone. What the store has called back with it is read from there.
+    async fn see_ended(self: Arc<Self>, subject: String, id: SessionId, reason: &'static str) {
+        let Some(sessions) = &self.sessions else { return };
+        let mut tries = Tries::of_a_minute();
+        while tries.another().await {
+            let Ok(found) = within(sessions.store.find(id, self.clock.now())).await else { continue };
+            if found.is_none() {
+                audit::sessions_ended(&subject, Some(id), 1, reason);
+            }
+            return;
+        }
     }
 
     /// Ends all sessions of a subject, or all but one, and says how many. With all of them, tokens without session end too.
@@ -135,9 +176,8 @@ impl Issuer {
             let caller = token.principal();
             if let Some(id) = caller.session_id().and_then(SessionId::parse) {
                 issuer.end(caller.subject(), id, "signed out").await?;
-            } else if let Some(id) = caller.token_id() {
-                issuer.revoke_token(id.to_owned(), token.expires_at()).await?;
-                audit::token_revoked(caller.subject(), id);
+            } else {
+                issuer.revoke_token(&token).await?;
             }
             Ok(())
         };
@@ -178,33 +218,43 @@ impl Issuer {
             Some(current) => replace_own(login, id, current, &hash).await,
             None => within(login.users.replace_hash(id, hash.clone())).await.map_err(NotChanged::from),
         };
+        let by = if current.is_some() { "user" } else { "program" };
+        let untold = replaced.is_err().then_some(by);
         let ended = match replaced {
             Ok(false) => return Ok(false),
             Ok(true) => {
-                audit::password_changed(&id.subject(), if current.is_some() { "user" } else { "program" });
+                audit::password_changed(&id.subject(), by);
                 self.end_all(id.subject(), except, "password changed").await.map_err(NotChanged::from)
             }
             Err(error) => Err(error),
         };
         if let Err(NotChanged::Store(_)) = ended {
             // Whoever asks again may be told that their password is another one by now; nobody else would end the sessions.
-            tokio::spawn(audit::carried(Arc::clone(self).end_all_later(id.clone(), hash, except)));
+            later(Arc::clone(self).end_all_later(id.clone(), hash, except, untold));
         }
         ended.map(|_| true)
     }
 
-    /// Ends a user's sessions, if this is their hash, as soon as the stores let that be done: for as long as a minute.
-    async fn end_all_later(self: Arc<Self>, id: UserId, hash: PasswordHash, except: Option<SessionId>) {
-        const TRIES: u32 = 30;
-        const PAUSE: Duration = Duration::from_secs(2);
+    /// Ends a user's sessions, if this is their hash, as soon as the stores let that be done; and tells that it is, by whose will,
+    /// if that was not known yet.
+    async fn end_all_later(
+        self: Arc<Self>,
+        id: UserId,
+        hash: PasswordHash,
+        except: Option<SessionId>,
+        mut untold: Option<&'static str>,
+    ) {
         let Some(login) = &self.login else { return };
-        for _ in 0..TRIES {
-            time::sleep(PAUSE).await;
+        let mut tries = Tries::of_a_minute();
+        while tries.another().await {
             match within(login.users.find_by_id(&id)).await {
                 Ok(Some(user)) if user.password == hash => {}
                 // It was not changed, or was changed again.
                 Ok(_) => return,
                 Err(_) => continue,
+            }
+            if let Some(by) = untold.take() {
+                audit::password_changed(&id.subject(), by);
             }
             if self.end_all(id.subject(), except, "password changed").await.is_ok() {
                 return;

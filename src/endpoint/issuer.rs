@@ -21,7 +21,7 @@ use crate::{
     client::{Client, Resource},
     clock::{Clock, UnixSeconds},
     ident::SessionId,
-    jwt::{KeyRing, SigningKey, Verifier},
+    jwt::{KeyRing, SigningKey, Verified, Verifier},
     login::LoginLimiter,
     metrics::{self, Stopwatch},
     random,
@@ -37,6 +37,13 @@ use crate::{
     session::SessionPolicy,
     store::{CalledBack, SessionStore},
 };
+
+/// Does it to its end, even if whoever asked goes away half-way: what is left of an ending could not be asked for again.
+pub(super) async fn to_the_end<T: Send + 'static, E: From<StoreError> + Send + 'static>(
+    ending: impl Future<Output = Result<T, E>> + Send + 'static,
+) -> Result<T, E> {
+    tokio::spawn(audit::carried(ending)).await.unwrap_or_else(|error| Err(StoreError::unavailable(error).into()))
+}
 
 /// What endpoints issue tokens from.
 pub(crate) struct Issuer {
@@ -188,10 +195,14 @@ impl Issuer {
         revoked.map_or(now, |until| now.max(until.saturating_add(Duration::from_secs(1))))
     }
 
-    /// Calls back a token that expires at `exp`; resolves when it passes no longer. Without a list there is nothing that could.
-    pub(super) async fn revoke_token(&self, id: String, exp: UnixSeconds) -> Result<(), StoreError> {
-        let until = exp.saturating_add(LEEWAY).saturating_add(CLOCK_ERROR);
-        self.revoke(vec![Revocation { tokens: Revoked::Token(id), until }]).await
+    /// Calls back a token, if it has a name; resolves when it passes no longer. Without a list there is nothing that could.
+    pub(super) async fn revoke_token(&self, token: &Verified) -> Result<(), StoreError> {
+        let caller = token.principal();
+        let Some(id) = caller.token_id() else { return Ok(()) };
+        let until = token.expires_at().saturating_add(LEEWAY).saturating_add(CLOCK_ERROR);
+        self.revoke(vec![Revocation { tokens: Revoked::Token(id.to_owned()), until }]).await?;
+        audit::token_revoked(caller.subject(), id);
+        Ok(())
     }
 
     /// Calls back all tokens of a subject that were issued until now.

@@ -8,7 +8,7 @@ use http_body_util::Full;
 
 use super::{
     error::EndpointError,
-    issuer::{CLOCK_ERROR, Issuer, LEEWAY, failed},
+    issuer::{CLOCK_ERROR, Issuer, LEEWAY, failed, to_the_end},
     private,
 };
 use crate::{
@@ -46,15 +46,15 @@ impl Issuer {
         };
         let caller = verified.principal();
         its_own(client, caller.client_id())?;
-        let (Some(token_id), Some(list)) = (caller.token_id(), &self.revocations) else {
+        let (Some(_), Some(list)) = (caller.token_id(), &self.revocations) else {
             return Err(EndpointError::UnsupportedTokenType);
         };
         if list.has(TokenNames::of(&caller, verified.issued_at())) {
             return Ok(done());
         }
-        let revoked = self.revoke_token(token_id.to_owned(), verified.expires_at()).await;
+        let issuer = Arc::clone(self);
+        let revoked = to_the_end(async move { issuer.revoke_token(&verified).await }).await;
         revoked.map_err(|error| failed("revocation store", &error))?;
-        audit::token_revoked(caller.subject(), token_id);
         Ok(done())
     }
 

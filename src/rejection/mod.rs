@@ -295,6 +295,12 @@ impl Rejection {
             Self::TooManyAttempts { limit: Limit::Account | Limit::Device, .. } => {
                 (StatusCode::TOO_MANY_REQUESTS, Challenge::Silent, Grpc::ResourceExhausted, audit::Kind::LoginLocked)
             }
+            Self::TooManyAttempts { limit: Limit::Registration, .. } => (
+                StatusCode::TOO_MANY_REQUESTS,
+                Challenge::Silent,
+                Grpc::ResourceExhausted,
+                audit::Kind::RegistrationRefused,
+            ),
             Self::TooManyAttempts { .. } => {
                 (StatusCode::TOO_MANY_REQUESTS, Challenge::Silent, Grpc::ResourceExhausted, audit::Kind::LoginLimited)
             }

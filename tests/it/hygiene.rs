@@ -6,7 +6,7 @@
 
 mod needles;
 mod recorder;
-mod run;
+pub mod run;
 mod shown;
 
 use std::{

@@ -293,6 +293,10 @@ pub enum Mood {
     Meddling,
     /// No session can be ended.
     CannotEnd,
+    /// Half a second for each call, after it was done.
+    Late,
+    /// Changes are made, and nobody is told.
+    Mute,
 }
 
 impl Flaky {
@@ -309,7 +313,12 @@ impl Flaky {
         self.2.fetch_add(1, Ordering::SeqCst);
         Box::pin(async move {
             match mood {
-                Mood::Well | Mood::SlowToTell | Mood::Meddling | Mood::CannotEnd => call.await,
+                Mood::Well | Mood::SlowToTell | Mood::Meddling | Mood::CannotEnd | Mood::Mute => call.await,
+                Mood::Late => {
+                    let done = call.await;
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                    done
+                }
                 Mood::Down => Err(StoreError::unavailable("pulled the plug")),
                 Mood::Full => Err(StoreError::Full),
                 Mood::Slow => {
@@ -317,6 +326,15 @@ impl Flaky {
                     call.await
                 }
             }
+        })
+    }
+
+    fn or_mute<'a, T: Send + 'a>(&'a self, change: StoreFuture<'a, T>) -> StoreFuture<'a, T> {
+        let mute = *self.1.lock().unwrap() == Mood::Mute;
+        let change = self.or_down(change);
+        Box::pin(async move {
+            let changed = change.await;
+            if mute { Err(StoreError::unavailable("no answer in time")) } else { changed }
         })
     }
 }
@@ -346,7 +364,7 @@ impl SessionStore for Flaky {
     }
     fn rotate(&self, rotation: Rotation) -> StoreFuture<'_, Rotated> {
         let slow = *self.1.lock().unwrap() == Mood::SlowToTell;
-        let call = self.or_down(self.0.rotate(rotation));
+        let call = self.or_mute(self.0.rotate(rotation));
         Box::pin(async move {
             let told = call.await;
             tokio::time::sleep(Duration::from_secs(if slow { 2 } else { 0 })).await;
@@ -357,7 +375,7 @@ impl SessionStore for Flaky {
         if *self.1.lock().unwrap() == Mood::CannotEnd {
             return Box::pin(async { Err(StoreError::unavailable("cannot end")) });
         }
-        self.or_down(self.0.revoke(id, tokens))
+        self.or_mute(self.0.revoke(id, tokens))
     }
     fn revoke_all<'a>(
         &'a self,

@@ -18,9 +18,9 @@ use super::{NotForThem, for_method, hasher_failed, known, posted, refused};
 use crate::{
     audit,
     endpoint::{
-        ending::{NotChanged, to_the_end},
+        ending::NotChanged,
         error::EndpointError,
-        issuer::{Issuer, failed},
+        issuer::{Issuer, failed, to_the_end},
         private,
     },
     ident::{SessionId, UserId},

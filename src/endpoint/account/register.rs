@@ -25,9 +25,9 @@ use crate::{
     client_ip::ClientIp,
     config::{ConfigError, ConfigErrors},
     endpoint::{
-        ending::to_the_end,
+        ending::{Tries, later},
         error::EndpointError,
-        issuer::{Issuer, failed},
+        issuer::{Issuer, failed, to_the_end},
         private_json,
     },
     form::Form,
@@ -196,7 +196,7 @@ impl Issuer {
 /// Adds a user, and tells; `false` if the name is taken. To its end: nobody is a user whom no event tells of.
 async fn insert(users: Arc<dyn UserStore>, user: UserRecord) -> Result<bool, StoreError> {
     let insert = async move {
-        let subject = user.id.subject();
+        let (id, subject) = (user.id.clone(), user.id.subject());
         match within(users.insert(user)).await {
             Ok(()) => {
                 audit::user_registered(&subject);
@@ -206,10 +206,25 @@ async fn insert(users: Arc<dyn UserStore>, user: UserRecord) -> Result<bool, Sto
                 audit::registration_refused("name taken");
                 Ok(false)
             }
-            Err(error) => Err(error),
+            Err(error) => {
+                later(see_registered(Arc::clone(&users), id));
+                Err(error)
+            }
         }
     };
     to_the_end(insert).await
+}
+
+/// Tells that somebody registered, should they be there.
+async fn see_registered(users: Arc<dyn UserStore>, id: UserId) {
+    let mut tries = Tries::of_a_minute();
+    while tries.another().await {
+        let Ok(found) = within(users.find_by_id(&id)).await else { continue };
+        if found.is_some() {
+            audit::user_registered(&id.subject());
+        }
+        return;
+    }
 }
 
 impl<B> Service<Request<B>> for RegisterEndpoint

@@ -12,12 +12,15 @@ use crate::{
     client::{Client, GrantType},
     client_ip::ClientIp,
     clock::UnixSeconds,
-    endpoint::issuer::{Sessions, failed},
+    endpoint::{
+        ending::{Tries, later},
+        issuer::{Sessions, failed},
+    },
     ident::{SessionId, UserId},
     login::{LoginAttempt, LoginOutcome},
     password::{Lane, Outcome, PasswordLogin, SignedIn},
     random,
-    session::{RefreshToken, SealedToken, SessionRecord, Standing},
+    session::{RefreshToken, SealedToken, SessionRecord, Standing, TokenDigest},
     store::{NewSession, Rotated, Rotation, SessionStore, turned, within},
 };
 
@@ -167,7 +170,7 @@ impl Issuer {
     /// Refuses a login whose user was disabled, or given another password, while it was under way. Whoever does that calls
     /// back all sessions and tokens after it; this one may have come later than that, but then it sees the change.
     async fn check_unchanged(
-        &self,
+        self: &Arc<Self>,
         login: &PasswordLogin,
         signed_in: &SignedIn,
         session: Option<SessionId>,
@@ -258,7 +261,12 @@ impl Issuer {
         let issuer = Arc::clone(self);
         let turn = async move {
             let Some(Sessions { store, .. }) = &issuer.sessions else { return Err(EndpointError::InvalidGrant) };
-            match turned(store.rotate(rotation)).await.map_err(|error| failed("session store", &error))? {
+            let presented = rotation.presented;
+            let turned = turned(store.rotate(rotation)).await;
+            if turned.is_err() {
+                later(Arc::clone(&issuer).see_turned(session.clone(), presented, whose.clone()));
+            }
+            match turned.map_err(|error| failed("session store", &error))? {
                 Rotated::Turned => {
                     if let Some(whose) = whose {
                         audit::session_refreshed(whose, false);
@@ -273,16 +281,42 @@ impl Issuer {
         tokio::spawn(audit::carried(turn)).await.unwrap_or_else(|error| Err(failed("refresh", &error)))
     }
 
+    /// Tells what became of a turn that the store did not answer in time. A session that is gone after a spent token came was
+    /// ended by that.
+    async fn see_turned(self: Arc<Self>, session: SessionRecord, presented: TokenDigest, whose: Option<Who>) {
+        let Some(Sessions { store, .. }) = &self.sessions else { return };
+        let mut tries = Tries::of_a_minute();
+        while tries.another().await {
+            let Ok(found) = within(store.look(session.id, presented, self.clock.now())).await else { continue };
+            match (found, whose) {
+                (None, None) => drop(self.reused(&session).await),
+                (Some((_, Standing::Spent)), Some(whose)) => audit::session_refreshed(whose, false),
+                _ => {}
+            }
+            return;
+        }
+    }
+
     /// The session has been ended, and its tokens called back in the store.
-    async fn reused(&self, session: &SessionRecord) -> EndpointError {
+    async fn reused(self: &Arc<Self>, session: &SessionRecord) -> EndpointError {
+        const UNDONE: (&str, &str) = ("revocation store", "tokens not called back");
         audit::refresh_reused(&session.subject, session.id);
         let (ids, tokens) = ([session.id], self.called_back());
-        let noted = match self.learn(&ids, tokens) {
-            Ok(()) => self.note_elsewhere(&ids, tokens).await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = noted {
-            audit::infrastructure_failed("revocation store", &error);
+        if let Err(error) = self.learn(&ids, tokens) {
+            audit::degraded(UNDONE.0, UNDONE.1, &error);
+        }
+        if let Err(error) = self.note_elsewhere(&ids, tokens).await {
+            // The session is gone: nobody can bring this about once more.
+            let issuer = Arc::clone(self);
+            later(async move {
+                let mut tries = Tries::of_a_minute();
+                while tries.another().await {
+                    if issuer.note_elsewhere(&ids, tokens).await.is_ok() {
+                        return;
+                    }
+                }
+                audit::degraded(UNDONE.0, UNDONE.1, &error);
+            });
         }
         EndpointError::InvalidGrant
     }
