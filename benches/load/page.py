@@ -238,10 +238,11 @@ def soak(_):
         row += [middle(lambda line: line["threads"]), middle(lambda line: line["files"])]
         row += [usual("get"), worst("get", "p99"), usual("refresh"), worst("refresh", "p99"), worst("refresh", "max")]
         rows.append(row)
-    answers = sum(told["answers"].values())
+    answers, dropped = sum(told["answers"].values()), told["answers"].get("scan 0", 0)
     head = ["", "resident, MiB", "threads", "open files", "GET p50, ms", "worst p99", "refresh p50", "worst p99", "longest"]
     return (
-        f"{answers:,} requests in {told['seconds']} seconds, each answered as it should be. From the end of the first minute to the "
+        f"{answers:,} requests in {told['seconds']} seconds, each answered as it should be; {dropped:,} of a scanner, which "
+        "are cut off or no requests at all, by the end of the connection. From the end of the first minute to the "
         f"last, resident memory went {told['growth_percent']:+.2f} %. A p50 is the median of a minute's windows of five seconds, a p99 "
         "the worst of them.\n\n" + table(head, rows)
     )

@@ -40,7 +40,7 @@ ROWS = [
         ("Outages", "stat", "short", "What does not answer now. 0 is well.",
          [(f"sum by (what, which) (portcullis_outage{{{WHERE}}})", "{{what}} {{which}}")]),
         ("Stolen refresh tokens", "stat", "short",
-         "Tokens that came again after they were turned, in the last day: somebody has a copy, and the session was ended.",
+         "Tokens that came again after they were turned, in the last day: somebody has a copy, or without a grace a client lost an answer. The session was ended.",
          [(f'sum(increase({EVENTS}{{{WHERE}, kind="refresh_reused"}}[1d]))', "in a day")]),
         ("Lost audit events", "stat", "short", "Events that a sink did not get in the last day.",
          [(f"sum by (sink) (increase(portcullis_audit_events_dropped_total{{{WHERE}}}[1d]))", "{{sink}}")]),
@@ -48,11 +48,11 @@ ROWS = [
     ("Requests", [
         ("Admitted", "lines", "reqps", "Requests that a gate has let in: of known callers, and of nobody where that is allowed.",
          [(rate("portcullis_requests_admitted_total", "caller"), "{{caller}}")]),
-        ("Refused, by kind", "lines", "reqps", "Missing, bad, denied, malformed; and infrastructure_failed, which is answered 5xx.",
-         [(rate(EVENTS, "kind", ', kind=~"credential_missing|credential_invalid|authorization_denied|request_malformed|client_refused'
+        ("Refused, by kind", "lines", "reqps", "Missing, bad, denied, in the clear or of another site, malformed; and infrastructure_failed, which is answered 5xx.",
+         [(rate(EVENTS, "kind", ', kind=~"credential_missing|credential_invalid|authorization_denied|request_unsafe|request_malformed|client_refused'
                 '|infrastructure_failed|layers_misplaced"'), "{{kind}}")]),
         ("Refused, by reason", "lines", "reqps", "The ten most common reasons.",
-         [(f'topk(10, {rate(EVENTS, "reason", ", kind=~" + chr(34) + "credential_invalid|authorization_denied|infrastructure_failed" + chr(34))})',
+         [(f'topk(10, {rate(EVENTS, "reason", ", kind=~" + chr(34) + "credential_invalid|authorization_denied|request_unsafe|infrastructure_failed" + chr(34))})',
            "{{reason}}")]),
         ("Known tokens", "lines", "percentunit", "Share of tokens that had been verified before; the others cost a signature.",
          [('sum(rate(portcullis_token_cache_lookups_total{' + WHERE + ', result="hit"}[$__rate_interval])) / '

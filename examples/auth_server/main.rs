@@ -191,9 +191,9 @@ async fn serve(
         let listener = TcpListener::from_std(listener).map_err(|e| named("METRICS_LISTEN", e))?;
         println!("figures on http://{}/metrics", listener.local_addr().map_err(|e| named("METRICS_LISTEN", e))?);
         let figures = watch::figures(figures, watch::Scrapers::All);
-        tokio::spawn(serve::serve(listener, figures, std::future::pending()));
+        tokio::spawn(serve::serve(listener, figures, serve::SCRAPERS, std::future::pending()));
     }
-    serve::serve(listener, app, stop()).await;
+    serve::serve(listener, app, serve::CONNECTIONS, stop()).await;
     Ok(())
 }
 

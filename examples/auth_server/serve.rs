@@ -19,13 +19,15 @@ const HEAD: Duration = Duration::from_secs(10);
 /// How long what is under way may take when the server is to end.
 const GRACE: Duration = Duration::from_secs(20);
 /// Connections at once, so that the stores have files left of the 1,024 that a process usually may open.
-const CONNECTIONS: usize = 768;
+pub(crate) const CONNECTIONS: usize = 768;
+/// Those of whoever fetches figures.
+pub(crate) const SCRAPERS: usize = 16;
 
-/// Serves HTTP/1.1 until `stop` resolves, and then, for some seconds, what is under way.
-pub(crate) async fn serve(mut listener: TcpListener, app: Router, stop: impl Future<Output = ()>) {
+/// Serves HTTP/1.1 on so many connections until `stop` resolves, and then, for some seconds, what is under way.
+pub(crate) async fn serve(mut listener: TcpListener, app: Router, connections: usize, stop: impl Future<Output = ()>) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD);
-    let (graceful, places) = (GracefulShutdown::new(), Arc::new(Semaphore::new(CONNECTIONS)));
+    let (graceful, places) = (GracefulShutdown::new(), Arc::new(Semaphore::new(connections)));
     let mut stop = pin!(stop);
     loop {
         let accept = async {

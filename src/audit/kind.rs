@@ -202,6 +202,39 @@ impl Kind {
     }
 }
 
+/// What was not done, because something did not answer: the reasons of [`Kind::Degraded`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Undone {
+    NextKey,
+    OldKey,
+    #[cfg(feature = "password")]
+    SessionsEnd,
+    #[cfg(feature = "password")]
+    TokensEnd,
+    #[cfg(feature = "password")]
+    Unlocking,
+    #[cfg(feature = "password")]
+    Comparison,
+}
+
+impl Undone {
+    /// The event's reason.
+    pub(crate) const fn code(self) -> &'static str {
+        match self {
+            Self::NextKey => "next signing key not made",
+            Self::OldKey => "old signing key not removed",
+            #[cfg(feature = "password")]
+            Self::SessionsEnd => "sessions not ended",
+            #[cfg(feature = "password")]
+            Self::TokensEnd => "tokens not called back",
+            #[cfg(feature = "password")]
+            Self::Unlocking => "not unlocked",
+            #[cfg(feature = "password")]
+            Self::Comparison => "not compared",
+        }
+    }
+}
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

@@ -40,6 +40,7 @@ const TARGET: &str = "portcullis::audit";
 
 pub(crate) use self::{
     context::{carried, entered, keep_out},
+    kind::Undone,
     preflight::Preflights,
     record::millis,
     span::{decided, decision, inside, is_heard, note, result},

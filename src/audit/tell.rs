@@ -10,7 +10,7 @@ use super::{
     context::{self, Context},
     event::{Event, Who, bounded},
     flood::{self, Flood, Turn},
-    kind::Kind,
+    kind::{Kind, Undone},
     trail::AuditTrail,
 };
 #[cfg(feature = "password")]
@@ -353,12 +353,13 @@ pub(crate) fn login_shed() {
 #[cfg(feature = "password")]
 pub(crate) fn not_compared(reason: &dyn Display) {
     let event = Event::new(Kind::Degraded, Level::WARN, "password accepted without the list");
-    tell(Event { what: Some("breach list"), ..event.because("not compared").detail(reason) });
+    let event = event.because(Undone::Comparison.code()).detail(reason);
+    tell(Event { what: Some("breach list"), ..event });
 }
 
 /// Something was not done because `what` does not answer, and nobody was refused for that.
-pub(crate) fn degraded(what: &'static str, undone: &'static str, reason: &dyn Display) {
-    let event = Event::new(Kind::Degraded, Level::ERROR, "done without").because(undone).detail(reason);
+pub(crate) fn degraded(what: &'static str, undone: Undone, reason: &dyn Display) {
+    let event = Event::new(Kind::Degraded, Level::ERROR, "done without").because(undone.code()).detail(reason);
     tell(Event { what: Some(what), ..event });
 }
 
@@ -379,6 +380,7 @@ pub(super) fn dropped(sink: &'static str, count: u64) -> Event {
 /// A sink has begun to fail. Not told to sinks: this one would be asked to write that it cannot.
 pub(super) fn sink_fails(sink: &'static str, reason: &dyn Display) {
     metrics::outage("audit sink", sink, true);
+    metrics::event(Kind::OutageBegun.name(), None);
     let event = Event::new(Kind::OutageBegun, Level::ERROR, "outage begun").detail(reason);
     trace(&Event { what: Some("audit sink"), which: Some(sink.into()), ..event }, Level::ERROR, None);
 }
@@ -386,6 +388,7 @@ pub(super) fn sink_fails(sink: &'static str, reason: &dyn Display) {
 /// A sink works again.
 pub(super) fn sink_answers(sink: &'static str) {
     metrics::outage("audit sink", sink, false);
+    metrics::event(Kind::OutageEnded.name(), None);
     let event = Event::new(Kind::OutageEnded, Level::INFO, "outage over");
     trace(&Event { what: Some("audit sink"), which: Some(sink.into()), ..event }, Level::INFO, None);
 }

@@ -260,7 +260,7 @@ impl Issuer {
                 return;
             }
         }
-        audit::degraded("session store", "sessions not ended", &"they go on after a change of password");
+        audit::degraded("session store", audit::Undone::SessionsEnd, &"they go on after a change of password");
     }
 
     /// Lets a user sign in with a password that they were given, however often others have guessed at the one before. Where
@@ -274,7 +274,7 @@ impl Issuer {
             }
         };
         if let Err(error) = unlock.await {
-            audit::degraded("store of login attempts", "not unlocked", &error);
+            audit::degraded("store of login attempts", audit::Undone::Unlocking, &error);
         }
     }
 

@@ -338,7 +338,7 @@ impl Ring {
                 let Some(stored) = &ring.stored else { return };
                 let added = stored.add(&last.kid, active_at, now).await;
                 if let Err(error) = added.and(ring.read(stored, now).await) {
-                    audit::degraded("key store", "next signing key not made", &error);
+                    audit::degraded("key store", audit::Undone::NextKey, &error);
                 }
             }));
         }
@@ -363,7 +363,7 @@ impl Ring {
                 && let Err(error) = stored.store.remove_key(&record.kid).await
             {
                 // It is of no use to anybody, here or there.
-                audit::degraded("key store", "old signing key not removed", &error);
+                audit::degraded("key store", audit::Undone::OldKey, &error);
             }
         }
         let followed: HashSet<&str> = records.iter().map(|record| record.predecessor.as_str()).collect();

@@ -36,8 +36,8 @@ mod tally;
 pub use self::names::*;
 pub(crate) use self::on::*;
 
-/// Tells the installed recorder what each metric means, and begins to count from zero the events that have no reason, so that
-/// the first of them is seen as an increase. Once, after the recorder was installed.
+/// Tells the installed recorder what each metric means, and begins to count from zero the events that have no reason, and those
+/// of `degraded`, so that the first of them is seen as an increase. Once, after the recorder was installed.
 #[cfg(feature = "metrics")]
 pub fn describe() {
     use ::metrics::{describe_counter, describe_gauge, describe_histogram};

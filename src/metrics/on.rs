@@ -25,10 +25,23 @@ pub(crate) const WITHOUT_REASON: [&str; 8] = [
     "outage_ended",
 ];
 
+/// Reasons for which something was done without what does not answer. Often there is one of them, and no second.
+pub(crate) const UNDONE: [&str; 6] = [
+    "next signing key not made",
+    "old signing key not removed",
+    "sessions not ended",
+    "tokens not called back",
+    "not unlocked",
+    "not compared",
+];
+
 /// Begins at zero what would otherwise appear with its first one, which no rate would see.
 pub(super) fn begin() {
     for kind in WITHOUT_REASON {
         counter!(EVENTS, "kind" => kind).increment(0);
+    }
+    for reason in UNDONE {
+        counter!(EVENTS, "kind" => "degraded", "reason" => reason).increment(0);
     }
     counter!(PASSWORD_SHED).increment(0);
 }

@@ -612,6 +612,13 @@ async fn req_191_a_login_that_is_locked_silently_or_limited_or_shed_is_told_as_t
     limited.login("bob", PASSWORD, "", 429, &[(Kind::LoginLimited, Some("too_many_of_address"), None)]).await;
     limited.tells_no_more().await;
 
+    let newcomers = world(hasher(), limits().registrations(Quota::per_minute(1)), |builder| builder).await;
+    let register = format!("username=carol&password={}", NEW.replace(' ', "+"));
+    newcomers.ask("POST /register", &[], &register).await;
+    let refused = [(Kind::RegistrationRefused, Some("too_many_registrations"), None)];
+    newcomers.tells("POST /register", &[], &register, 429, &refused).await;
+    newcomers.tells_no_more().await;
+
     let one = PasswordHasher::builder().concurrency(1).queue(1).build().unwrap();
     let busy = world(one, limits().per_account(Lockout::default().free(100)), |builder| builder).await;
     let form = form("alice", "wrong", "");

@@ -1,6 +1,6 @@
 //! What is counted, under which names, and that it costs what the guide says.
 
-use std::{convert::Infallible, fs, sync::Arc};
+use std::{convert::Infallible, fs, path::Path, sync::Arc};
 
 use allocation_counter::measure;
 use futures::FutureExt as _;
@@ -317,6 +317,22 @@ fn what_threads_have_counted_is_there_when_it_is_asked_for_and_when_they_end() {
         thread.join().unwrap();
     }
     assert_eq!(figure(&handle.render(), known), 2028, "what they have counted since");
+}
+
+/// Each is a series of its own, whose first event would be no increase if it began with it.
+#[test]
+fn what_is_done_without_is_counted_from_zero_for_each_reason() {
+    let (_guard, handle) = recorder();
+    portcullis::metrics::describe();
+    let text = handle.render();
+    let source = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/audit/kind.rs")).unwrap();
+    let codes = source.split_once("impl Undone {").unwrap().1.split_once("\n}\n").unwrap().0;
+    let reasons: Vec<&str> = codes.split('"').skip(1).step_by(2).filter(|text| *text != "password").collect();
+    assert!(reasons.len() >= 6, "{reasons:?}");
+    for reason in reasons {
+        let line = format!("portcullis_events_total{{kind=\"degraded\",reason=\"{reason}\"}} 0");
+        assert!(text.lines().any(|own| own == line), "{line}");
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use http_body_util::Full;
 
 use super::{Answer, Carrier, EndpointError, Form, Grant, Issuer, Parts, ScopeSet, audit, grant, requested_scope};
 use crate::{
-    audit::{LoginWatch, Who},
+    audit::{LoginWatch, Undone, Who},
     client::{Client, GrantType},
     client_ip::ClientIp,
     clock::UnixSeconds,
@@ -299,11 +299,10 @@ impl Issuer {
 
     /// The session has been ended, and its tokens called back in the store.
     async fn reused(self: &Arc<Self>, session: &SessionRecord) -> EndpointError {
-        const UNDONE: (&str, &str) = ("revocation store", "tokens not called back");
         audit::refresh_reused(&session.subject, session.id);
         let (ids, tokens) = ([session.id], self.called_back());
         if let Err(error) = self.learn(&ids, tokens) {
-            audit::degraded(UNDONE.0, UNDONE.1, &error);
+            audit::degraded("revocation store", Undone::TokensEnd, &error);
         }
         if let Err(error) = self.note_elsewhere(&ids, tokens).await {
             // The session is gone: nobody can bring this about once more.
@@ -315,7 +314,7 @@ impl Issuer {
                         return;
                     }
                 }
-                audit::degraded(UNDONE.0, UNDONE.1, &error);
+                audit::degraded("revocation store", Undone::TokensEnd, &error);
             });
         }
         EndpointError::InvalidGrant
