@@ -37,7 +37,7 @@ use crate::{
 #[cfg(feature = "password")]
 use crate::{
     authz::CurrentUsers,
-    endpoint::{Accounts, SessionCookies, Sessions, SessionsEndpoint, SignedInEndpoint},
+    endpoint::{Accounts, SessionCookies, Sessions, SessionsEndpoint, SignedInEndpoint, Unsettled},
     password::{PasswordHasher, PasswordLogin},
     session::SessionPolicy,
     store::{SessionStore, UserStore, metered},
@@ -409,6 +409,8 @@ impl AuthorizationServerBuilder {
         let issuer = Issuer {
             #[cfg(feature = "password")]
             sessions_note: self.revocations.is_none(),
+            #[cfg(feature = "password")]
+            unsettled: Unsettled::default(),
             #[cfg(feature = "password")]
             current: self
                 .login

@@ -22,8 +22,8 @@ use crate::stripe::Striped;
 ///
 /// It goes outside of whatever decides, or refusals are not seen, and inside of [`ClientIpLayer`](crate::client_ip::ClientIpLayer),
 /// or clients are unknown behind a proxy. It changes neither requests nor answers, and what it adds to a request that is let
-/// through allocates nothing once it is warm, unless the request is in the sample or more than 64 are under way on a thread. Sinks get what was decided with the answer, whose status it tells;
-/// if the client goes away before, then.
+/// through allocates nothing once it is warm, unless the request is in the sample or more than 64 are under way on a thread. Sinks
+/// get what was decided with the answer, whose status it tells; if the client goes away before, then.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]

@@ -1,6 +1,10 @@
 //! Ending sessions, and with each the access tokens that it was given.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use tokio::time;
 
@@ -39,6 +43,23 @@ impl Tries {
         self.0 = left;
         time::sleep(PAUSE).await;
         true
+    }
+}
+
+/// Sessions of which nobody knows yet what a store has done with them. Whoever finds out tells, once: the task that asks again, or
+/// the client that does.
+#[derive(Debug, Default)]
+pub(crate) struct Unsettled(Mutex<HashSet<SessionId>>);
+
+impl Unsettled {
+    /// `false` if it is one already, and somebody asks.
+    pub(super) fn begin(&self, id: SessionId) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id)
+    }
+
+    /// `false` if somebody else has found out.
+    pub(super) fn settle(&self, id: SessionId) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id)
     }
 }
 
@@ -108,13 +129,14 @@ impl Issuer {
             Some(sessions) => within(sessions.store.revoke(id, tokens)).await,
             None => Ok(false),
         };
-        if ended.is_err() {
-            // Whoever asks again may be told that there is no such session by now.
+        // Whoever asks again may be told that there is no such session by now.
+        if ended.is_err() && self.unsettled.begin(id) {
             later(Arc::clone(self).see_ended(subject.to_owned(), id, reason));
         }
         let ended = ended?;
         self.learn(&[id], tokens)?;
         if ended {
+            self.unsettled.settle(id);
             audit::sessions_ended(subject, Some(id), 1, reason);
         }
         Ok(())
@@ -126,11 +148,12 @@ impl Issuer {
         let mut tries = Tries::of_a_minute();
         while tries.another().await {
             let Ok(found) = within(sessions.store.find(id, self.clock.now())).await else { continue };
-            if found.is_none() {
+            if self.unsettled.settle(id) && found.is_none() {
                 audit::sessions_ended(&subject, Some(id), 1, reason);
             }
             return;
         }
+        self.unsettled.settle(id);
     }
 
     /// Ends all sessions of a subject, or all but one, and says how many. With all of them, tokens without session end too.

@@ -9,7 +9,7 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 #[cfg(feature = "password")]
-use super::{account::Accounts, browser::SessionCookies};
+use super::{account::Accounts, browser::SessionCookies, ending::Unsettled};
 use super::{
     client_auth::Clients,
     error::EndpointError,
@@ -66,6 +66,8 @@ pub(crate) struct Issuer {
     /// Whether the list is kept where the sessions are, so that whatever ends one has noted that already.
     #[cfg(feature = "password")]
     pub(crate) sessions_note: bool,
+    #[cfg(feature = "password")]
+    pub(crate) unsettled: Unsettled,
     #[cfg(feature = "password")]
     pub(crate) login: Option<PasswordLogin>,
     /// Its users, as layers see them.

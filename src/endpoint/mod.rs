@@ -60,7 +60,10 @@ pub use self::{
     health::{HealthEndpoint, ReadyEndpoint},
 };
 #[cfg(feature = "password")]
-pub(crate) use self::{ending::NotChanged, issuer::Sessions};
+pub(crate) use self::{
+    ending::{NotChanged, Unsettled},
+    issuer::Sessions,
+};
 use crate::{
     audit,
     form::{Form, FormError},

@@ -297,6 +297,8 @@ pub enum Mood {
     Late,
     /// Changes are made, and nobody is told.
     Mute,
+    /// No change is made.
+    Stuck,
 }
 
 impl Flaky {
@@ -313,7 +315,9 @@ impl Flaky {
         self.2.fetch_add(1, Ordering::SeqCst);
         Box::pin(async move {
             match mood {
-                Mood::Well | Mood::SlowToTell | Mood::Meddling | Mood::CannotEnd | Mood::Mute => call.await,
+                Mood::Well | Mood::SlowToTell | Mood::Meddling | Mood::CannotEnd | Mood::Mute | Mood::Stuck => {
+                    call.await
+                }
                 Mood::Late => {
                     let done = call.await;
                     tokio::time::sleep(Duration::from_millis(500)).await;
@@ -330,11 +334,14 @@ impl Flaky {
     }
 
     fn or_mute<'a, T: Send + 'a>(&'a self, change: StoreFuture<'a, T>) -> StoreFuture<'a, T> {
-        let mute = *self.1.lock().unwrap() == Mood::Mute;
+        let mood = *self.1.lock().unwrap();
         let change = self.or_down(change);
         Box::pin(async move {
+            if mood == Mood::Stuck {
+                return Err(StoreError::unavailable("cannot write"));
+            }
             let changed = change.await;
-            if mute { Err(StoreError::unavailable("no answer in time")) } else { changed }
+            if mood == Mood::Mute { Err(StoreError::unavailable("no answer in time")) } else { changed }
         })
     }
 }

@@ -263,18 +263,22 @@ impl Issuer {
             let Some(Sessions { store, .. }) = &issuer.sessions else { return Err(EndpointError::InvalidGrant) };
             let presented = rotation.presented;
             let turned = turned(store.rotate(rotation)).await;
-            if turned.is_err() {
+            if turned.is_err() && issuer.unsettled.begin(session.id) {
                 later(Arc::clone(&issuer).see_turned(session.clone(), presented, whose.clone()));
             }
             match turned.map_err(|error| failed("session store", &error))? {
                 Rotated::Turned => {
+                    issuer.unsettled.settle(session.id);
                     if let Some(whose) = whose {
                         audit::session_refreshed(whose, false);
                     }
                     Ok(None)
                 }
                 Rotated::Again(sealed) => Ok(Some(sealed)),
-                Rotated::Reused => Err(issuer.reused(&session).await),
+                Rotated::Reused => {
+                    issuer.unsettled.settle(session.id);
+                    Err(issuer.reused(&session).await)
+                }
                 Rotated::Unknown => Err(refused(Some(&session), "not a token of this session")),
             }
         };
@@ -289,12 +293,14 @@ impl Issuer {
         while tries.another().await {
             let Ok(found) = within(store.look(session.id, presented, self.clock.now())).await else { continue };
             match (found, whose) {
+                _ if !self.unsettled.settle(session.id) => {}
                 (None, None) => drop(self.reused(&session).await),
                 (Some((_, Standing::Spent)), Some(whose)) => audit::session_refreshed(whose, false),
                 _ => {}
             }
             return;
         }
+        self.unsettled.settle(session.id);
     }
 
     /// The session has been ended, and its tokens called back in the store.

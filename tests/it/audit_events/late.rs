@@ -45,13 +45,14 @@ async fn hang_up(address: SocketAddr, head: &str, body: &str, after: Duration) {
 }
 
 impl World {
-    /// The event of this kind that is told of a request to this path.
-    async fn told(&self, kind: Kind, path: &str) -> Arc<Event> {
+    /// The event of this kind that is told of a request to this path, with the status of its answer, if it has got one.
+    async fn told(&self, kind: Kind, path: &str, status: Option<u16>) -> Arc<Event> {
         let mut found = None;
         until(&format!("{kind} of {path}"), async || {
             let events = self.log.events(&self.trail).await;
             let is_own = |event: &&Arc<Event>| {
-                event.kind == kind && event.request.as_ref().is_some_and(|request| *request.path == *path)
+                let is_of = |path: &str| event.request.as_ref().is_some_and(|request| *request.path == *path);
+                (event.kind, event.status) == (kind, status) && is_of(path)
             };
             found = events.iter().rfind(is_own).cloned();
             found.is_some()
@@ -70,8 +71,8 @@ async fn req_191_what_was_decided_is_told_even_if_the_client_goes_away() {
     let busy: Vec<_> = (0..4).map(|_| hasher.hash("x".into())).collect();
     let head = format!("POST /password HTTP/1.1\r\n{own}");
     tokio::join!(hang_up(world.server.address, &head, &body, Duration::from_millis(5)), join_all(busy));
-    let told = world.told(Kind::PasswordChangeRefused, "/password").await;
-    assert_eq!((told.reason, told.who.subject.as_deref(), told.status), (Some("wrong password"), ALICE, None));
+    let told = world.told(Kind::PasswordChangeRefused, "/password", None).await;
+    assert_eq!((told.reason, told.who.subject.as_deref()), (Some("wrong password"), ALICE));
 }
 
 /// Where what is called back is kept by another store than the sessions, a hang-up between both would leave the thief's tokens good,
@@ -106,8 +107,8 @@ async fn req_191_a_theft_is_seen_to_the_end_even_if_the_thief_hangs_up_or_the_li
         .await;
         let (reply, _) = world.ask("GET /items", &[&own], "").await;
         assert_eq!(reply.status, 401, "{reply:?}");
-        let theft = world.told(Kind::RefreshReused, "/token/refresh").await;
-        assert_eq!((theft.who.subject.as_deref(), theft.status), (ALICE, is_down.then_some(400)));
+        let theft = world.told(Kind::RefreshReused, "/token/refresh", is_down.then_some(400)).await;
+        assert_eq!(theft.who.subject.as_deref(), ALICE);
         let all = world.log.events(&world.trail).await;
         let amiss = all.iter().find(|event| matches!(event.kind, Kind::Degraded | Kind::InfrastructureFailed));
         assert!(amiss.is_none(), "{amiss:?}");
@@ -126,8 +127,7 @@ async fn req_191_a_token_that_is_given_back_is_told_of_even_if_the_client_hangs_
     elsewhere.set(Mood::Late);
     let body = format!("token={token}&client_id=one&client_secret={}", world.secret);
     hang_up(world.server.address, "POST /revoke HTTP/1.1", &body, Duration::from_millis(100)).await;
-    let told = world.told(Kind::TokensRevoked, "/revoke").await;
-    assert_eq!(told.status, None, "nobody was answered");
+    world.told(Kind::TokensRevoked, "/revoke", None).await;
     let (reply, _) = world.ask("GET /me", &[&bearer(&token)], "").await;
     assert_eq!(reply.status, 401, "known here at once");
 }
@@ -177,12 +177,43 @@ async fn req_191_what_a_store_has_done_without_an_answer_is_told_all_the_same() 
         (Kind::PasswordChanged, "/password", ALICE, None),
         (Kind::SessionsEnded, "/password", ALICE, None),
     ] {
-        let told = world.told(kind, path).await;
+        // What its client was told.
+        let told = world.told(kind, path, Some(503)).await;
         assert_eq!((told.who.subject.as_deref(), told.who.session.as_deref()), (subject, session.as_deref()), "{kind}");
-        assert_eq!(told.status, Some(503), "{kind}: what its client was told");
     }
-    assert!(world.told(Kind::UserRegistered, "/register").await.who.subject.is_some());
+    assert!(world.told(Kind::UserRegistered, "/register", Some(503)).await.who.subject.is_some());
     let events = world.log.events(&world.trail).await;
     let told: Vec<_> = events.iter().filter(|event| event.kind == Kind::PasswordChanged).collect();
     assert_eq!((told.len(), told[0].reason), (1, Some("user")));
+}
+
+/// Where the store had done nothing, and the client asks again before anybody else does.
+#[tokio::test]
+async fn req_191_what_was_done_at_the_second_try_is_told_once() {
+    let world = world(hasher(), limits(), |builder| builder).await;
+    let mut sessions = Vec::new();
+    for _ in 0..3 {
+        sessions.push(world.login("alice", PASSWORD, "", 200, &SIGNED_IN).await);
+    }
+    let spent = refresh_of(&sessions[2]);
+    world.tells("POST /token/refresh", &[], &spent, 200, &REFRESHED).await;
+    world.clock.advance(GRACE * 2);
+    let ending = format!("DELETE /sessions/{}", claims(&sessions[0]).1["sid"].as_str().unwrap());
+    let own = bearer(&field(&sessions[0], "access_token"));
+    let requests = [
+        (ending.as_str(), vec![own.as_str()], String::new(), 204, Kind::SessionsEnded),
+        ("POST /token/refresh", vec![], refresh_of(&sessions[1]), 200, Kind::SessionRefreshed),
+        ("POST /token/refresh", vec![], spent, 400, Kind::RefreshReused),
+    ];
+    for mood in [Mood::Stuck, Mood::Well] {
+        world.sessions.set(mood);
+        for (line, headers, body, status, kind) in &requests {
+            let (reply, events) = world.ask(line, headers, body).await;
+            let told: Vec<_> = events.iter().map(|event| event.kind).collect();
+            let (status, kind) = if mood == Mood::Well { (*status, *kind) } else { (503, Kind::InfrastructureFailed) };
+            assert_eq!((reply.status, told), (status, vec![kind]), "{mood:?} {line}: {reply:?}");
+        }
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    world.tells_no_more().await;
 }
