@@ -4,7 +4,7 @@
 //! the request's future is polled, on the thread that polls it, and taken along by tasks that go on after it.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     net::IpAddr,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
@@ -32,7 +32,7 @@ const MOST_HELD: usize = 32;
 const MOST_SPARE: usize = 64;
 
 thread_local! {
-    static CURRENT: RefCell<Option<Boxed>> = const { RefCell::new(None) };
+    static CURRENT: Cell<Option<Boxed>> = const { Cell::new(None) };
     static SPARE: RefCell<Vec<Boxed>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -42,15 +42,13 @@ thread_local! {
 pub(super) struct Boxed(Box<Option<Context>>);
 
 impl Boxed {
-    pub(super) fn new(context: Context) -> Self {
+    /// For this request.
+    #[inline]
+    pub(super) fn of<B>(trail: AuditTrail, request: &Request<B>) -> Self {
         let spare = SPARE.try_with(|spare| spare.try_borrow_mut().ok()?.pop()).ok().flatten();
-        match spare {
-            Some(mut spare) => {
-                *spare.0 = Some(context);
-                spare
-            }
-            None => Self(Box::new(Some(context))),
-        }
+        let mut boxed = spare.unwrap_or_else(|| Self(Box::new(None)));
+        *boxed.0 = Some(Context::of(trail, request));
+        boxed
     }
 
     pub(super) fn get(&mut self) -> Option<&mut Context> {
@@ -107,13 +105,18 @@ impl Default for Held {
 }
 
 impl Context {
-    pub(super) fn of<B>(trail: AuditTrail, request: &Request<B>) -> Self {
+    #[inline]
+    fn of<B>(trail: AuditTrail, request: &Request<B>) -> Self {
+        let headers = request.headers();
+        // Few requests have one. To go through the names, of which most are numbers, costs less than to hash this one.
+        let is_named = headers.keys().any(|name| *name == X_REQUEST_ID);
+        let id = is_named.then(|| headers.get(X_REQUEST_ID)).flatten();
         Self {
             sampled: trail.samples(),
             trail,
             method: request.method().clone(),
             path: request.uri().path_and_query().cloned(),
-            id: request.headers().get(X_REQUEST_ID).filter(|id| is_id(id.as_bytes())).cloned(),
+            id: id.filter(|id| is_id(id.as_bytes())).cloned(),
             made: None,
             address: ClientIp::of(request.extensions()).map(|client| client.0),
             entered: false,
@@ -186,34 +189,38 @@ fn is_id(text: &[u8]) -> bool {
         && text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(byte))
 }
 
-/// Runs `work` on behalf of the request in `slot`, which is back there when it ends, however it does.
-pub(super) fn within<R>(slot: &mut Option<Boxed>, work: impl FnOnce() -> R) -> R {
-    struct Back<'a>(&'a mut Option<Boxed>);
-    impl Drop for Back<'_> {
-        fn drop(&mut self) {
-            swap(self.0);
-        }
-    }
-    if slot.is_none() {
-        return work();
-    }
-    swap(slot);
-    let _back = Back(slot);
-    work()
+/// While it is there, this thread works on behalf of a request, which is back in its slot afterwards, however that ends.
+#[must_use]
+pub(super) struct Within<'a>(&'a mut Option<Boxed>);
+
+/// Works on behalf of the request in `slot`, if there is one.
+#[inline]
+pub(super) fn within(slot: &mut Option<Boxed>) -> Option<Within<'_>> {
+    slot.is_some().then(|| {
+        swap(slot);
+        Within(slot)
+    })
 }
 
+impl Drop for Within<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        swap(self.0);
+    }
+}
+
+#[inline]
 fn swap(slot: &mut Option<Boxed>) {
-    // Gone, or in use, only where a thread ends or somebody tells while being told: nothing is known of the request then.
-    let _ = CURRENT.try_with(|current| {
-        if let Ok(mut current) = current.try_borrow_mut() {
-            std::mem::swap(&mut *current, slot);
-        }
-    });
+    // Gone only where a thread ends: nothing is known of the request then.
+    let _ = CURRENT.try_with(|current| *slot = current.replace(slot.take()));
 }
 
-/// Calls `look` with the request that is being worked on, if one is known.
+/// Calls `look` with the request that is being worked on, if one is known. To whoever tells while being told none is.
 pub(super) fn current<R>(look: impl FnOnce(&mut Context) -> R) -> Option<R> {
-    CURRENT.try_with(|current| current.try_borrow_mut().ok()?.as_mut()?.get().map(look)).ok().flatten()
+    let mut context = CURRENT.try_with(Cell::take).ok().flatten()?;
+    let answer = context.get().map(look);
+    let _ = CURRENT.try_with(|current| current.set(Some(context)));
+    answer
 }
 
 /// Notes who is calling.
@@ -239,7 +246,7 @@ pub(crate) fn carried<F: Future>(inner: F) -> Carried<Instrumented<F>> {
         // What is told there waits for the answer, too, if there is none yet, and is of the same request.
         context.held.get_or_insert_default();
         context.name();
-        Boxed::new(context.clone())
+        Boxed(Box::new(Some(context.clone())))
     });
     Carried { inner: inner.in_current_span(), context }
 }
@@ -259,6 +266,7 @@ impl<F: Future> Future for Carried<F> {
 
     fn poll(self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<F::Output> {
         let this = self.project();
-        within(this.context, || this.inner.poll(task))
+        let _here = within(this.context);
+        this.inner.poll(task)
     }
 }

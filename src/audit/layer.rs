@@ -2,7 +2,7 @@
 
 use std::{
     pin::Pin,
-    task::{Context as Task, Poll, ready},
+    task::{Context as Task, Poll},
 };
 
 use http::{Request, Response, StatusCode};
@@ -77,9 +77,12 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let mut context = Some(Boxed::new(Context::of(self.trail.own().clone(), &request)));
-        let inner = within(&mut context, || self.inner.call(request));
-        AuditFuture { inner: Some(inner), context }
+        // Filled where it is, and so below: what is moved here is moved for each request.
+        let mut future = AuditFuture { inner: None, context: Some(Boxed::of(self.trail.own().clone(), &request)) };
+        let here = within(&mut future.context);
+        future.inner = Some(self.inner.call(request));
+        drop(here);
+        future
     }
 }
 
@@ -98,9 +101,9 @@ pin_project! {
         /// all the same.
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
-            if this.context.is_some() {
-                within(this.context, || this.inner.set(None));
-            }
+            let here = within(this.context);
+            this.inner.set(None);
+            drop(here);
             if let Some(context) = this.context.take() {
                 end(context, None);
             }
@@ -113,7 +116,8 @@ fn end(mut context: Boxed, status: Option<StatusCode>) {
     let admitted = context.get().and_then(Context::admitted);
     let mut context = Some(context);
     if let Some(who) = admitted {
-        within(&mut context, || tell::admitted(who, status));
+        let _here = within(&mut context);
+        tell::admitted(who, status);
     }
     // The last that is told of it.
     if let Some(mut context) = context {
@@ -132,18 +136,19 @@ where
 
     fn poll(self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<F::Output> {
         let mut this = self.project();
-        let answer = within(this.context, || {
-            let answer = this.inner.as_mut().as_pin_mut().map_or(Poll::Pending, |inner| inner.poll(task));
-            // What it leaves undone, such as a login that took too long for a layer in between, is told of this request, too.
-            if answer.is_ready() {
-                this.inner.set(None);
-            }
-            answer
-        });
-        let answer = ready!(answer);
-        if let Some(context) = this.context.take() {
-            end(context, answer.as_ref().ok().map(Response::status));
+        let Some(inner) = this.inner.as_mut().as_pin_mut() else { return Poll::Pending };
+        let here = within(this.context);
+        let answer = inner.poll(task);
+        if answer.is_pending() {
+            return answer;
         }
-        Poll::Ready(answer)
+        // What it leaves undone, such as a login that took too long for a layer in between, is told of this request, too.
+        this.inner.set(None);
+        drop(here);
+        if let Some(context) = this.context.take() {
+            let status = if let Poll::Ready(Ok(response)) = &answer { Some(response.status()) } else { None };
+            end(context, status);
+        }
+        answer
     }
 }

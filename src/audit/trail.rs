@@ -141,10 +141,13 @@ impl AuditTrail {
     /// Whether the next request is in the sample of those whose admission is told. At random: of requests that come in turns, or
     /// through two layers, a count would see always the same ones. Whoever guesses which has won nothing.
     pub(super) fn samples(&self) -> bool {
-        thread_local!(static RANDOM: Cell<u64> = Cell::new(RandomState::new().hash_one(0) | 1));
+        thread_local!(static RANDOM: Cell<u64> = const { Cell::new(0) });
         let Some(one_in) = self.0.one_in else { return false };
         // Marsaglia's xorshift, and Lemire's way from the upper half of it to a range.
         let mut random = RANDOM.get();
+        if random == 0 {
+            random = RandomState::new().hash_one(0) | 1;
+        }
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
