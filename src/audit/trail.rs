@@ -22,6 +22,7 @@ use tokio::{
 
 use super::{
     event::Event,
+    kind::Kind,
     sink::{AuditSink, SinkError},
     tell,
 };
@@ -40,6 +41,8 @@ const ONE_IN: u32 = 1000;
 const BATCH: usize = 256;
 /// How long the first of them waits for others: to wake a thread or a database for each costs more than to write it.
 const LINGER: Duration = Duration::from_millis(50);
+/// The same where all of them are samples of requests that were let through, which come all the time.
+const LINGER_OF_SAMPLES: Duration = Duration::from_secs(1);
 /// How long a sink may take for them.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a sink is told at most that events were lost to it.
@@ -51,10 +54,11 @@ static INSTALLED: OnceLock<AuditTrail> = OnceLock::new();
 
 /// Hands events to sinks, each of which has a bounded queue and a task of its own. Cheap to clone; clones are one.
 ///
-/// Sinks get events in batches, 50 ms after the first of them or when there are 256. To tell never waits: where a queue is full, the event is lost to that sink, and [counted](Self::dropped); the sink is told how
-/// many were, as an event, when it gets on, once a second at most. A quarter of each queue is kept free of what anybody can cause by
-/// the thousand, refusals above all, so that a flood of them does not hide what else happens. `tracing` has every event as well, whether or not there is a
-/// trail.
+/// Sinks get events in batches, 50 ms after the first of them or when there are 256; samples of requests that were let through wait
+/// for others for a second. To tell never waits: where a queue is full, the event is lost to that sink, and
+/// [counted](Self::dropped); the sink is told how many were, as an event, when it gets on, once a second at most. A quarter of each
+/// queue is kept free of what anybody can cause by the thousand, refusals above all, so that a flood of them does not hide what else
+/// happens. `tracing` has every event as well, whether or not there is a trail.
 ///
 /// When the last clone is dropped, what is queued is still written, for as long as the runtime lives that the trail was started on;
 /// [`flush`](Self::flush) waits for that. What is queued when the runtime ends is lost, and counted.
@@ -287,14 +291,19 @@ impl Worker {
         } else {
             next.await > 0
         };
-        let end = Instant::now() + LINGER;
-        while (1..BATCH).contains(&messages.len())
-            && messages.iter().all(|message| matches!(message, Message::Event(_)))
-        {
+        let (mut end, mut seen) = (Instant::now() + LINGER_OF_SAMPLES, 0);
+        while (1..BATCH).contains(&messages.len()) {
+            for message in messages.iter().skip(seen) {
+                match message {
+                    Message::Flush(_) => return is_more,
+                    Message::Event(event) if event.kind == Kind::RequestAdmitted => {}
+                    Message::Event(_) => end = end.min(Instant::now() + LINGER),
+                }
+            }
             // They are taken out of the queue, and would be lost uncounted.
-            self.in_hand = messages.len() as u64;
-            let rest = BATCH - messages.len();
-            if timeout_at(end, self.events.recv_many(messages, rest)).await.unwrap_or_default() == 0 {
+            seen = messages.len();
+            self.in_hand = seen as u64;
+            if timeout_at(end, self.events.recv_many(messages, BATCH - seen)).await.unwrap_or_default() == 0 {
                 break;
             }
         }

@@ -230,6 +230,41 @@ async fn a_login_that_a_layer_in_between_gave_up_is_told_of_its_request() {
     assert_eq!((&*facts.id, facts.client_ip, failed.status), ("req-9", Some([192, 0, 2, 9].into()), Some(408)));
 }
 
+/// To wake a thread for each sample would cost more than all else that is done for requests that are let through.
+#[tokio::test(start_paused = true)]
+async fn samples_wait_for_others_for_a_second_and_whatever_else_is_told_for_no_longer_than_before() {
+    let authority = Authority::new(Algorithm::EdDsa);
+    let sink = Sink::default();
+    let trail = AuditTrail::builder().sink(sink.clone()).admitted_one_in(1).start().unwrap();
+    let stack = ServiceBuilder::new().layer(AuditLayer::new(trail)).layer(authority.api().authenticate());
+    let (mut stack, token) = (stack.service(service_fn(empty)), authority.token("items"));
+    let mut call = async |token: Option<&str>| {
+        let token = token.map(|token| format!("Bearer {token}"));
+        stack.call(request(token.as_deref())).await.unwrap();
+    };
+    let wait = async |milliseconds| tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+    call(Some(&token)).await;
+    wait(900).await;
+    call(Some(&token)).await;
+    assert!(sink.written().is_empty());
+    wait(150).await;
+    assert_eq!((sink.written().len(), sink.0.calls.load(Ordering::SeqCst)), (2, 1), "a second after the first");
+
+    call(Some(&token)).await;
+    wait(500).await;
+    call(None).await;
+    wait(40).await;
+    call(None).await;
+    assert_eq!(sink.written().len(), 2);
+    wait(15).await;
+    let kinds: Vec<_> = sink.written()[2..].iter().map(|event| event.kind).collect();
+    assert_eq!(
+        kinds,
+        [Kind::RequestAdmitted, Kind::CredentialMissing, Kind::CredentialMissing],
+        "50 ms after the refusal"
+    );
+}
+
 /// Does what the test says.
 #[derive(Clone, Default)]
 struct Sink(Arc<State>);
