@@ -217,10 +217,10 @@ fn swap(slot: &mut Option<Boxed>) {
 
 /// Calls `look` with the request that is being worked on, if one is known. To whoever tells while being told none is.
 pub(super) fn current<R>(look: impl FnOnce(&mut Context) -> R) -> Option<R> {
-    let mut context = CURRENT.try_with(Cell::take).ok().flatten()?;
-    let answer = context.get().map(look);
-    let _ = CURRENT.try_with(|current| current.set(Some(context)));
-    answer
+    let mut slot = None;
+    swap(&mut slot);
+    let taken = Within(&mut slot);
+    taken.0.as_mut()?.get().map(look)
 }
 
 /// Notes who is calling.

@@ -42,11 +42,12 @@ fn tell_at_once(event: Event) {
     let trail = AuditTrail::installed().cloned().or_else(|| context::current(|context| context.trail.clone()));
     if let Some(trail) = trail {
         // A store on the edge of its time comes and goes as often as somebody asks.
-        trail.tell_if_room(event, !is_usual);
+        let is_of_anybody = event.kind.is_of_anybody() || !is_usual;
+        trail.tell_if_room(event, is_of_anybody);
     }
 }
 
-/// Tells `tracing`, but the same again and again only so often, or not loudly: `false` then. Who listens at debug hears all.
+/// Tells `tracing`, but the same again and again only so often; who listens at debug hears all. `false` if it was more often.
 fn trace_bounded(event: &Event) -> bool {
     let Some(most) = event.kind.most_a_second().filter(|_| event.level < Level::DEBUG) else {
         trace(event, event.level, None);

@@ -64,7 +64,7 @@ impl Unsettled {
 }
 
 /// Goes on with it when nobody waits any more. There are as many of these as calls that a store has not answered within a minute,
-/// each after a password that was hashed, or by somebody who is signed in.
+/// each after a password that was hashed, or for a token of a session, of which there is one at a time.
 pub(super) fn later(work: impl Future<Output = ()> + Send + 'static) {
     tokio::spawn(audit::carried(work));
 }
@@ -182,6 +182,9 @@ impl Issuer {
                 self.note_elsewhere(&listed.collect::<Vec<_>>(), tokens).await?;
             }
             ended = within(sessions.store.revoke_all(&subject, except, tokens)).await?;
+            for id in &ended {
+                self.unsettled.settle(*id);
+            }
             self.learn(&ended, tokens)?;
             self.note_elsewhere(&ended, tokens).await?;
         }

@@ -292,9 +292,11 @@ impl Issuer {
         let mut tries = Tries::of_a_minute();
         while tries.another().await {
             let Ok(found) = within(store.look(session.id, presented, self.clock.now())).await else { continue };
+            if !self.unsettled.settle(session.id) {
+                return;
+            }
             match (found, whose) {
-                _ if !self.unsettled.settle(session.id) => {}
-                (None, None) => drop(self.reused(&session).await),
+                (None, None) if self.clock.now() < session.expires_at => drop(self.reused(&session).await),
                 (Some((_, Standing::Spent)), Some(whose)) => audit::session_refreshed(whose, false),
                 _ => {}
             }

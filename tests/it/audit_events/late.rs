@@ -217,3 +217,23 @@ async fn req_191_what_was_done_at_the_second_try_is_told_once() {
     tokio::time::sleep(Duration::from_secs(3)).await;
     world.tells_no_more().await;
 }
+
+/// A session that its owner ended meanwhile was not ended by the thief, of whom it is not known what became.
+#[tokio::test]
+async fn req_191_whoever_signs_out_everywhere_meanwhile_is_taken_for_no_thief() {
+    let world = world(hasher(), limits(), |builder| builder).await;
+    let first = world.login("alice", PASSWORD, "", 200, &SIGNED_IN).await;
+    let spent = refresh_of(&first);
+    let second = world.tells("POST /token/refresh", &[], &spent, 200, &REFRESHED).await;
+    world.clock.advance(GRACE * 2);
+    world.sessions.set(Mood::Stuck);
+    let down = [(Kind::InfrastructureFailed, Some("session store"), None)];
+    world.tells("POST /token/refresh", &[], &spent, 503, &down).await;
+    world.sessions.set(Mood::Well);
+    let own = bearer(&field(&second, "access_token"));
+    world
+        .tells("DELETE /sessions", &[&own], "", 204, &[(Kind::SessionsEnded, Some("signed out everywhere"), ALICE)])
+        .await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    world.tells_no_more().await;
+}
