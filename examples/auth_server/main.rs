@@ -186,6 +186,7 @@ async fn serve(
         Some(policy) => app.layer(CorsStrictLayer::new(policy)),
         None => app,
     };
+    let stop = stop().map_err(|e| named("signals", e))?;
     println!("listening on http://{}", listener.local_addr().map_err(|e| named("LISTEN", e))?);
     if let Some(listener) = apart {
         let listener = TcpListener::from_std(listener).map_err(|e| named("METRICS_LISTEN", e))?;
@@ -193,7 +194,7 @@ async fn serve(
         let figures = watch::figures(figures, watch::Scrapers::All);
         tokio::spawn(serve::serve(listener, figures, serve::SCRAPERS, std::future::pending()));
     }
-    serve::serve(listener, app, serve::CONNECTIONS, stop()).await;
+    serve::serve(listener, app, serve::CONNECTIONS, stop).await;
     Ok(())
 }
 
@@ -205,17 +206,27 @@ async fn keep_up(figures: PrometheusHandle) {
     }
 }
 
-/// Resolves when the program is told to end, by Ctrl-C or, on Unix, by SIGTERM.
-async fn stop() {
+/// Resolves when the program is told to end, by Ctrl-C or, on Unix, by SIGTERM. It listens for that at once, and not when it is first
+/// asked: a server that is told to end right after its first answer would die of it, and what it had told would be lost.
+fn stop() -> std::io::Result<impl Future<Output = ()>> {
     #[cfg(unix)]
-    if let Ok(mut term) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-        tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
-            _ = term.recv() => {}
-        }
-        return;
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        Ok(async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        })
     }
-    let _ = tokio::signal::ctrl_c().await;
+    #[cfg(windows)]
+    {
+        let mut ctrl_c = tokio::signal::windows::ctrl_c()?;
+        Ok(async move {
+            ctrl_c.recv().await;
+        })
+    }
 }
 
 /// The routes, the document of them, and its page; and what they need to be ready.

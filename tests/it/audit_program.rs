@@ -126,6 +126,21 @@ async fn an_end_by_sigterm_loses_no_event() {
     }
 }
 
+/// From the line on that says where it listens, for which those wait who start programs and end them. Several at once, so that they
+/// are slow to get on after that line.
+#[test]
+fn an_end_right_after_the_start_loses_no_event() {
+    let end = |n: usize| {
+        let folder = Folder::new(&format!("audit-start-{n}"));
+        let lines = folder.file("audit.jsonl");
+        let program = start("auth_server", &folder, &[("AUDIT", &format!("jsonl:{}", lines.display()))]);
+        let (success, _, stderr) = program.terminate();
+        assert!(success, "{stderr:?}");
+        assert!(texts(&file(&lines), "kind").contains(&"configuration_loaded".to_owned()));
+    };
+    std::thread::scope(|scope| (0..16).for_each(|n| drop(scope.spawn(move || end(n)))));
+}
+
 /// A client that asks and asks and takes no answer holds up the server's end for so long, and no longer; nothing told is lost by it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_takes_no_answer_does_not_keep_auth_server_from_ending() {
