@@ -273,7 +273,7 @@ async fn names_that_are_there_can_be_hidden() {
     let hidden = Registration::new().scopes(["me"]).hide_existing_names();
     // A hash that takes as long as the wait that hides the rest: without one, a taken name would be answered in half the time.
     let heavy = Argon2Params::new(128 * 1024, 3, 1).unwrap();
-    let hasher = PasswordHasher::builder().params(heavy).concurrency(1).build().unwrap();
+    let hasher = PasswordHasher::builder().params(heavy).concurrency(1).wait(Duration::from_secs(30)).build().unwrap();
     let world = start(builder(Arc::clone(&store) as _, hasher).registration(hidden)).await;
     assert_eq!(world.register("alice", PASSWORD).await.status, 202);
     let mallory = world.register("mallory", PASSWORD).await.without_date();
@@ -410,7 +410,7 @@ async fn req_137_a_store_or_a_hasher_that_cannot_answer_is_503() {
 async fn a_change_is_done_to_its_end_even_if_nobody_waits_for_it() {
     let log = Log::default();
     let _guard = log.capture();
-    let hasher = PasswordHasher::builder().concurrency(1).build().unwrap();
+    let hasher = PasswordHasher::builder().concurrency(1).wait(Duration::from_secs(30)).build().unwrap();
     let world = start(builder(users().await, hasher.clone())).await;
     let (login, other) = (world.sign_in("alice", PASSWORD).await, world.sign_in("alice", PASSWORD).await);
     let hang_up = async |current: &str| {

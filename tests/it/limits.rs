@@ -26,7 +26,6 @@ use portcullis::{
         AccountField, DEVICE_COOKIE, Lockout, LoginAttempt, LoginLimiter, LoginLimiterBuilder, LoginOutcome,
         LoginRateLimitLayer, Quota, UnreadableAccount, WhenDown, Who,
     },
-    password::PasswordHasher,
     session::SessionPolicy,
     store::{
         Attempt, AttemptStore, MemoryAttempts, MemoryStore, PasswordHash, Reserved, Settled, StoreError, StoreFuture,
@@ -450,7 +449,7 @@ async fn authority(
     with: impl FnOnce(LoginLimiterBuilder) -> LoginLimiterBuilder,
 ) -> AuthorizationServer {
     let store = Arc::new(MemoryStore::new());
-    let hasher = PasswordHasher::builder().build().unwrap();
+    let hasher = crate::login::hasher();
     let password = hasher.hash(PASSWORD.into()).await.unwrap();
     for (name, disabled) in [("alice", false), ("dora", true)] {
         add(&store, name, password.clone(), disabled).await;

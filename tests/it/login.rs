@@ -29,8 +29,9 @@ struct Login {
     users: Arc<MemoryStore>,
 }
 
+/// One that nobody is turned away by where the machine is busy with other tests.
 pub fn hasher() -> PasswordHasher {
-    PasswordHasher::builder().build().unwrap()
+    PasswordHasher::builder().wait(Duration::from_secs(30)).build().unwrap()
 }
 
 /// `alice` may have `me items`, `bob` nothing; `mallory` is disabled, and `broken` has a hash that nobody can read.

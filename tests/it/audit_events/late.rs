@@ -64,7 +64,7 @@ impl World {
 
 #[tokio::test]
 async fn req_191_what_was_decided_is_told_even_if_the_client_goes_away() {
-    let hasher = PasswordHasher::builder().concurrency(1).build().unwrap();
+    let hasher = PasswordHasher::builder().concurrency(1).wait(Duration::from_secs(30)).build().unwrap();
     let world = world(hasher.clone(), limits(), |builder| builder).await;
     let own = bearer(&field(&world.login("alice", PASSWORD, "", 200, &SIGNED_IN).await, "access_token"));
     let body = encoded(&[("current_password", "wrong"), ("new_password", NEW)]);
