@@ -29,8 +29,9 @@ use crate::{
 /// # Threads
 ///
 /// It has threads of its own, named `portcullis-hash`, which end when the last clone is dropped. On Linux they step back
-/// behind the program's other threads (nice +12), so that a flood of logins slows nothing else. Needs a Tokio runtime with
-/// its timer enabled.
+/// behind the program's other threads (nice +12), so that a flood of logins slows nothing else. They step back behind other
+/// programs of the same control group as well: beside one that keeps every core busy they get a fifteenth of the time, and
+/// logins are turned away as too many. Needs a Tokio runtime with its timer enabled.
 ///
 /// A call beyond the queue fails at once, one that waits too long fails then; neither has cost a hash, nor has a caller who
 /// goes away while waiting. A thread stays with its work: a caller who goes away while their password is being hashed frees
