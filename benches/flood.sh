@@ -12,7 +12,7 @@ folder=$(mktemp -d)
 server='' flood=''
 trap '[[ -z $flood ]] || kill "$flood"; [[ -z $server ]] || kill "$server"; rm -rf "$folder"' EXIT
 
-LISTEN=127.0.0.1:0 LOGIN_PER_MINUTE=1000000 LOGIN_FAILURES=100 RUST_LOG=off \
+LISTEN=127.0.0.1:0 LOGIN_PER_MINUTE=1000000 LOGIN_FAILURES=100 \
     USERS='[{"username":"alice","password":"correct horse battery staple","scopes":["me"]}]' \
     target/release/examples/auth_server >"$folder/out" 2>/dev/null &
 server=$!

@@ -72,7 +72,7 @@ def describe():
         "wrk": said("wrk", "-v").split(" Copyright")[0],
         "python": platform.python_version(),
         "siblings": Path("/sys/devices/system/cpu/cpu0/topology/thread_siblings_list").read_text().strip(),
-        "disk": said("stat", "-f", "-c", "%T", str(WORK)),
+        "disk": said("findmnt", "-no", "FSTYPE", "-T", str(WORK)),
         "sync_us": sync_time(),
         "commit": said("git", "-C", str(ROOT), "describe", "--always", "--dirty"),
     }

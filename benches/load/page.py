@@ -27,6 +27,11 @@ def get(server, path, algorithm="EdDSA", tokens="one", workers=1):
     return f"{server}{path}/{algorithm}/{tokens}/{workers}"
 
 
+def state(head):
+    """Of the code, and how long it was looked at."""
+    return f"{head['rounds']} rounds of {head['seconds']} seconds each, at commit `{head['machine']['commit']}`"
+
+
 def machine(rates):
     told, peer = rates.head["machine"], rates.head["fastapi"]
     every = [line for found in rates.rounds.values() for line in found]
@@ -40,7 +45,7 @@ def machine(rates):
         f"{told['cores']} cores of an {told['cpu']} (family {told['family_model']}), Linux {told['kernel'].split('-')[0]}, "
         f"{' '.join(told['rustc'].split()[:2])}, wrk {told['wrk'].split()[1].split('/')[-1]}; Python {told['python']}, FastAPI {peer['fastapi']}, uvicorn {peer['uvicorn']} with uvloop {peer['uvloop']} "
         f"and httptools {peer['httptools']}, `PyJWT` {peer['PyJWT']} with cryptography {peer['cryptography']}. "
-        f"{rates.head['rounds']} rounds of {rates.head['seconds']} seconds each, in turns. "
+        f"{state(rates.head)}, in turns. "
         f"Other programs and the machine's host took {share(foreign)} of the cores meanwhile. {client_limit(rates)} "
         f"The databases are on {told['disk']}, where a page is durable after {told['sync_us']:.0f} µs."
     )
@@ -137,7 +142,8 @@ def observed(rates):
         name = f"{without}+{label}"
         ratio, added = spread(rates.ratio(name, without), share), micros(rates.cpu_added(name, without))
         rows.append([label, count(rates.of(name)[0]), ratio, added])
-    return table(["`/protected`, EdDSA, with", "requests/s", "of without", "CPU µs added"], rows)
+    base = f"{state(rates.head)}; the route without any of it answered {count(rates.of(without)[0])} requests a second.\n\n"
+    return base + table(["`/protected`, EdDSA, with", "requests/s", "of without", "CPU µs added"], rows)
 
 
 def endpoints(rates):
@@ -241,7 +247,7 @@ def soak(_):
     answers, dropped = sum(told["answers"].values()), told["answers"].get("scan 0", 0)
     head = ["", "resident, MiB", "threads", "open files", "GET p50, ms", "worst p99", "refresh p50", "worst p99", "longest"]
     return (
-        f"{answers:,} requests in {told['seconds']} seconds, each answered as it should be; {dropped:,} of a scanner, which "
+        f"At commit `{raw[0]['machine']['commit']}`: {answers:,} requests in {told['seconds']} seconds, each answered as it should be; {dropped:,} of a scanner, which "
         "are cut off or no requests at all, by the end of the connection. From the end of the first minute to the "
         f"last, resident memory went {told['growth_percent']:+.2f} %. A p50 is the median of a minute's windows of five seconds, a p99 "
         "the worst of them.\n\n" + table(head, rows)
@@ -253,6 +259,8 @@ PARTS = {part.__name__: part for part in (machine, aims, ratios, latencies, toke
 
 def main():
     rates, page = Rates("rates"), GUIDE / "figures.md"
+    for raw in (lines(name) for name in ("rates", "watched", "soak")):
+        assert not raw or not raw[0]["machine"]["commit"].endswith("-dirty"), "of which code is known to nobody"
     for told in (raw[0]["machine"] for raw in [lines("soak"), lines("watched")] if raw):
         same = lambda one: {**one, "commit": "", "sync_us": 0}
         assert same(told) == same(rates.head["machine"]), "the soak ran on another machine"

@@ -20,6 +20,8 @@ use super::{
     sink::{AuditSink, SinkError},
 };
 
+const TARGET: &str = "portcullis::audit::json_lines";
+
 /// Sink that writes a line of JSON for each event (RFC 8259, UTF-8, `\n`). Clones write to the same.
 ///
 /// A batch is one `write`, by a thread of its own: a disk that hangs holds up neither requests nor the end of the program. What was
@@ -171,7 +173,7 @@ fn open(path: &Path) -> io::Result<(File, bool)> {
     let file = options.open(path)?;
     #[cfg(unix)]
     if file.metadata().is_ok_and(|file| file.is_file() && mode(&file) & 0o027 != 0) {
-        tracing::warn!(path = %path.display(), "anybody on this machine may read the audit file, or a group may change it");
+        tracing::warn!(target: TARGET, path = %path.display(), "anybody on this machine may read the audit file, or a group may change it");
     }
     Ok((file, ends_within_a_line(path)))
 }

@@ -14,7 +14,10 @@ pub(crate) use super::tally::count;
 use crate::clock::UnixSeconds;
 
 /// Events that are told without a reason.
-pub(crate) const WITHOUT_REASON: [&str; 8] = [
+pub(crate) const WITHOUT_REASON: [&str; 11] = [
+    "configuration_loaded",
+    "hash_upgraded",
+    "keys_fetched",
     "login_succeeded",
     "user_registered",
     "session_refreshed",

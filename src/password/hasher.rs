@@ -5,6 +5,7 @@ use std::{fmt, num::NonZero, sync::Arc, thread, time::Duration};
 #[cfg(feature = "legacy-hashes")]
 use super::legacy::Legacy;
 use super::{
+    TARGET,
     argon2id::{Argon2Params, Failure},
     pepper::{Pepper, Peppers},
     pool::{Lane, NotDone, Pool},
@@ -209,7 +210,7 @@ impl PasswordHasherBuilder {
         };
         let pool = Pool::start(concurrency, queue, wait, make);
         let pool = pool.map_err(|error| ConfigError::HashThreads(error.to_string()))?;
-        tracing::info!(threads = concurrency, memory, "password hasher ready");
+        tracing::info!(target: TARGET, threads = concurrency, memory, "password hasher ready");
         Ok(PasswordHasher { plan, pool: Arc::new(pool), memory })
     }
 }

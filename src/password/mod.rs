@@ -33,6 +33,8 @@ mod refusal;
 mod stored;
 mod worker;
 
+const TARGET: &str = "portcullis::password";
+
 #[cfg(feature = "breach-client")]
 pub use self::breach::BreachClient;
 #[cfg(feature = "legacy-hashes")]

@@ -8,6 +8,7 @@ use std::{
 #[cfg(feature = "legacy-hashes")]
 use super::legacy::Legacy;
 use super::{
+    TARGET,
     argon2id::{self, Argon2Params, Failure, Memory},
     cost::{Costs, Pace, Work},
     pepper::Peppers,
@@ -161,6 +162,7 @@ impl Worker {
             {
                 // Until now those who have it could be told from others by the time.
                 tracing::warn!(
+                    target: TARGET,
                     ?kind,
                     "a stored hash is of a kind that the hasher was not told of: see `stored` and `stored_legacy`"
                 );

@@ -39,6 +39,10 @@ mod session;
 mod sqlite;
 mod user;
 
+/// Of events about a database that is opened.
+#[cfg(any(feature = "redis", feature = "sqlite"))]
+const TARGET: &str = "portcullis::store";
+
 use futures::future::BoxFuture;
 
 #[cfg(feature = "password")]

@@ -20,10 +20,10 @@
 //!
 //! ```toml
 //! [dependencies]
-//! portcullis = "0.1"
+//! portcullis = { path = "../portcullis" }
 //!
 //! [dev-dependencies]
-//! portcullis = { version = "0.1", features = ["testing"] }
+//! portcullis = { path = "../portcullis", features = ["testing"] }
 //! ```
 //!
 //! No other feature turns it on, nothing outside of it uses it, and everything here is behind it but [`ManualClock`], which lets

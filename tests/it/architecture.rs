@@ -323,6 +323,29 @@ fn the_guide_names_tests_that_exist_and_all_that_carry_a_number() {
     }
 }
 
+/// A target that is a module's path changes when a file does, and programs filter by it.
+#[test]
+fn events_say_their_target_and_the_guide_names_it() {
+    let guide = fs::read_to_string(root().join("src/guide/tracing.md")).unwrap();
+    let (mut events, mut targets) = (0, 0);
+    walk(&root().join("src"), &mut |path, text| {
+        let code: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+        for level in ["error!(", "warn!(", "info!(", "debug!(", "trace!(", "event!("] {
+            for (at, _) in code.match_indices(&format!("tracing::{level}")) {
+                let said = code[at..].split('(').nth(1).unwrap().trim_start();
+                assert!(said.starts_with("target: TARGET,"), "{}: {said:.40}", path.display());
+                events += 1;
+            }
+        }
+        for (at, start) in code.match_indices("const TARGET: &str = \"") {
+            let target = code[at + start.len()..].split('"').next().unwrap();
+            assert!(guide.contains(&format!("`{target}`")), "{}: {target}", path.display());
+            targets += 1;
+        }
+    });
+    assert!(events >= 9 && targets == 5, "{events} {targets}");
+}
+
 /// The manifest as it was written: cargo rewrites it for a package, and puts it there beside that.
 fn manifest() -> String {
     let written = fs::read_to_string(root().join("Cargo.toml.orig"));

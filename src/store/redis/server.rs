@@ -11,7 +11,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::store::StoreError;
+use crate::store::{StoreError, TARGET};
 
 /// Calls that may wait for an answer.
 const QUEUE: usize = 1024;
@@ -53,7 +53,7 @@ impl Server {
         match info {
             Ok(info) => forgets_nothing(&info)?,
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => {
-                tracing::warn!("the Redis server does not tell its settings; it must not evict keys");
+                tracing::warn!(target: TARGET, "the Redis server does not tell its settings; it must not evict keys");
             }
             Err(error) => return Err(store_error(&error)),
         }
@@ -119,7 +119,7 @@ impl Server {
 fn forgets_nothing(info: &str) -> Result<(), StoreError> {
     let setting = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(str::trim));
     if setting("aof_enabled") == Some("0") {
-        tracing::warn!("the Redis server keeps no append-only file: what it was told is lost when it stops");
+        tracing::warn!(target: TARGET, "the Redis server keeps no append-only file: what it was told is lost when it stops");
     }
     match setting("maxmemory_policy") {
         None | Some("noeviction") => Ok(()),

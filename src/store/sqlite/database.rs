@@ -14,7 +14,7 @@ use futures::channel::oneshot;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::schema;
-use crate::store::StoreError;
+use crate::store::{StoreError, TARGET};
 
 /// Calls that may wait for the writer, and for the readers.
 const QUEUE: usize = 1024;
@@ -211,7 +211,7 @@ fn create_private(path: &Path) -> Result<(), StoreError> {
     let file = options.open(path).map_err(StoreError::unavailable)?;
     #[cfg(unix)]
     if file.metadata().is_ok_and(|file| std::os::unix::fs::PermissionsExt::mode(&file.permissions()) & 0o077 != 0) {
-        tracing::warn!(path = %path.display(), "others than the owner may open the file with the users' password hashes");
+        tracing::warn!(target: TARGET, path = %path.display(), "others than the owner may open the file with the users' password hashes");
     }
     drop(file);
     Ok(())
