@@ -43,17 +43,22 @@
 //! `/docs` is a page with all routes, to sign in and try them out. `/health` and `/ready` are for load balancers, `/metrics` is for
 //! Prometheus; `grafana.json` beside this file is a dashboard of it.
 //!
-//! A bad value ends the program with a message that names the variable.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to its user")]
+//! A bad value ends the program with a message that names the variable. SIGTERM and Ctrl-C end it well, within half a minute; a
+//! second one, at once. Should nobody read its log, lines are lost, and counted, and nobody waits.
 
 mod routes;
 mod serve;
 mod settings;
 mod watch;
 
-use std::{process::ExitCode, time::Duration};
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    process::ExitCode,
+    time::Duration,
+};
 
 use axum::Router;
+use futures::{StreamExt as _, stream};
 use metrics_exporter_prometheus::PrometheusHandle;
 use portcullis::{
     AuthorizationServer, AuthorizationServerBuilder,
@@ -69,46 +74,77 @@ use portcullis::{
     secret::Secret,
     store::{Store, StoreError, UserRecord, UserStore},
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, runtime};
 use tower::ServiceBuilder;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder};
 
+use self::serve::Stop;
 use self::settings::{Audit, Keys, Metrics, Mistakes, NewUser, Settings, Sink, named, parse_scopes};
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    // A log that cannot be written, on a disk that is full, must not take requests with it: what is told of that by default goes
-    // to stderr as well, and panics.
-    tracing_subscriber::fmt().with_writer(std::io::stderr).log_internal_errors(false).init();
-    match run().await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(mistakes) => {
-            eprintln!("auth_server: {}", mistakes.join("\nauth_server: "));
-            ExitCode::FAILURE
+/// Lines of the log that may wait for whoever reads it.
+const LOG: usize = 8192;
+/// How long what was begun on the runtime may go on when the program ends: nobody waits for the look-up of a name.
+const REST: Duration = Duration::from_secs(1);
+
+fn main() -> ExitCode {
+    // Whoever reads stderr may stop to, and a disk may be full: neither must take requests with it.
+    let log = NonBlockingBuilder::default().buffered_lines_limit(LOG).finish(io::stderr());
+    let (mut stderr, _written_at_the_end) = log;
+    let lost = stderr.error_counter();
+    let log = tracing_subscriber::fmt().with_ansi(io::stderr().is_terminal()).with_writer(stderr.clone());
+    // What is told of a log that cannot be written goes to stderr as well by default, and panics.
+    log.log_internal_errors(false).init();
+    let ended = match runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => {
+            let ended = runtime.block_on(run(lost));
+            runtime.shutdown_timeout(REST);
+            ended
         }
-    }
+        Err(error) => Err(named("threads", error)),
+    };
+    let Err(mistakes) = ended else { return ExitCode::SUCCESS };
+    let _ = stderr.write_all(format!("auth_server: {}\n", mistakes.join("\nauth_server: ")).as_bytes());
+    ExitCode::FAILURE
 }
 
-async fn run() -> Result<(), Mistakes> {
+async fn run(lost: ErrorCounter) -> Result<(), Mistakes> {
+    // First, because the first process of a container is not ended by a signal that it does not listen for.
+    let mut stop = stop().map_err(|e| named("signals", e))?;
     let settings = Settings::read()?;
     // Before anything is there that counts.
     let recorder = watch::recorder().map_err(|e| named("metrics", e))?;
     let figures = recorder.handle();
     metrics::set_global_recorder(recorder).map_err(|e| named("metrics", e))?;
     portcullis::metrics::describe();
-    tokio::spawn(keep_up(figures.clone()));
+    tokio::spawn(keep_up(figures.clone(), lost));
     let hasher = PasswordHasher::builder();
     let hasher = settings.hash_concurrency.map_or(hasher.clone(), |most| hasher.concurrency(most));
     let hasher = hasher.build().map_err(|e| named("HASH_CONCURRENCY", e))?;
     // Last, because it may create a file.
-    let store = Store::connect(&settings.store).await.map_err(|e| named("STORE", e))?;
+    let connect = async { Store::connect(&settings.store).await.map_err(|e| named("STORE", e)) };
+    let Some(store) = or_stop(&mut stop, connect).await? else { return Ok(()) };
     // Before all that may have something to tell.
     let trail = start_trail(&settings.audit, &store)?;
-    let served = serve(settings, hasher, store, trail.clone(), figures).await;
+    let served = async {
+        match or_stop(&mut stop, prepare(settings, hasher, store, trail.clone(), figures)).await? {
+            Some(program) => program.serve(stop).await,
+            None => Ok(()),
+        }
+    };
+    let served = served.await;
     // Whatever has ended it: what was told is to be found afterwards. A sink that is down must not keep it from ending.
     if !trail.flush(FLUSH).await {
-        eprintln!("auth_server: AUDIT: some events could not be written");
+        tracing::error!("AUDIT: some events could not be written");
     }
     served
+}
+
+/// What it comes to; nothing if the program is told to end before.
+async fn or_stop<T>(stop: &mut Stop, begun: impl Future<Output = Result<T, Mistakes>>) -> Result<Option<T>, Mistakes> {
+    tokio::select! {
+        come = begun => come.map(Some),
+        _ = stop.next() => Ok(None),
+    }
 }
 
 /// What was told is written when it ends, within this time.
@@ -131,13 +167,20 @@ fn start_trail(audit: &Audit, store: &Store) -> Result<AuditTrail, Mistakes> {
     Ok(trail)
 }
 
-async fn serve(
+/// All that answers, and where.
+struct Program {
+    listener: TcpListener,
+    app: Router,
+    figures: Option<(TcpListener, Router)>,
+}
+
+async fn prepare(
     settings: Settings,
     hasher: PasswordHasher,
     store: Store,
     trail: AuditTrail,
     figures: PrometheusHandle,
-) -> Result<(), Mistakes> {
+) -> Result<Program, Mistakes> {
     let listener = TcpListener::from_std(settings.listener).map_err(|e| named("LISTEN", e))?;
     let users =
         store.users().ok_or_else(|| named("STORE", "holds no users; give it as REDIS_URL, beside another one"))?;
@@ -156,9 +199,8 @@ async fn serve(
             KeyRing::stored(keys, algorithm, secret).open().await.map_err(|e| named("KEY_SECRET", e))?
         }
     };
-    add_users(&*users, &hasher, settings.users).await?;
     let builder = AuthorizationServer::builder(settings.issuer, settings.audience, keys)
-        .first_party_login(users, hasher)
+        .first_party_login(users.clone(), hasher.clone())
         .login_limits(limiter)
         .sessions(shared.sessions(), settings.policy)
         .access_token_lifetime(settings.lifetime)
@@ -169,7 +211,9 @@ async fn serve(
     };
     let builder = settings.resources.into_iter().fold(builder, AuthorizationServerBuilder::resource);
     let builder = settings.clients.into_iter().fold(builder, AuthorizationServerBuilder::client);
-    let server = builder.build().map_err(|e| named("server", e))?;
+    let server = builder.build().map_err(|e| named("CLIENTS or RESOURCES", e))?;
+    // When nothing can be wrong any more, because they stay.
+    add_users(&*users, &hasher, settings.users).await?;
 
     let (app, readiness) = app(&server, settings.foreign).map_err(|e| named("routes", e))?;
     let (scrapers, apart) = match settings.metrics {
@@ -186,46 +230,67 @@ async fn serve(
         Some(policy) => app.layer(CorsStrictLayer::new(policy)),
         None => app,
     };
-    let stop = stop().map_err(|e| named("signals", e))?;
-    println!("listening on http://{}", listener.local_addr().map_err(|e| named("LISTEN", e))?);
-    if let Some(listener) = apart {
-        let listener = TcpListener::from_std(listener).map_err(|e| named("METRICS_LISTEN", e))?;
-        println!("figures on http://{}/metrics", listener.local_addr().map_err(|e| named("METRICS_LISTEN", e))?);
-        let figures = watch::figures(figures, watch::Scrapers::All);
-        tokio::spawn(serve::serve(listener, figures, serve::SCRAPERS, std::future::pending()));
+    let figures = match apart {
+        Some(listener) => {
+            let listener = TcpListener::from_std(listener).map_err(|e| named("METRICS_LISTEN", e))?;
+            Some((listener, watch::figures(figures, watch::Scrapers::All)))
+        }
+        None => None,
+    };
+    Ok(Program { listener, app, figures })
+}
+
+impl Program {
+    async fn serve(self, stop: Stop) -> Result<(), Mistakes> {
+        say("listening on ", "", &self.listener).map_err(|e| named("LISTEN", e))?;
+        if let Some((listener, figures)) = self.figures {
+            say("figures on ", "/metrics", &listener).map_err(|e| named("METRICS_LISTEN", e))?;
+            tokio::spawn(serve::serve(listener, figures, serve::SCRAPERS, stream::pending().boxed()));
+        }
+        serve::serve(self.listener, self.app, serve::CONNECTIONS, stop).await;
+        Ok(())
     }
-    serve::serve(listener, app, serve::CONNECTIONS, stop).await;
+}
+
+/// Whoever has started the program may not want to hear it.
+fn say(what: &str, path: &str, listener: &TcpListener) -> io::Result<()> {
+    let address = listener.local_addr()?;
+    let _ = writeln!(io::stdout(), "{what}http://{address}{path}");
     Ok(())
 }
 
-/// Sorts what was measured into its buckets now and then: it takes memory until then, and nobody may come to see it.
-async fn keep_up(figures: PrometheusHandle) {
+/// Sorts what was measured into its buckets now and then: it takes memory until then, and nobody may come to see it. And tells what
+/// the log has lost.
+async fn keep_up(figures: PrometheusHandle, lost: ErrorCounter) {
+    let mut told = 0;
     loop {
         tokio::time::sleep(Duration::from_secs(5)).await;
         figures.run_upkeep();
+        let lines = lost.dropped_lines();
+        if lines > told {
+            tracing::warn!(lines = lines - told, "lines of the log were lost: nobody reads them fast enough");
+            told = lines;
+        }
     }
 }
 
-/// Resolves when the program is told to end, by Ctrl-C or, on Unix, by SIGTERM. It listens for that at once, and not when it is first
-/// asked: a server that is told to end right after its first answer would die of it, and what it had told would be lost.
-fn stop() -> std::io::Result<impl Future<Output = ()>> {
+/// When the program is told to end, by Ctrl-C or, on Unix, by SIGTERM. It listens for that at once, and not when it is first asked: a
+/// server that is told to end right after its first answer would die of it, and what it had told would be lost.
+fn stop() -> io::Result<Stop> {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
         let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        Ok(async move {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
+        Ok(stream::poll_fn(move |cx| {
+            let interrupted = interrupt.poll_recv(cx);
+            if interrupted.is_ready() { interrupted } else { terminate.poll_recv(cx) }
         })
+        .boxed())
     }
     #[cfg(windows)]
     {
         let mut ctrl_c = tokio::signal::windows::ctrl_c()?;
-        Ok(async move {
-            ctrl_c.recv().await;
-        })
+        Ok(stream::poll_fn(move |cx| ctrl_c.poll_recv(cx)).boxed())
     }
 }
 

@@ -73,7 +73,7 @@ pub(crate) struct Audit {
 #[derive(PartialEq)]
 pub(crate) enum Sink {
     Store,
-    File(String),
+    File(std::path::PathBuf),
     Stdout,
 }
 
@@ -118,8 +118,8 @@ impl Settings {
     pub(crate) fn read() -> Result<Self, Mistakes> {
         let mut mistakes = Mistakes::new();
         let listen = get_or(&mut mistakes, "LISTEN", "127.0.0.1:8080", listen);
-        let own_url = listen.as_ref().map_or_else(|| "-".to_owned(), |(_, url)| url.clone());
-        let issuer = get_or(&mut mistakes, "ISSUER", &own_url, |text| check_names(text, "-"));
+        let own_url = listen.as_ref().map_or("http://-", |(_, url)| url);
+        let issuer = get_or(&mut mistakes, "ISSUER", own_url, check_issuer);
         let audience = get_or(&mut mistakes, "AUDIENCE", "api", |text| check_names("-", text));
         let users = get_or(&mut mistakes, "USERS", "[]", parse_users);
         let registration = get_or(&mut mistakes, "REGISTRATION", "closed", parse_registration).flatten();
@@ -131,7 +131,10 @@ impl Settings {
         let lockout = read_lockout(&mut mistakes);
         let per_address =
             get_or(&mut mistakes, "LOGIN_PER_MINUTE", "30", |text| number(text, 1, 1_000_000)).map(Quota::per_minute);
-        let proxies = get_or(&mut mistakes, "TRUSTED_PROXIES", "-", parse_proxies);
+        let proxies = match env::var_os("TRUSTED_PROXIES") {
+            Some(_) => get_or(&mut mistakes, "TRUSTED_PROXIES", "", parse_proxies),
+            None => Some(TrustedProxies::none()),
+        };
         let metrics = read_metrics(&mut mistakes);
         let audit = read_audit(&mut mistakes);
         let cors = read_cors(&mut mistakes);
@@ -273,7 +276,9 @@ fn parse_sinks(text: &str) -> Result<Vec<Sink>, String> {
         let sink = match name.split_once(':') {
             None if name == "store" => Sink::Store,
             None if name == "stdout" => Sink::Stdout,
-            Some(("jsonl", path)) if !path.is_empty() => Sink::File(path.to_owned()),
+            Some(("jsonl", path)) if !path.is_empty() => {
+                Sink::File(std::path::absolute(path).map_err(|e| e.to_string())?)
+            }
             _ => return Err("is neither none nor a list of store, jsonl:PATH and stdout".to_owned()),
         };
         if sinks.contains(&sink) {
@@ -285,9 +290,6 @@ fn parse_sinks(text: &str) -> Result<Vec<Sink>, String> {
 }
 
 fn parse_proxies(text: &str) -> Result<TrustedProxies, String> {
-    if text == "-" {
-        return Ok(TrustedProxies::none());
-    }
     TrustedProxies::parse(text.split(',').map(str::trim)).map_err(|e| e.to_string())
 }
 
@@ -342,7 +344,13 @@ fn read_keys(mistakes: &mut Mistakes, algorithm: Algorithm) -> Option<Keys> {
     if env::var_os("SIGNING_KEY").is_some() {
         mistakes.push("KEY_SECRET: there is a SIGNING_KEY already".to_owned());
     }
-    get_or(mistakes, "KEY_SECRET", "", |text| Ok(Keys::Stored(algorithm, Secret::new(text.trim().to_owned()))))
+    get_or(mistakes, "KEY_SECRET", "", |text| {
+        let secret = text.trim();
+        if secret.len() < 64 || !is_printed_by_a_tool(secret) {
+            return Err("must be 64 hexadecimal digits, such as `openssl rand -hex 32` prints".to_owned());
+        }
+        Ok(Keys::Stored(algorithm, Secret::new(secret.to_owned())))
+    })
 }
 
 /// Reads what begins with `JWKS_`; without `JWKS_URL` there is no other issuer, and the rest would mean nothing.
@@ -404,6 +412,18 @@ fn listen(text: &str) -> Result<(std::net::TcpListener, String), String> {
         Ok((listener, url))
     };
     bind().map_err(|e: std::io::Error| e.to_string())
+}
+
+/// Whoever reads the tokens finds our keys from there.
+fn check_issuer(text: &str) -> Result<String, String> {
+    let url = text.parse::<axum::http::Uri>().ok().filter(|_| !text.contains(['?', '#']));
+    match url.as_ref().and_then(|url| url.authority().filter(|_| matches!(url.scheme_str(), Some("http" | "https")))) {
+        None => Err("must be a URL of http or https without query and fragment".to_owned()),
+        Some(of) if ["0.0.0.0", "[::]"].contains(&of.host()) => {
+            Err("must be said where LISTEN is every address: nobody reaches the server by that".to_owned())
+        }
+        Some(_) => check_names(text, "-"),
+    }
 }
 
 /// One of the two is under test; it comes back if it can be the `iss` or `aud` of a token.
@@ -501,6 +521,11 @@ fn check_url(text: &str, kinds: &[&str]) -> Result<String, String> {
     if known { Ok(text.to_owned()) } else { Err(format!("must begin with one of {}:", kinds.join(":, "))) }
 }
 
+/// A passphrase of that length would pass as a key; digits that a tool printed are what was meant.
+fn is_printed_by_a_tool(secret: &str) -> bool {
+    secret.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 fn load_key(algorithm: Algorithm, text: &str) -> Result<SigningKey, String> {
     if text.is_empty() {
         tracing::warn!("SIGNING_KEY is not set: a key is made now, and its tokens die with the process");
@@ -508,8 +533,7 @@ fn load_key(algorithm: Algorithm, text: &str) -> Result<SigningKey, String> {
     }
     if matches!(algorithm, Algorithm::Hs256 | Algorithm::Hs384 | Algorithm::Hs512) {
         let secret = text.trim().as_bytes();
-        // A passphrase of that length would pass as a key; digits that a tool printed are what was meant.
-        if !secret.iter().all(u8::is_ascii_hexdigit) {
+        if !is_printed_by_a_tool(text.trim()) {
             return Err("must be hexadecimal digits, such as `openssl rand -hex 32` prints".to_owned());
         }
         return SigningKey::hmac(algorithm, secret).map_err(|e| e.to_string());

@@ -68,8 +68,11 @@ pub(crate) fn figures(handle: PrometheusHandle, scrapers: Scrapers) -> Router {
 /// name was made to lead here (DNS rebinding).
 fn is_allowed(scrapers: Scrapers, peer: SocketAddr, headers: &HeaderMap) -> bool {
     let forwarded = || {
-        let fields = [FORWARDED.as_str(), VIA.as_str(), ORIGIN.as_str(), "x-forwarded-for", "x-real-ip"];
-        fields.iter().any(|field| headers.contains_key(*field))
+        let fields = [FORWARDED.as_str(), VIA.as_str(), ORIGIN.as_str(), "x-real-ip", "x-client-ip"];
+        let of_networks = ["cf-connecting-ip", "true-client-ip", "fastly-client-ip"];
+        let said =
+            |name: &str| name.starts_with("x-forwarded") || fields.contains(&name) || of_networks.contains(&name);
+        headers.keys().any(|name| said(name.as_str()))
     };
     match scrapers {
         Scrapers::All => true,

@@ -150,9 +150,14 @@ async fn auth_server_says_how_it_is_and_the_figures_are_for_this_machine() {
     let figures = get(program.address, "/metrics", &[]).await;
     assert_eq!(figures.status, 200);
     assert!(figures.text().contains("portcullis_ready{check=\"users\"} 1"), "{}", figures.text());
-    for proxied in
-        [&b"x-forwarded-for: 203.0.113.9"[..], b"forwarded: for=203.0.113.9", b"via: 1.1 proxy", b"origin: null"]
-    {
+    for proxied in [
+        &b"x-forwarded-for: 203.0.113.9"[..],
+        b"x-forwarded-proto: https",
+        b"cf-connecting-ip: 203.0.113.9",
+        b"forwarded: for=203.0.113.9",
+        b"via: 1.1 proxy",
+        b"origin: null",
+    ] {
         assert_eq!(get(program.address, "/metrics", &[proxied]).await.status, 404);
     }
     for variable in [("TRUSTED_PROXIES", "127.0.0.1"), ("METRICS_LISTEN", "off"), ("METRICS_LISTEN", "127.0.0.1:0")] {

@@ -48,6 +48,7 @@ mod login;
 mod machines;
 mod metrics;
 mod openapi;
+mod operators;
 mod passwords;
 mod policies;
 mod programs;

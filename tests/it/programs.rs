@@ -26,8 +26,7 @@ pub struct Program {
 impl Program {
     /// Asks it to end, as systems do. Whether it ended well and soon, and the lines of its stdout and stderr.
     pub fn terminate(mut self) -> (bool, Vec<String>, Vec<String>) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.signal("-TERM");
         let deadline = std::time::Instant::now() + Duration::from_secs(30);
         let success = loop {
             match self.child.try_wait().unwrap() {
@@ -39,6 +38,21 @@ impl Program {
         let [stdout, stderr] = self.rest.take().unwrap().map(|lines| lines.join().unwrap());
         (success, [self.printed.lines().map(str::to_owned).collect(), stdout].concat(), stderr)
     }
+}
+
+impl Program {
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    pub fn signal(&self, which: &str) {
+        signal(&self.child, which);
+    }
+}
+
+/// By its own id, which is nobody else's until it was waited for.
+pub fn signal(child: &Child, which: &str) {
+    assert!(Command::new("kill").args([which, &child.id().to_string()]).status().unwrap().success());
 }
 
 impl Drop for Program {
@@ -378,10 +392,12 @@ fn a_bad_value_ends_auth_server_and_names_the_variable() {
         (&[("REDIS_URL", "memory:")], &["REDIS_URL"]),
         (&[("KEY_SECRET", "short")], &["KEY_SECRET"]),
         (&[("KEY_SECRET", "short"), ("SIGNING_KEY", rsa)], &["KEY_SECRET"]),
+        (&[("KEY_SECRET", &"correct horse battery staple ".repeat(3))], &["KEY_SECRET"]),
+        (&[("KEY_SECRET", "short"), ("ACCESS_TTL", "0")], &["KEY_SECRET", "ACCESS_TTL"]),
         (&[("CLIENTS", r#"[{"client_id":"a","client_secret":"pa55word"}]"#)], &["CLIENTS"]),
         (&[("CLIENTS", r#"[{"client_id":"a","grants":["implicit"]}]"#)], &["CLIENTS"]),
-        (&[("CLIENTS", r#"[{"client_id":"a b"}]"#)], &["server"]),
-        (&[("RESOURCES", r#"[{"resource":"no uri"}]"#)], &["server"]),
+        (&[("CLIENTS", r#"[{"client_id":"a b"}]"#)], &["CLIENTS or RESOURCES"]),
+        (&[("RESOURCES", r#"[{"resource":"no uri"}]"#)], &["CLIENTS or RESOURCES"]),
         (
             &[("SESSION_IDLE", "59"), ("SESSION_TTL", "0"), ("REFRESH_GRACE", "61")],
             &["SESSION_IDLE", "SESSION_TTL", "REFRESH_GRACE"],
@@ -393,8 +409,10 @@ fn a_bad_value_ends_auth_server_and_names_the_variable() {
         (&[("TRUSTED_PROXIES", "10.0.0.1/8")], &["TRUSTED_PROXIES"]),
         (&[("TRUSTED_PROXIES", "127.0.0.1,localhost")], &["TRUSTED_PROXIES"]),
         (&[("TRUSTED_PROXIES", "0.0.0.0/0")], &["TRUSTED_PROXIES"]),
+        (&[("TRUSTED_PROXIES", "-")], &["TRUSTED_PROXIES"]),
         (&[("AUDIT", "")], &["AUDIT"]),
         (&[("AUDIT", "store,store")], &["AUDIT"]),
+        (&[("AUDIT", "jsonl:a,jsonl:./a")], &["AUDIT"]),
         (&[("AUDIT", "none,stdout")], &["AUDIT"]),
         (&[("AUDIT", "jsonl:")], &["AUDIT"]),
         (
@@ -431,6 +449,10 @@ fn a_bad_value_ends_auth_server_and_names_the_variable() {
         (&[("ALGORITHM", "HS256"), ("SIGNING_KEY", public)], &["SIGNING_KEY"]),
         (&[("USERS", r#"[{"username":"a","password":"pa55word","scopes":[""]}]"#)], &["USERS"]),
         (&[("ISSUER", "a\nb")], &["ISSUER"]),
+        (&[("ISSUER", "us")], &["ISSUER"]),
+        (&[("ISSUER", "ftp://id.example")], &["ISSUER"]),
+        (&[("ISSUER", "https://id.example?a=1")], &["ISSUER"]),
+        (&[("LISTEN", "0.0.0.0:0")], &["ISSUER"]),
         (&[("AUDIENCE", "a\nb")], &["AUDIENCE"]),
         (
             &[("ISSUER", "a\nb"), ("AUDIENCE", "\t"), ("LISTEN", "x"), ("ACCESS_TTL", "-1")],
@@ -442,7 +464,7 @@ fn a_bad_value_ends_auth_server_and_names_the_variable() {
         (&[("JWKS_URL", "https://id.example/keys")], &["JWKS_ISSUER"]),
         (&[("JWKS_AUDIENCE", "a")], &["JWKS_URL", "JWKS_ISSUER"]),
         (&[("JWKS_URL", "https://x.example"), ("JWKS_ISSUER", "x"), ("JWKS_COOLDOWN", "0")], &["JWKS_COOLDOWN"]),
-        (&[("JWKS_URL", "https://x.example"), ("JWKS_ISSUER", "x"), ("ISSUER", "x")], &["JWKS_ISSUER"]),
+        (&[("JWKS_URL", "https://x.example"), ("JWKS_ISSUER", "https://x"), ("ISSUER", "https://x")], &["JWKS_ISSUER"]),
         (
             &[("ACCESS_TTL", "x"), ("ALGORITHM", "x"), ("STORE", "x"), ("USERS", "x")],
             &["ACCESS_TTL", "ALGORITHM", "STORE", "USERS"],
@@ -485,7 +507,7 @@ fn a_bad_value_ends_auth_server_and_names_the_variable() {
             "CORS_EXPOSE",
             "CORS_CREDENTIALS",
             "CORS_MAX_AGE",
-            "server",
+            "CLIENTS or RESOURCES",
         ] {
             let line = stderr.lines().any(|line| line.starts_with(&format!("auth_server: {name}: ")));
             assert_eq!(line, named.contains(&name), "{variables:?}: {stderr}");
