@@ -98,11 +98,8 @@ impl<W> Shared<W> {
                 drop(waiting);
                 metrics::password_waits(false);
                 metrics::password_waited(waited);
-                let took = Stopwatch::start();
                 // Whoever waits for it learns that it is gone; the others still need the thread.
-                if catch_unwind(AssertUnwindSafe(|| job(worker))).is_ok() {
-                    metrics::password_hashed(took);
-                }
+                let _ = catch_unwind(AssertUnwindSafe(|| job(worker)));
                 waiting = self.lock();
                 waiting.free += 1;
             } else if waiting.closed {
@@ -164,8 +161,12 @@ impl<W: 'static> Pool<W> {
     ) -> Result<T, NotDone> {
         let (tell, mut told) = oneshot::channel();
         let job = Box::new(move |worker: &mut W| {
+            let took = Stopwatch::start();
+            let done = work(worker);
+            // Before it is answered: this thread has stepped back, and who has the answer may look.
+            metrics::password_hashed(took);
             // Nobody may be there any more to hear it.
-            let _ = tell.send(work(worker));
+            let _ = tell.send(done);
         });
         let place = self.enter(lane, job).ok_or(NotDone::Overloaded).inspect_err(|_| metrics::password_shed())?;
         if let Row::Lane(_) = place.row {
