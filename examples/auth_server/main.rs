@@ -78,8 +78,10 @@ use tokio::{net::TcpListener, runtime};
 use tower::ServiceBuilder;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder};
 
-use self::serve::Stop;
-use self::settings::{Audit, Keys, Metrics, Mistakes, NewUser, Settings, Sink, named, parse_scopes};
+use self::{
+    serve::Stop,
+    settings::{Audit, Keys, Metrics, Mistakes, NewUser, Settings, Sink, named, parse_scopes},
+};
 
 /// Lines of the log that may wait for whoever reads it.
 const LOG: usize = 8192;
@@ -212,8 +214,6 @@ async fn prepare(
     let builder = settings.resources.into_iter().fold(builder, AuthorizationServerBuilder::resource);
     let builder = settings.clients.into_iter().fold(builder, AuthorizationServerBuilder::client);
     let server = builder.build().map_err(|e| named("CLIENTS or RESOURCES", e))?;
-    // When nothing can be wrong any more, because they stay.
-    add_users(&*users, &hasher, settings.users).await?;
 
     let (app, readiness) = app(&server, settings.foreign).map_err(|e| named("routes", e))?;
     let (scrapers, apart) = match settings.metrics {
@@ -237,6 +237,8 @@ async fn prepare(
         }
         None => None,
     };
+    // When nothing else can be wrong any more, because they stay.
+    add_users(&*users, &hasher, settings.users).await?;
     Ok(Program { listener, app, figures })
 }
 

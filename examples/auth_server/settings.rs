@@ -532,11 +532,11 @@ fn load_key(algorithm: Algorithm, text: &str) -> Result<SigningKey, String> {
         return SigningKey::generate(algorithm).map_err(|e| e.to_string());
     }
     if matches!(algorithm, Algorithm::Hs256 | Algorithm::Hs384 | Algorithm::Hs512) {
-        let secret = text.trim().as_bytes();
-        if !is_printed_by_a_tool(text.trim()) {
+        let secret = text.trim();
+        if !is_printed_by_a_tool(secret) {
             return Err("must be hexadecimal digits, such as `openssl rand -hex 32` prints".to_owned());
         }
-        return SigningKey::hmac(algorithm, secret).map_err(|e| e.to_string());
+        return SigningKey::hmac(algorithm, secret.as_bytes()).map_err(|e| e.to_string());
     }
     // Files of environment variables often carry a PEM on one line.
     SigningKey::from_pem(algorithm, text.replace("\\n", "\n").as_bytes()).map_err(|e| e.to_string())
